@@ -1,0 +1,136 @@
+# The two commands are `make demo` and `make test`. Everything that they need and
+# that this machine lacks is installed or built by them, once, under _out/.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+OUT     := $(CURDIR)/_out
+VERSION := $(shell sed -n 's/^  version: "\(.*\)"/\1/p' manifest.yaml)
+ARCHES  := amd64 arm64
+
+export CGO_ENABLED ?= 0
+# grpcnotrace leaves out gRPC's trace pages: with them come html/template and
+# its reflection, and sriovd is 2.5 MB larger.
+GOBUILD := go build -tags grpcnotrace -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
+
+GO_SOURCES := $(shell find cmd pkg -name '*.go' -not -name '*_test.go' 2>/dev/null) $(shell find pkg -name '*.yaml' 2>/dev/null) go.mod go.sum
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: extension-root ## Boot a Kubernetes node with SR-IOV NICs in QEMU and give a VF to a pod
+	@test/lab/deps.sh
+	@cd test/lab && go run ./cmd/lab demo -document ../../machineconfig-patches/lab-sriov.yaml -pods demo-pods.yaml
+
+# What reads the output of go test, and the tests that it saw skip.
+SKIPS   := $(OUT)/skipped.txt
+TESTSUM := go run $(CURDIR)/hack/testsum -skipped $(SKIPS)
+
+.PHONY: skips-reset
+skips-reset:
+	@mkdir -p $(OUT) && : >$(SKIPS)
+
+.PHONY: test
+test: skips-reset deps lint unit fuzz lab ## Everything: linters, unit tests with -race, fuzzing, the lab
+	@echo "make test: $$(wc -l <$(SKIPS)) tests were skipped"; cat $(SKIPS)
+	@echo "make test: all passed"
+
+.PHONY: check
+check: ## The quick loop: vet and unit tests without -race
+	@go vet ./...
+	@go test ./...
+
+.PHONY: deps
+deps:
+	@test/lab/deps.sh
+
+.PHONY: lint
+lint: $(OUT)/tools/golangci-lint ## go vet, staticcheck and the project's own bans
+	@$(OUT)/tools/golangci-lint run ./...
+	@cd test/lab && $(OUT)/tools/golangci-lint run --config ../../.golangci-lab.yml ./...
+	@cd test/differential && $(OUT)/tools/golangci-lint run --config ../../.golangci-lab.yml ./...
+
+$(OUT)/tools/golangci-lint: hack/tools/go.mod hack/tools/go.sum
+	@echo "tools: building golangci-lint"
+	@mkdir -p $(@D)
+	@cd hack/tools && go build -trimpath -buildvcs=false -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: unit
+unit: ## Unit tests with the race detector
+	@CGO_ENABLED=1 go test -race -json ./... | $(TESTSUM)
+	@go test ./pkg/apply -run Converges -rapid.checks=10000
+	@go test ./pkg/apply -run CrashWalk -v | grep -E 'points|^(ok|FAIL|---)'
+	@cd test/differential && CGO_ENABLED=1 go test -race -json ./... | (cd $(CURDIR) && $(TESTSUM))
+	@cd test/lab && CGO_ENABLED=1 go test -race -json $$(go list ./... | grep -v -e /e2e) | (cd $(CURDIR) && $(TESTSUM))
+
+.PHONY: differential
+differential: ## Compare with a built SR-IOV network device plugin (SRIOVDP=path, as root)
+	@test -n "$(SRIOVDP)" || { echo "differential: SRIOVDP must name a built sriovdp" >&2; exit 1; }
+	@cd test/differential && SRIOVDP=$(abspath $(SRIOVDP)) go test -count=1 -v -run 'Differential|Cases' .
+
+.PHONY: bench
+bench: ## The figures, each with its goal; SRIOVCNI=path compares the CNI plugin with that program
+	@TMPDIR=$$(if [ -d /dev/shm ]; then echo /dev/shm; else echo /tmp; fi) \
+		go test ./pkg/agent ./pkg/deviceplugin ./pkg/inventory ./pkg/pool -p 1 -run '^$$' -bench . -benchtime 20x
+	@$(if $(SRIOVCNI),$(MAKE) bench-cni,echo "bench: for the CNI plugin give SRIOVCNI=path, a program of sriov-cni to compare with")
+
+.PHONY: bench-cni
+bench-cni: extension-root
+	@test/lab/deps.sh
+	@cd test/lab && go run ./cmd/lab build
+	@cd test/lab && SRIOVCNI=$(abspath $(SRIOVCNI)) go test ./e2e/cni -run Times -count=1 -timeout 50m -v
+
+FUZZTIME ?= 5s
+.PHONY: fuzz
+fuzz: ## Each fuzz target for FUZZTIME
+	@hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: lab
+lab: extension-root sriovctl ## The tests on a real node in QEMU (RUN=pattern for one case)
+	@test/lab/deps.sh
+	@cd test/lab && go run ./cmd/lab build
+	@cd test/lab && go test ./e2e/... -p 1 -count=1 -timeout 50m -json $(if $(RUN),-run '$(RUN)') | (cd $(CURDIR) && $(TESTSUM) -v)
+
+# sriov-cni goes into the image as soon as it is there.
+BINARIES := sriovd $(if $(wildcard cmd/sriov-cni/main.go),sriov-cni)
+
+.PHONY: build
+build: $(foreach a,$(ARCHES),$(foreach b,$(BINARIES),$(OUT)/bin/linux-$(a)/$(b))) ## The node's binaries, for all architectures
+
+define binary
+$(OUT)/bin/linux-$(1)/$(2): $(GO_SOURCES)
+	@mkdir -p $$(@D)
+	@GOOS=linux GOARCH=$(1) $(GOBUILD) -o $$@ ./cmd/$(2)
+endef
+$(foreach a,$(ARCHES),$(foreach b,$(BINARIES),$(eval $(call binary,$(a),$(b)))))
+
+.PHONY: sriovctl
+sriovctl: ## The command-line tool, for this machine
+	@$(GOBUILD) -o $(OUT)/sriovctl ./cmd/sriovctl
+
+.PHONY: extension
+extension: $(OUT)/image/.done ## The extension's OCI image: layout and tarball under _out/
+
+$(OUT)/image/.done: $(foreach a,$(ARCHES),$(foreach b,$(BINARIES),$(OUT)/bin/linux-$(a)/$(b))) extension/sriov.yaml manifest.yaml $(shell find hack/image -name '*.go')
+	@go run ./hack/image build -bin $(OUT)/bin -out $(OUT)
+	@touch $@
+
+.PHONY: push
+push: extension ## Push the image (REGISTRY= USERNAME= TAG=) and print the pinned reference
+	@go run ./hack/image push -layout $(OUT)/image $(REGISTRY)/$(USERNAME)/sriov:$(TAG)
+
+# The lab runs the image, unpacked, and not a folder beside it.
+.PHONY: extension-root
+extension-root: $(OUT)/extension/linux-amd64/.done
+
+$(OUT)/extension/linux-%/.done: $(OUT)/image/.done
+	@go run ./hack/image unpack -layout $(OUT)/image -arch $* $(@D)
+	@touch $@
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	@rm -rf $(OUT)

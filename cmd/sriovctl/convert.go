@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/talos-sriov/talos-sriov/pkg/convert"
+	"github.com/talos-sriov/talos-sriov/pkg/network"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/talos"
+)
+
+func (a *app) convert() *cobra.Command {
+	var o struct {
+		labels         []string
+		prefix, talos  string
+		networks, once bool
+	}
+	c := &cobra.Command{
+		Use:   "convert FILE...",
+		Short: "Turn SR-IOV operator and device plugin objects into patches",
+		Long: `convert reads SriovNetworkNodePolicy, SriovNetwork and SriovIBNetwork objects (as
+"kubectl get -o yaml" prints them), and the device plugin's config.json or
+ConfigMap, and writes the machine-config patch that says the same. Policies are
+merged in the order in which the operator merges them; with -n on the node's own
+PFs, as the operator does, else on what the policies name.
+
+What has no equivalent is told on the error output. "-" is the standard input.`,
+		Example: `  kubectl get -A -o yaml sriovnetworknodepolicies | sriovctl convert - > vfs.yaml
+  kubectl get -A -o yaml sriovnetworks | sriovctl convert - --networks > networks.yaml`,
+		Args: minimum(1, "name the files to convert"),
+		RunE: func(c *cobra.Command, files []string) error {
+			options := convert.Options{ResourcePrefix: o.prefix}
+			for _, l := range o.labels {
+				k, v, ok := strings.Cut(l, "=")
+				if !ok {
+					return usageError{fmt.Errorf("--node-label %s: it looks like key=value", l)}
+				}
+				if options.NodeLabels == nil {
+					options.NodeLabels = make(map[string]string)
+				}
+				options.NodeLabels[k] = v
+			}
+			var pfs []talos.DiscoveryPF
+			if len(a.options.Nodes) > 0 {
+				var err error
+				if pfs, o.talos, err = a.oneNodesPFs(c.Context(), &options); err != nil {
+					return err
+				}
+			}
+			minor, err := talos.VersionOf(o.talos)
+			if err != nil {
+				return &talos.Error{Msg: err.Error()}
+			}
+			var input []byte
+			for i, name := range files {
+				data, err := a.readFile(name)
+				if err != nil {
+					return &talos.Error{Msg: "read the objects", Err: err}
+				}
+				if i > 0 {
+					input = append(input, "\n---\n"...)
+				}
+				input = append(input, data...)
+			}
+			r, err := convert.Convert(strings.Join(files, "+"), input, options)
+			if err != nil {
+				return err
+			}
+			for _, f := range r.Findings {
+				fmt.Fprintf(a.err, "note: %s\n", f)
+			}
+			return a.writeConverted(r, hardware(pfs), minor, o.networks, o.once)
+		},
+	}
+	f := c.Flags()
+	f.StringSliceVar(&o.labels, "node-label", nil, "take the policies of nodes with this label only (key=value)")
+	f.StringVar(&o.prefix, "resource-prefix", "openshift.io", "the operator's RESOURCE_PREFIX")
+	f.StringVar(&o.talos, "talos", "1.13", "Talos version, when no node is looked at")
+	f.BoolVar(&o.networks, "networks", false, "write the control-plane patch with the networks, instead")
+	f.BoolVar(&o.once, "once", false, "write what must be applied once only, instead")
+	return c
+}
+
+// oneNodesPFs reads the PFs that policies are merged on.
+func (a *app) oneNodesPFs(ctx context.Context, o *convert.Options) ([]talos.DiscoveryPF, string, error) {
+	answers, err := forEach(ctx, a, func(ctx context.Context, n *talos.Node) (*talos.Discovery, error) { return n.Discover(ctx) })
+	if err != nil {
+		return nil, "", err
+	}
+	if len(answers) != 1 {
+		return nil, "", usageError{errors.New("convert: -n names one node, whose PFs the policies are merged on")}
+	}
+	if err := failures(a, answers); err != nil {
+		return nil, "", err
+	}
+	d := answers[0].value
+	o.PFs = []convert.PF{}
+	for i := range d.PFs {
+		pf := &d.PFs[i]
+		o.PFs = append(o.PFs, convert.PF{Name: pf.Name, AltNames: pf.AltNames, Address: pf.Address, Vendor: pf.Vendor, Device: pf.Device})
+	}
+	return d.PFs, d.Talos, nil
+}
+
+func (a *app) writeConverted(r *convert.Result, hw []talos.Hardware, v talos.Minor, networks, once bool) error {
+	if networks {
+		if len(r.Networks) == 0 {
+			return &talos.Error{Msg: "there is no network to convert", Hint: "SriovNetwork and SriovIBNetwork objects are"}
+		}
+		manifests, err := network.Manifests(r.Networks, "")
+		if err != nil {
+			return err
+		}
+		_, err = a.out.Write(network.Patch(manifests, v))
+		return err
+	}
+	if r.Config == nil {
+		return &talos.Error{Msg: "there is no policy to convert", Hint: "--networks writes the networks"}
+	}
+	text, err := spec.Marshal(r.Config)
+	if err != nil {
+		return err
+	}
+	var errs *spec.Errors
+	if _, err := spec.Load("converted document", text); errors.As(err, &errs) {
+		// It is written all the same: the person can correct it.
+		if err := errs.Render(a.err, text); err != nil {
+			return err
+		}
+	}
+	needs := talos.NeedsOf(r.Config, hw)
+	if once {
+		_, err := a.out.Write(slices.Concat([]byte(nil), talos.OncePatch(needs, v)))
+		return err
+	}
+	if len(r.Networks) > 0 {
+		fmt.Fprintf(a.err, "note: %d networks: --networks writes them\n", len(r.Networks))
+	}
+	patch, err := talos.Patch(r.Config, needs, v)
+	if err != nil {
+		return err
+	}
+	if _, err := a.out.Write(patch); err != nil {
+		return err
+	}
+	if errs != nil {
+		return errFailed
+	}
+	return nil
+}
+
+func (a *app) generateNetwork() *cobra.Command {
+	var inject, manifests bool
+	version, kubernetes := "1.13", "1.36"
+	c := &cobra.Command{
+		Use:   "network FILE",
+		Short: "Write the control-plane patch for networks of pods",
+		Long: `network writes NetworkAttachmentDefinitions as a patch for the control plane, from
+a description, or from SriovNetwork objects:
+
+  networks:
+    - name: fast
+      resourceName: nvidia.com/cx7
+      vlan: {id: 100}
+      ipam: {type: host-local, ranges: [[{subnet: 10.100.0.0/24}]]}
+
+--inject adds an admission policy that gives a pod the resource that goes with
+the networks it names, without any webhook. Kubernetes 1.36 and later have such
+policies; in 1.34 and 1.35 (--kubernetes) they are beta and have to be turned on.
+docs/networks.md says what the policy understands and what not.`,
+		Example: "  sriovctl generate network networks.yaml --inject > networks-patch.yaml",
+		Args:    exactly(1, "name one file"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			data, err := a.readFile(args[0])
+			if err != nil {
+				return &talos.Error{Msg: "read the networks", Err: err}
+			}
+			minor, err := talos.VersionOf(version)
+			if err != nil {
+				return &talos.Error{Msg: err.Error()}
+			}
+			networks, err := a.networks(args[0], data)
+			if err != nil {
+				return err
+			}
+			var api string
+			if inject {
+				if api, err = network.PolicyAPI(kubernetes); err != nil {
+					return &talos.Error{Msg: err.Error()}
+				}
+			}
+			list, err := network.Manifests(networks, api)
+			if err != nil {
+				return err
+			}
+			if !manifests {
+				_, err := a.out.Write(network.Patch(list, minor))
+				return err
+			}
+			for i, m := range list {
+				if i > 0 {
+					fmt.Fprintln(a.out, "---")
+				}
+				if _, err := a.out.Write(m.Data); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.BoolVar(&inject, "inject", false, "add the admission policy")
+	f.StringVar(&kubernetes, "kubernetes", kubernetes, "version of the cluster, for the admission policy")
+	f.BoolVar(&manifests, "manifests", false, "write plain Kubernetes manifests instead of a patch")
+	f.StringVar(&version, "talos", version, "Talos version of the control plane")
+	return c
+}
+
+// networks reads a description, or the operator's objects.
+func (a *app) networks(name string, data []byte) ([]network.Network, error) {
+	if first := firstNode(data); first != nil {
+		for i := 0; i+1 < len(first.Content); i += 2 {
+			if first.Content[i].Value == "kind" {
+				r, err := convert.Convert(name, data, convert.Options{})
+				if err != nil {
+					return nil, err
+				}
+				for _, f := range r.Findings {
+					fmt.Fprintf(a.err, "note: %s\n", f)
+				}
+				if len(r.Networks) == 0 {
+					return nil, &talos.Error{Msg: name + ": it has no network"}
+				}
+				return r.Networks, nil
+			}
+		}
+	}
+	return network.Load(name, data)
+}

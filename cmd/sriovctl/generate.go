@@ -1,0 +1,263 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/talos"
+)
+
+func (a *app) generate() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "generate",
+		Short: "Write patches, schematics and networks",
+		Long:  "generate writes what a node or a cluster needs to the standard output. Nothing is\nchanged anywhere.",
+		Example: `  sriovctl generate patch -n 10.5.0.3
+  sriovctl generate schematic vfs.yaml
+  sriovctl generate network networks.yaml`,
+	}
+	c.AddCommand(a.generatePatch(), a.generateSchematic(), a.generateNetwork())
+	return c
+}
+
+// wish is what the patch is to say.
+type wish struct {
+	pfs         []string
+	vfs, mtu    int
+	resource    string
+	driver      string
+	rdma, trust bool
+	uplink      bool
+	talos       string
+	once        bool
+}
+
+func (a *app) generatePatch() *cobra.Command {
+	var w wish
+	c := &cobra.Command{
+		Use:   "patch",
+		Short: "Write the machine-config patch for PFs",
+		Long: `patch writes the smallest machine-config patch that gives the chosen PFs their
+VFs, with what the node needs beside the document. With -n the nodes' hardware is
+looked at; without, the names are taken as they are. On a terminal, what the
+flags do not say is asked for.
+
+What Talos 1.12 and 1.13 must be given once only (kernel modules: Talos appends
+to that list each time) is written by --once.`,
+		Example: `  sriovctl generate patch -n 10.5.0.3
+  sriovctl generate patch -n 10.5.0.3 --pf enp1s0f0np0 --vfs 4 --resource nvidia.com/cx7
+  sriovctl generate patch --pf ens1f0 --vfs 8 --resource intel.com/dpdk --driver vfio-pci`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.runPatch(c.Context(), &w) },
+	}
+	f := c.Flags()
+	f.StringSliceVar(&w.pfs, "pf", nil, "PFs, by interface name or PCI address")
+	f.IntVar(&w.vfs, "vfs", 0, "VFs on each PF")
+	f.StringVar(&w.resource, "resource", "", "resource that pods ask for, as vendor.com/name")
+	f.StringVar(&w.driver, "driver", "", "driver of the VFs: vfio-pci or uio_pci_generic (default: the NIC's own)")
+	f.BoolVar(&w.rdma, "rdma", false, "give pods the RDMA device of their VF")
+	f.BoolVar(&w.trust, "trust", false, "let VFs change their MAC address and go promiscuous")
+	f.IntVar(&w.mtu, "mtu", 0, "MTU of PF and VFs in bytes (default: as it is)")
+	f.BoolVar(&w.uplink, "allow-uplink", false, "also on a PF that carries the node's own network")
+	f.StringVar(&w.talos, "talos", "1.13", "Talos version, when no node is looked at")
+	f.BoolVar(&w.once, "once", false, "write what must be applied once only, instead")
+	return c
+}
+
+func (a *app) runPatch(ctx context.Context, w *wish) error {
+	var found []*talos.Discovery
+	if len(a.options.Nodes) > 0 {
+		answers, err := forEach(ctx, a, func(ctx context.Context, n *talos.Node) (*talos.Discovery, error) { return n.Discover(ctx) })
+		if err != nil {
+			return err
+		}
+		if err := failures(a, answers); err != nil {
+			return err
+		}
+		for _, n := range answers {
+			found = append(found, n.value)
+			w.talos = n.value.Talos
+		}
+	}
+	if err := a.ask(ctx, w, found); err != nil {
+		return err
+	}
+	var missing []string
+	for flag, is := range map[string]bool{"--pf": len(w.pfs) == 0, "--vfs": w.vfs <= 0, "--resource": w.resource == ""} {
+		if is {
+			missing = append(missing, flag)
+		}
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		return usageError{fmt.Errorf("generate patch: %s must be given, or asked for on a terminal with -n", strings.Join(missing, ", "))}
+	}
+	chosen, err := w.choose(found)
+	if err != nil {
+		return err
+	}
+	minor, err := talos.VersionOf(w.talos)
+	if err != nil {
+		return &talos.Error{Msg: err.Error()}
+	}
+	c, err := w.config(chosen)
+	if err != nil {
+		return err
+	}
+	needs := talos.NeedsOf(c, hardware(chosen))
+	once := talos.OncePatch(needs, minor)
+	if w.once {
+		if once == nil {
+			_, err := fmt.Fprintf(a.out, "# Nothing has to be applied once on Talos %s.\n", minor.Version)
+			return err
+		}
+		_, err := a.out.Write(once)
+		return err
+	}
+	patch, err := talos.Patch(c, needs, minor)
+	if err != nil {
+		return err
+	}
+	if once != nil {
+		fmt.Fprintf(a.err, "note: modules are needed too (%s): --once writes the patch for them\n", strings.Join(needs.Modules, ", "))
+	}
+	for _, r := range slices.Concat(needs.KernelArgs, needs.Extensions) {
+		fmt.Fprintf(a.err, "note: for the schematic: %s (%s)\n", r.Value, r.Why)
+	}
+	_, err = a.out.Write(patch)
+	return err
+}
+
+// choose finds the wished PFs on the nodes, and refuses what these cannot have.
+func (w *wish) choose(found []*talos.Discovery) ([]talos.DiscoveryPF, error) {
+	if len(found) == 0 {
+		return nil, nil
+	}
+	var chosen []talos.DiscoveryPF
+	var errs []error
+	for _, name := range w.pfs {
+		hit := false
+		var names []string
+		for _, d := range found {
+			for i := range d.PFs {
+				pf := d.PFs[i]
+				names = append(names, cmp.Or(pf.Name, pf.Address))
+				if name != pf.Name && name != pf.Address {
+					continue
+				}
+				hit = true
+				chosen = append(chosen, pf)
+				if pf.TotalVFs != nil && w.vfs > *pf.TotalVFs {
+					errs = append(errs, &talos.Error{
+						Node: d.Node, Msg: fmt.Sprintf("%s can have %d VFs, %d are asked for", name, *pf.TotalVFs, w.vfs),
+						Hint: "the card's firmware sets the most; on ConnectX it is NUM_OF_VFS",
+					})
+				}
+				if pf.Uplink != "" && !w.uplink {
+					errs = append(errs, &talos.Error{
+						Node: d.Node, Msg: fmt.Sprintf("%s is an uplink of the node: it %s", name, pf.Uplink),
+						Hint: "--allow-uplink makes VFs on it all the same",
+					})
+				}
+			}
+		}
+		if !hit {
+			slices.Sort(names)
+			errs = append(errs, &talos.Error{
+				Msg: fmt.Sprintf("no node has an SR-IOV capable port %q", name), Hint: "there are: " + cmp.Or(strings.Join(slices.Compact(names), ", "), "none"),
+			})
+		}
+	}
+	return chosen, errors.Join(errs...)
+}
+
+// config is the document, checked by the decoder that will read it.
+func (w *wish) config(chosen []talos.DiscoveryPF) (*spec.Config, error) {
+	pf := spec.PhysicalFunction{NumVFs: &w.vfs, AllowUplink: w.uplink && uplink(chosen)}
+	for _, name := range w.pfs {
+		if strings.Contains(name, ":") {
+			pf.Match.PCIAddresses = append(pf.Match.PCIAddresses, name)
+		} else {
+			pf.Match.Names = append(pf.Match.Names, name)
+		}
+	}
+	if len(chosen) == 0 {
+		pf.AllowUplink = w.uplink
+	}
+	if w.mtu > 0 {
+		pf.MTU = &w.mtu
+	}
+	pf.ResourceName = w.resource
+	if w.driver != "" || w.rdma || w.trust {
+		g := spec.VFGroup{Driver: spec.Driver(w.driver), RDMA: w.rdma}
+		for i := range w.vfs {
+			g.Indexes = append(g.Indexes, i)
+		}
+		if w.trust {
+			g.Trust = &w.trust
+		}
+		pf.VirtualFunctions = []spec.VFGroup{g}
+	}
+	// Names and addresses are alternatives, but keys of one match are not.
+	entries := []spec.PhysicalFunction{pf}
+	if len(pf.Match.Names) > 0 && len(pf.Match.PCIAddresses) > 0 {
+		entries = append(entries, pf)
+		entries[0].Match.PCIAddresses, entries[1].Match.Names = nil, nil
+	}
+	c := &spec.Config{APIVersion: spec.APIVersion, Kind: spec.Kind, PhysicalFunctions: entries}
+	text, err := spec.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := spec.Load("generated document", text); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func uplink(pfs []talos.DiscoveryPF) bool {
+	return slices.ContainsFunc(pfs, func(pf talos.DiscoveryPF) bool { return pf.Uplink != "" })
+}
+
+func (a *app) generateSchematic() *cobra.Command {
+	image := "ghcr.io/talos-sriov/sriov:" + version
+	c := &cobra.Command{
+		Use:   "schematic FILE",
+		Short: "Write the image factory's schematic for a document",
+		Long: `schematic writes kernel arguments and extensions that a document needs, as a
+schematic for the image factory. With -n the nodes' hardware is looked at too,
+because firmware depends on the card.`,
+		Example: "  sriovctl generate schematic vfs.yaml -n 10.5.0.3",
+		Args:    exactly(1, "name one file"),
+		RunE: func(c *cobra.Command, args []string) error {
+			d, err := a.load(args[0])
+			if err != nil {
+				return err
+			}
+			var pfs []talos.DiscoveryPF
+			if len(a.options.Nodes) > 0 {
+				answers, err := forEach(c.Context(), a, func(ctx context.Context, n *talos.Node) (*talos.Discovery, error) { return n.Discover(ctx) })
+				if err != nil {
+					return err
+				}
+				if err := failures(a, answers); err != nil {
+					return err
+				}
+				for _, n := range answers {
+					pfs = append(pfs, n.value.PFs...)
+				}
+			}
+			_, err = a.out.Write(talos.Schematic(talos.NeedsOf(d.config, hardware(pfs)), image))
+			return err
+		},
+	}
+	c.Flags().StringVar(&image, "image", image, "reference of the extension's image")
+	return c
+}

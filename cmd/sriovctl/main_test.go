@@ -1,0 +1,165 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/siderolabs/talos/pkg/machinery/api/machine"
+	"github.com/siderolabs/talos/pkg/machinery/config"
+	"github.com/siderolabs/talos/pkg/machinery/config/configloader"
+	"github.com/siderolabs/talos/pkg/machinery/config/generate"
+	talosmachine "github.com/siderolabs/talos/pkg/machinery/config/machine"
+	configres "github.com/siderolabs/talos/pkg/machinery/resources/config"
+	"github.com/siderolabs/talos/pkg/machinery/role"
+
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/talostest"
+)
+
+var update = flag.Bool("update", false, "write the golden parts of the scripts")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"sriovctl": main})
+}
+
+// TestScripts runs the transcripts in testdata against a Talos API with these
+// nodes:
+//
+//	igb     an Intel 82576 with two VFs, extension running; its port is the uplink
+//	cx7     ConnectX-7, the extension not installed
+//	plain   a NIC without SR-IOV
+//	silent  never answers
+//	gone    is not there
+//
+// TALOSCONFIG has os:admin; the files reader and expired are other talosconfigs.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata", UpdateScripts: *update, RequireUniqueNames: true,
+		Setup: func(env *testscript.Env) error {
+			tb := env.T().(testing.TB)
+			igb := fixtureNode(tb, "igb", "82576", "enp33s0")
+			igb.Services = []*machine.ServiceInfo{{Id: "ext-sriov", State: "Running"}}
+			igb.Log = "level=INFO msg=started version=0.1.0\nlevel=INFO msg=\"document accepted\"\nlevel=INFO msg=\"2 VFs made\" pf=enp33s0\n"
+			writeStatus(tb, igb.Files, igbStatus())
+			cx7 := fixtureNode(tb, "cx7", "connectx7", "")
+			addMachineConfig(tb, igb)
+			addMachineConfig(tb, cx7)
+			igb.Applied = func(data []byte) { accept(tb, igb.Files, data) }
+			server := talostest.Start(tb, 0, igb, cx7, fixtureNode(tb, "plain", "e1000e", ""), silentNode(tb))
+			env.Setenv("TALOSCONFIG", server.Talosconfig(tb, role.Admin, time.Hour))
+			env.Setenv("reader", server.Talosconfig(tb, role.Reader, time.Hour))
+			env.Setenv("expired", server.Talosconfig(tb, role.Admin, -time.Hour))
+			env.Setenv("HOME", env.WorkDir)
+			return nil
+		},
+	})
+}
+
+func fixtureNode(tb testing.TB, name, fixture, uplink string) *talostest.Node {
+	return nodeOf(tb, name, talostest.Sysfs(tb, filepath.Join("../../pkg/inventory/testdata", fixture+".sysfs")), uplink)
+}
+
+func nodeOf(tb testing.TB, name, sys, uplink string) *talostest.Node {
+	tb.Helper()
+	n := talostest.NewNode(name, sys, tb.TempDir())
+	n.AddHardware(tb, uplink)
+	boot := filepath.Join(n.Files, "proc/sys/kernel/random")
+	if err := os.MkdirAll(boot, 0o755); err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(boot, "boot_id"), []byte("b0071d\n"), 0o644); err != nil {
+		tb.Fatal(err)
+	}
+	return n
+}
+
+func silentNode(tb testing.TB) *talostest.Node {
+	n := talostest.NewNode("silent", "", tb.TempDir())
+	n.Silent = true
+	return n
+}
+
+// addMachineConfig gives the node a worker's machine config.
+func addMachineConfig(tb testing.TB, n *talostest.Node) {
+	tb.Helper()
+	in, err := generate.NewInput("test", "https://10.5.0.2:6443", "1.35.0",
+		generate.WithVersionContract(config.TalosVersion1_13), generate.WithInstallDisk("/dev/sda"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	generated, err := in.Config(talosmachine.TypeWorker)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	data, err := generated.Bytes()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	provider, err := configloader.NewFromBytes(data)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n.Add(tb, configres.NewMachineConfig(provider))
+}
+
+func writeStatus(tb testing.TB, files string, s *status.Status) {
+	tb.Helper()
+	dir := filepath.Join(files, "var/lib/sriov")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		tb.Fatal(err)
+	}
+	if err := status.Write(filepath.Join(dir, "status.yaml"), s); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// accept does what the daemon does with a new document, as far as the status
+// shows: it is in force.
+func accept(tb testing.TB, files string, machineConfig []byte) {
+	docs, err := spec.Extract("applied", machineConfig)
+	if err != nil {
+		tb.Errorf("applied a machine config without a document: %v", err)
+		return
+	}
+	s := igbStatus()
+	s.Spec.Hash = spec.Hash(docs[0].Data)
+	s.Spec.InForce = s.Spec.Hash
+	if strings.Contains(string(docs[0].Data), "refuse.me") {
+		s.Spec.State, s.Spec.InForce = status.SpecRefused, ""
+	}
+	writeStatus(tb, files, s)
+}
+
+func igbStatus() *status.Status {
+	hash := spec.Hash([]byte("an older document"))
+	return &status.Status{
+		APIVersion: status.APIVersion, Kind: status.Kind,
+		Spec: status.Spec{State: status.SpecAccepted, Hash: hash, InForce: hash},
+		PFs: []status.PF{{
+			Address: "0000:21:00.0", Name: "enp33s0", Driver: "igb", State: status.PFReady,
+			Desired: status.Desired{NumVFs: new(2)}, Actual: status.Actual{NumVFs: 2, TotalVFs: 7, Carrier: true},
+			Drift: 3,
+		}},
+		Pools: []status.Pool{{
+			ResourceName: "intel.com/igb", Devices: 2, Healthy: 1, Registered: true,
+			Members: []status.Device{
+				{ID: "0000:21:10.0", Healthy: true, Holder: "default/web-0"},
+				{ID: "0000:21:10.2", Healthy: false, Reason: "link down"},
+			},
+		}},
+		CNI: &status.CNI{
+			Install: "true", State: "foreign", Owner: "other", Path: "/opt/cni/bin/sriov",
+			Reason: "a file of this name was there that the extension did not install",
+			Hint:   "cni: {install: force} replaces it; cni: {install: false} says that it is meant to be used",
+		},
+		Orphans: &status.Orphans{Returned: 1},
+		Notices: []plan.Problem{{Msg: "the entry at line 9 selects no PF on this node"}},
+	}
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
+	"github.com/talos-sriov/talos-sriov/pkg/talos"
+)
+
+// nodePlan is a node's plan for a document.
+type nodePlan struct {
+	Node string     `json:"node" yaml:"node"`
+	Plan *plan.Plan `json:"plan" yaml:"plan"`
+	// Notes say what the API does not show, and the plan so does not know.
+	Notes []string `json:"notes,omitempty" yaml:"notes,omitempty"`
+}
+
+func (a *app) plan() *cobra.Command {
+	var force []string
+	c := &cobra.Command{
+		Use:   "plan FILE",
+		Short: "Show what a document would do on nodes",
+		Long: `plan reads the nodes' hardware through the Talos API (os:admin is needed), and
+prints for each what the document would create, change and remove, which of it
+would wait for which pods, and what is wrong. It runs the code that the node
+runs. Nothing is changed, also with --force: pods are gone over when the document
+says so (docs/operations.md).
+
+The exit code is 1 when a node cannot have the document.`,
+		Example: "  sriovctl plan machineconfig-patches/worker-sriov.yaml -n 10.5.0.3",
+		Args:    exactly(1, "name one file"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := a.checkOutput(); err != nil {
+				return err
+			}
+			d, err := a.load(args[0])
+			if err != nil {
+				return err
+			}
+			answers, err := a.planAll(c.Context(), d, force)
+			if err != nil {
+				return err
+			}
+			return a.showPlans(answers)
+		},
+	}
+	c.Flags().StringSliceVar(&force, "force", nil, "PFs (PCI addresses) to plan as if their entry had a new force: pods not waited for")
+	a.outputFlag(c)
+	return c
+}
+
+func (a *app) planAll(ctx context.Context, d *document, force []string) ([]oneNode[*nodePlan], error) {
+	return forEach(ctx, a, func(ctx context.Context, n *talos.Node) (*nodePlan, error) {
+		return planNode(ctx, n, d, force)
+	})
+}
+
+// showPlans writes the plans and says whether any has a problem.
+func (a *app) showPlans(answers []oneNode[*nodePlan]) error {
+	plans := []*nodePlan{}
+	bad := false
+	for _, n := range answers {
+		if n.err == nil {
+			plans = append(plans, n.value)
+			bad = bad || problems(n.value.Plan)
+		}
+	}
+	err := a.write(plans, func(w io.Writer) error {
+		for i, p := range plans {
+			if i > 0 {
+				fmt.Fprintln(w)
+			}
+			fmt.Fprintf(w, "%s:\n", p.Node)
+			if err := plan.Text(w, p.Plan); err != nil {
+				return err
+			}
+			for _, n := range p.Notes {
+				fmt.Fprintf(w, "note: %s\n", n)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := failures(a, answers); err != nil {
+		return err
+	}
+	if bad {
+		return errFailed
+	}
+	return nil
+}
+
+func problems(p *plan.Plan) bool {
+	if len(p.Problems) > 0 {
+		return true
+	}
+	for i := range p.PFs {
+		for _, x := range p.PFs[i].Problems {
+			if !x.Pending {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// planNode reads a node and computes its plan as the node would.
+func planNode(ctx context.Context, n *talos.Node, d *document, force []string) (*nodePlan, error) {
+	in := plan.Input{Config: d.config, SpecHash: d.hash, Force: make(map[string]bool)}
+	for _, f := range force {
+		in.Force[f] = true
+	}
+	var st *status.Status
+	// The first of these errors in this order is told, not the first in time.
+	var errs [4]error
+	var wg sync.WaitGroup
+	wg.Go(func() { in.Snapshot, errs[0] = n.Snapshot(ctx) })
+	wg.Go(func() { st, errs[1] = n.Status(ctx) })
+	wg.Go(func() { in.State, errs[2] = n.Record(ctx) })
+	wg.Go(func() { in.BootID, errs[3] = n.BootID(ctx) })
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	in.Use = talos.Use(st)
+	// A node that answers has a network: what its resources say of uplinks is all
+	// there is.
+	in.NetworkOverdue = true
+	out := &nodePlan{Node: n.Name}
+	if !sees(d.config, in.Snapshot, st) {
+		out.Notes = append(out.Notes, "the Talos API does not show VF attributes and eswitch modes, so what the document says of them is planned as if it were not set yet")
+	}
+	out.Plan = plan.Compute(in)
+	return out, nil
+}
+
+// sees takes eswitch modes from the daemon's status, and reports whether what
+// the document asks can be compared with what is there.
+func sees(c *spec.Config, s *inventory.Snapshot, st *status.Status) bool {
+	known := make(map[string]string)
+	if st != nil {
+		for i := range st.PFs {
+			known[st.PFs[i].Address] = st.PFs[i].Actual.EswitchMode
+		}
+	}
+	for i := range s.PFs {
+		if mode := known[s.PFs[i].Address]; mode != "" {
+			s.PFs[i].EswitchMode = mode
+		}
+	}
+	for i := range c.PhysicalFunctions {
+		pf := &c.PhysicalFunctions[i]
+		if pf.EswitchMode != "" && len(known) == 0 {
+			return false
+		}
+		for j := range pf.VirtualFunctions {
+			g := &pf.VirtualFunctions[j]
+			if g.Trust != nil || g.SpoofCheck != nil || g.LinkState != "" || g.VLAN != nil || g.Rate != nil ||
+				g.MACAddresses.Mode != spec.MACDefault || g.GUIDs.Mode != spec.MACDefault {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,268 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/talos-sriov/talos-sriov/pkg/apply"
+	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
+	"github.com/talos-sriov/talos-sriov/pkg/install"
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/metrics"
+	"github.com/talos-sriov/talos-sriov/pkg/source"
+	"github.com/talos-sriov/talos-sriov/pkg/state"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+// Options say where everything is. All paths are required.
+type Options struct {
+	// Config is the document, or a folder that holds it.
+	Config string
+	// StateDir is /var/lib/sriov; KubeletDir is /var/lib/kubelet.
+	StateDir, KubeletDir string
+	// DeviceInfoDir is where device-info files go, CDIDir CDI files; "" for
+	// none. See deviceplugin.Options.
+	DeviceInfoDir, CDIDir string
+	// PluginWatcher: see deviceplugin.Options.
+	PluginWatcher bool
+	// CNI says where the CNI plugin is and belongs; without CNI.Source none is
+	// installed. Its Record and Version are set by New.
+	CNI install.Options
+	// Attachments is asked for what dead pods left; may be nil.
+	Attachments Attachments
+	// Proc is /proc, Dev is /dev.
+	Proc, Dev string
+	// Version of the program, for the status file.
+	Version string
+	Log     *slog.Logger
+
+	// Sysfs is where everything is read and written, Network what netlink
+	// knows; Network may be nil.
+	Sysfs   apply.Sysfs
+	Network inventory.Network
+	// Kubelet is asked who holds which device.
+	Kubelet KubeletAsker
+	// Events opens the stream of kernel events.
+	Events EventSource
+
+	// Resync is the slow timer behind the events; default 5 minutes.
+	Resync time.Duration
+	// NetworkWait is how long a PF that might be an uplink waits for evidence;
+	// default 2 minutes.
+	NetworkWait time.Duration
+	// OrphanGrace is how long the container runtime has to give a dead pod's VF
+	// back before the daemon does; default 30 seconds.
+	OrphanGrace time.Duration
+	// Settle is how long a burst of kernel events is collected; default 10 ms.
+	Settle time.Duration
+	// Point is passed to apply: a place to crash, for tests.
+	Point func(string)
+}
+
+// KubeletAsker asks the kubelet which device belongs to which pod.
+type KubeletAsker interface {
+	Ask(ctx context.Context) use.Kubelet
+}
+
+// EventSource yields a value each time something in the kernel changed that
+// could concern us; several changes may be one value. A source that lost events
+// yields one too. Run returns when ctx ends.
+type EventSource interface {
+	Run(ctx context.Context, changed func()) error
+}
+
+// Task is one thing that runs for the life of the agent.
+type Task interface {
+	fmt.Stringer
+	Run(ctx context.Context) error
+}
+
+// Agent is the daemon without its command line.
+type Agent struct {
+	opts    Options
+	log     *slog.Logger
+	started time.Time
+	bootID  string
+
+	store   *state.Store
+	source  *source.Watcher
+	plugin  *deviceplugin.Manager
+	applier *apply.Applier
+	hub     apply.Hub
+
+	wake chan struct{} // cap 1
+	cni  *cniTask
+
+	// offered guards what the pools offer: the loop and the gate of a running
+	// apply both narrow it.
+	offered offered
+	opened  opened
+
+	figures figures
+	metrics *metrics.Server
+
+	writes atomic.Int64 // asked of the kernel, for the status
+}
+
+// New returns an agent that has not touched anything yet. bootID identifies the
+// boot (/proc/sys/kernel/random/boot_id).
+func New(opts Options, bootID string) *Agent {
+	if opts.Resync == 0 {
+		opts.Resync = 5 * time.Minute
+	}
+	if opts.NetworkWait == 0 {
+		opts.NetworkWait = 2 * time.Minute
+	}
+	if opts.OrphanGrace == 0 {
+		opts.OrphanGrace = 30 * time.Second
+	}
+	if opts.Settle == 0 {
+		opts.Settle = 10 * time.Millisecond
+	}
+	a := &Agent{
+		opts:    opts,
+		log:     opts.Log,
+		started: time.Now(),
+		bootID:  bootID,
+		store:   state.New(opts.StateDir, bootID),
+		source:  source.New(opts.Config, source.Options{}),
+		wake:    make(chan struct{}, 1),
+	}
+	a.plugin = deviceplugin.NewManager(deviceplugin.Options{
+		KubeletDir: opts.KubeletDir,
+		Log:        opts.Log.With("component", "device-plugin"),
+		Allocated:  a.allocated,
+		Given:      func() []string { return a.store.Allocations().Given },
+
+		DeviceInfoDir: opts.DeviceInfoDir,
+		CDIDir:        opts.CDIDir,
+		PluginWatcher: opts.PluginWatcher,
+	})
+	if opts.CNI.Source != "" {
+		opts.CNI.Record, opts.CNI.Version = filepath.Join(opts.StateDir, "cni.json"), opts.Version
+		a.cni = newCNITask(opts.CNI, a.store.Ready, a.Wake, opts.Log.With("component", "cni-install"))
+	}
+	a.offered.plugin = a.plugin
+	a.opened.dev = opts.Dev
+	a.figures.proc = opts.Proc
+	a.metrics = metrics.NewServer(&a.figures, opts.Log.With("component", "metrics"), a.Wake)
+	// What reads the network sets it too; without netlink there is neither.
+	links, _ := opts.Network.(apply.Links)
+	a.applier = apply.New(opts.Sysfs, apply.Options{
+		Links:    links,
+		Journal:  journal{a.store},
+		Gate:     gate{a},
+		Events:   &a.hub,
+		OnWrite:  a.logWrite,
+		OnAnswer: func(string) { a.Wake() },
+		Point:    opts.Point,
+	})
+	return a
+}
+
+// Wake makes the loop look again. It never blocks.
+func (a *Agent) Wake() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// tasks are what Run runs, in no order.
+func (a *Agent) tasks() []Task {
+	mounts := newMountWatcher(filepath.Join(a.opts.Proc, "self/mountinfo"), func() {
+		a.plugin.Poke()
+		a.Wake()
+	})
+	tasks := []Task{
+		a.source,
+		mounts,
+		task{"kernel events", func(ctx context.Context) error {
+			return a.opts.Events.Run(ctx, func() {
+				a.hub.Notify()
+				a.Wake()
+			})
+		}},
+		task{"device plugin", a.plugin.Run},
+		a.metrics,
+		task{"loop", a.loop},
+	}
+	if a.cni != nil {
+		tasks = append(tasks, task{"CNI plugin", a.cni.run})
+	}
+	return tasks
+}
+
+type task struct {
+	name string
+	run  func(context.Context) error
+}
+
+func (t task) String() string                { return t.name }
+func (t task) Run(ctx context.Context) error { return t.run(ctx) }
+
+// Run works until ctx ends, which is no error, or a task fails.
+func (a *Agent) Run(ctx context.Context) error {
+	a.log.Info("started", "version", a.opts.Version, "config", a.opts.Config, "boot", a.bootID)
+	g, ctx := errgroup.WithContext(ctx)
+	for _, t := range a.tasks() {
+		g.Go(func() error {
+			if err := t.Run(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("%s: %w", t, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	a.log.Info("stopped")
+	return nil
+}
+
+func (a *Agent) logWrite(w apply.Write) {
+	a.writes.Add(1)
+	log := a.log.With("pf", w.PF, "step", w.Step.ID, "path", w.Step.Path, "old", w.Step.Old, "new", w.Step.New, "took", w.Took.Round(time.Millisecond))
+	if len(w.Step.Forced) > 0 {
+		log.Warn("forced by order of the operator, over its holders", "holders", use.Names(w.Step.Forced))
+	}
+	switch {
+	case w.Error != nil && w.Step.Optional:
+		a.figures.write(w.PF, writeRefused)
+		log.Info("refused, which the document allows", "error", w.Error)
+		return
+	case w.Error != nil:
+		a.figures.write(w.PF, writeFailed)
+		log.Error("write failed", "error", w.Error)
+		return
+	}
+	a.figures.write(w.PF, writeOK)
+	log.Info("written", "reason", w.Step.Reason)
+}
+
+// once runs a function the first time for each key, and again when the value of
+// the key changed: what would be said on each turn of the loop is said once.
+type once struct {
+	mu   sync.Mutex
+	said map[string]string
+}
+
+func (o *once) do(key, value string, f func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if was, ok := o.said[key]; ok && was == value {
+		return
+	}
+	if o.said == nil {
+		o.said = map[string]string{}
+	}
+	o.said[key] = value
+	f()
+}

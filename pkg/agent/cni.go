@@ -1,0 +1,120 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/talos-sriov/talos-sriov/pkg/install"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
+)
+
+// cniTask keeps the CNI plugin installed. It runs beside the loop, because it
+// writes megabytes to a disk that may be slow.
+type cniTask struct {
+	inst  *install.Installer
+	ready func() bool // the state folder is in use
+	done  func()      // called when there is a new report
+	log   *slog.Logger
+	look  chan struct{} // cap 1
+
+	mu     sync.Mutex
+	want   spec.CNI
+	report *status.CNI
+}
+
+func newCNITask(o install.Options, ready func() bool, done func(), log *slog.Logger) *cniTask {
+	return &cniTask{inst: install.New(o), ready: ready, done: done, log: log, look: make(chan struct{}, 1)}
+}
+
+// set says what the document in force asks for, and makes the task look. A node
+// without a document is left as it is: pods may still need the plugin to end.
+func (t *cniTask) set(cfg *spec.Config) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if cfg == nil {
+		t.want, t.report = spec.CNI{}, nil
+		return
+	}
+	t.want = cfg.CNI
+	if t.want.Install == "" {
+		t.want.Install = spec.CNIInstallOn
+	}
+	select {
+	case t.look <- struct{}{}:
+	default:
+	}
+}
+
+// status is the newest report, nil while there is none.
+func (t *cniTask) status() *status.CNI {
+	if t == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.report
+}
+
+// inCharge reports whether the plugin that the container runtime calls is ours.
+// Without a task that is not asked.
+func (t *cniTask) inCharge() bool {
+	if t == nil {
+		return true
+	}
+	s := t.status()
+	return s != nil && s.Owner == string(install.Extension)
+}
+
+func (t *cniTask) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.look:
+		}
+		t.mu.Lock()
+		want := t.want
+		t.mu.Unlock()
+		if want.Install == "" {
+			continue
+		}
+		if r := t.inst.Look(ctx, want, t.ready()); ctx.Err() == nil {
+			t.took(want, r)
+		}
+	}
+}
+
+// took notes a report, unless the document changed meanwhile.
+func (t *cniTask) took(want spec.CNI, r install.Report) {
+	next := status.CNI{
+		Install: string(want.Install), State: string(r.State), Owner: string(r.Owner),
+		Path: r.Path, Version: r.Version, Reason: r.Reason, Hint: r.Hint,
+	}
+	t.mu.Lock()
+	old, current := t.report, t.want == want
+	if current {
+		t.report = &next
+	}
+	t.mu.Unlock()
+	if r.Changed != "" {
+		t.log.Info(r.Changed, "path", r.Path)
+	}
+	if !current || old != nil && *old == next {
+		return
+	}
+	log := t.log.With("state", next.State, "owner", next.Owner, "path", next.Path, "version", next.Version)
+	switch r.State {
+	case install.Failed:
+		log.Error("CNI plugin", "reason", next.Reason, "hint", next.Hint)
+	case install.Foreign, install.Newer:
+		log.Warn("CNI plugin", "reason", next.Reason, "hint", next.Hint)
+	default:
+		log.Info("CNI plugin", "reason", next.Reason)
+	}
+	t.done()
+}

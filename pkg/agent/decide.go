@@ -1,0 +1,126 @@
+package agent
+
+import (
+	"errors"
+
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/selection"
+	"github.com/talos-sriov/talos-sriov/pkg/source"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
+)
+
+// verdict is which document is in force, and what is said of the newest one.
+type verdict struct {
+	// known is false as long as it is not known whether there is a document.
+	// Nothing may be done then.
+	known bool
+	// cfg is the document in force; nil means that nothing is configured.
+	cfg *spec.Config
+	// good is the last good document when it is another than cfg; PFs on which
+	// cfg cannot be had keep what it says of them.
+	good *spec.Config
+	// keepable is set when cfg, although it cannot be had on some PFs, may take
+	// the place of the last good document: that has nothing better for them.
+	keepable bool
+	// hash identifies the document in force.
+	hash string
+	spec status.Spec
+}
+
+// decide is the rule of design invariant 4: a bad document changes nothing, the
+// last good one stays in force; no document means that nothing is configured.
+// newest is nil when it is not known yet whether there is one; lastGood is nil
+// when none is known.
+func decide(newest *source.Document, lastGood []byte) verdict {
+	if newest == nil {
+		return verdict{spec: status.Spec{State: status.SpecUnknown}}
+	}
+	if !newest.Present {
+		return verdict{known: true, spec: status.Spec{State: status.SpecAbsent, Source: newest.Path}}
+	}
+	v := verdict{known: true, hash: spec.Hash(newest.Data)}
+	v.spec = status.Spec{State: status.SpecAccepted, Source: newest.Path, Hash: v.hash, InForce: v.hash}
+
+	cfg, err := spec.Load(newest.Path, newest.Data)
+	if err == nil {
+		v.cfg = cfg
+		v.spec.Warnings = specErrors(cfg.Warnings())
+		if lastGood != nil && spec.Hash(lastGood) != v.hash {
+			// It was good once; if a newer version of this program refuses it,
+			// there is nothing to fall back to.
+			v.good, _ = spec.Load("last good document", lastGood)
+		}
+		return v
+	}
+	v.spec.State = status.SpecRefused
+	v.spec.Errors = errorsOf(err)
+	v.hash, v.spec.InForce = "", ""
+	if lastGood == nil {
+		// Nothing was ever good here, or it cannot be read yet: touch nothing.
+		v.known = false
+		return v
+	}
+	cfg, err = spec.Load("last good document", lastGood)
+	if err != nil {
+		v.known = false
+		return v
+	}
+	v.cfg, v.hash = cfg, spec.Hash(lastGood)
+	v.spec.InForce, v.spec.LastGood = v.hash, true
+	return v
+}
+
+func errorsOf(err error) []status.Error {
+	var list *spec.Errors
+	if errors.As(err, &list) {
+		return specErrors(list.List)
+	}
+	return []status.Error{{Msg: err.Error()}}
+}
+
+func specErrors(list []*spec.Error) []status.Error {
+	out := make([]status.Error, 0, len(list))
+	for _, e := range list {
+		out = append(out, status.Error{Pos: e.Pos, Path: e.Path, Msg: e.Msg, Hint: e.Hint})
+	}
+	return out
+}
+
+// refused returns the PFs on which the document cannot be had, whatever is
+// waited for.
+func refused(p *plan.Plan) []string {
+	var out []string
+	for i := range p.PFs {
+		for _, pr := range p.PFs[i].Problems {
+			if !pr.Pending && !pr.Partial {
+				out = append(out, p.PFs[i].Address)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// keep returns cfg with the entries of good in force on the PFs, so that a
+// document that asks too much of one PF leaves that PF as it was and the others
+// follow the new one. bound is what good means on this machine.
+func keep(cfg, good *spec.Config, bound selection.Result, pfs []string) *spec.Config {
+	out := *cfg
+	out.PhysicalFunctions = make([]spec.PhysicalFunction, 0, len(cfg.PhysicalFunctions)+len(pfs))
+	for _, e := range cfg.PhysicalFunctions {
+		e.Match.Except = append(append([]string(nil), e.Match.Except...), pfs...)
+		out.PhysicalFunctions = append(out.PhysicalFunctions, e)
+	}
+	for _, pf := range pfs {
+		b := bound.Binding(pf)
+		if b == nil || b.Conflict != nil {
+			continue
+		}
+		e := good.PhysicalFunctions[b.Entry]
+		e.Match = spec.Match{PCIAddresses: []string{pf}}
+		e.Required = false
+		out.PhysicalFunctions = append(out.PhysicalFunctions, e)
+	}
+	return &out
+}

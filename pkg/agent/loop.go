@@ -1,0 +1,421 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/apply"
+	"github.com/talos-sriov/talos-sriov/pkg/cni"
+	"github.com/talos-sriov/talos-sriov/pkg/health"
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/selection"
+	"github.com/talos-sriov/talos-sriov/pkg/source"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/state"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+// turn is one round of the loop: what was seen, what was decided.
+type turn struct {
+	verdict verdict
+	snap    *inventory.Snapshot
+	use     use.Set
+	plan    *plan.Plan
+	bound   selection.Result
+	// held tells whether a pod has the device; unfit are the devices that are
+	// not healthy, with the reason.
+	held   func(id string) bool
+	unfit  map[string]string
+	causes map[string]health.Cause // of unfit
+	// busy tells of each PF whether a run is under way on it.
+	busy    map[string]bool
+	readErr error
+}
+
+// memory is what the loop carries from one turn to the next.
+type memory struct {
+	newest *source.Document
+	// reports are the outcomes of the last runs, by PF.
+	reports map[string]*apply.PFReport
+	// runs are the runs under way, by PF: a PF whose driver takes its time keeps
+	// no other from being worked on. Each ends with a message on done.
+	runs    map[string]*plan.Plan
+	done    chan ended
+	orphans orphans
+	retries retries
+	drift   drift
+	again   *time.Timer // when a failed step may be tried again
+	health  health.Judge
+	unfit   map[string]string // as last told
+	judge   *time.Timer       // when the health is to be judged again
+	last    *status.Status
+	// saved is true when the last status reached the file.
+	saved bool
+	said  once
+}
+
+// ended is what the run on a PF came to. report is nil when the plan had no part
+// in it. pf is "" for what belongs to no PF.
+type ended struct {
+	pf     string
+	report *apply.Report
+	taken  []takenBack
+}
+
+// restAfter is how long after its last look the loop gives back the memory that
+// the looks needed: on a node with thousands of VFs that is several times what it
+// needs to wait for the next, which may be minutes away.
+const restAfter = time.Second
+
+// afterKubelet is how long after news from the device plugin the machine is looked
+// at. A kubelet that starts gives it some ten milliseconds to register before it
+// looks at its pods; a look at the machine would take from them.
+const afterKubelet = time.Second
+
+// loop waits for something to happen, and then does everything anew.
+func (a *Agent) loop(ctx context.Context) error {
+	m := &memory{
+		retries: retries{}, drift: drift{}, again: time.NewTimer(time.Hour), judge: time.NewTimer(time.Hour),
+		orphans: orphans{known: map[cni.Orphan]*orphan{}, timer: time.NewTimer(time.Hour)},
+		reports: map[string]*apply.PFReport{}, runs: map[string]*plan.Plan{}, done: make(chan ended),
+	}
+	defer m.orphans.timer.Stop()
+	m.orphans.timer.Stop()
+	defer m.again.Stop()
+	m.again.Stop()
+	defer m.judge.Stop()
+	m.judge.Stop()
+	resync := time.NewTicker(a.opts.Resync)
+	defer resync.Stop()
+	evidence := time.NewTimer(a.opts.NetworkWait)
+	defer evidence.Stop()
+	rest := time.NewTimer(restAfter)
+	defer rest.Stop()
+	kubelet := time.NewTimer(time.Hour)
+	defer kubelet.Stop()
+	kubelet.Stop()
+	// The runs under way end with ctx; their goroutines must not outlive the loop.
+	defer func() {
+		for range m.runs {
+			<-m.done
+		}
+	}()
+
+	a.open(m)
+	for {
+		t := a.look(ctx, m)
+		if ctx.Err() != nil {
+			return nil
+		}
+		a.act(ctx, m, t)
+		a.tell(m, t)
+		rest.Reset(restAfter)
+
+	wait:
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-rest.C:
+			debug.FreeOSMemory()
+			goto wait
+		case doc := <-a.source.Documents():
+			a.log.Info("document", "present", doc.Present, "path", doc.Path, "bytes", len(doc.Data))
+			m.newest = &doc
+		case <-a.wake:
+			// A burst of events is one look.
+			if m.newest != nil && !a.settle(ctx, len(m.runs) > 0) {
+				return nil
+			}
+		case r := <-m.done:
+			ran := m.runs[r.pf]
+			delete(m.runs, r.pf)
+			a.tookBack(m, r.taken)
+			if r.report != nil {
+				a.outcome(m, ran, r.report)
+			}
+		case <-a.plugin.Changed():
+			a.tell(m, t)
+			kubelet.Reset(afterKubelet)
+			goto wait
+		case <-kubelet.C:
+		case <-evidence.C:
+		case <-m.again.C:
+		case <-m.judge.C:
+		case <-m.orphans.timer.C:
+		case <-resync.C:
+		}
+		a.open(m)
+	}
+}
+
+// settle lets a burst of events pass. A write that makes VFs causes events all the
+// time that it takes, and each look slows it down: the kernel has one lock for all
+// network interfaces.
+func (a *Agent) settle(ctx context.Context, writing bool) bool {
+	d := a.opts.Settle
+	if writing {
+		d *= 5
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	}
+	select {
+	case <-a.wake:
+	default:
+	}
+	return true
+}
+
+// open makes the state folder usable as soon as it can be.
+func (a *Agent) open(m *memory) {
+	damaged, err := a.store.Open()
+	if damaged != nil {
+		a.log.Warn("state folder", "error", damaged)
+	}
+	switch {
+	case err == nil:
+		m.said.do("state", "ok", func() { a.log.Info("state folder in use", "path", a.opts.StateDir) })
+	case errors.Is(err, state.ErrNotReady):
+		m.said.do("state", "wait", func() {
+			a.log.Info("state folder not there yet, kept in memory", "path", a.opts.StateDir, "cause", err)
+		})
+	default:
+		m.said.do("state", err.Error(), func() { a.log.Error("state folder", "error", err) })
+	}
+}
+
+func (a *Agent) read(ctx context.Context, n inventory.Needs) (*inventory.Snapshot, error) {
+	return inventory.ReadNeeded(ctx, a.opts.Sysfs, a.opts.Network, n)
+}
+
+// look reads the world and computes the plan. It changes nothing.
+func (a *Agent) look(ctx context.Context, m *memory) *turn {
+	a.figures.look()
+	t := &turn{verdict: decide(m.newest, a.store.LastGood())}
+	if m.newest == nil {
+		// Nothing may be done yet, and the document comes in a moment: the
+		// first list shall not wait for a look that nobody needs.
+		t.snap = &inventory.Snapshot{}
+		return t
+	}
+	t.snap, t.readErr = a.read(ctx, needs(t.verdict, a.store.State(), a.offered.assignment()))
+	if t.readErr != nil {
+		t.snap = &inventory.Snapshot{}
+		return t
+	}
+	t.use, t.held = a.holders(ctx, t.snap)
+	if !t.verdict.known {
+		return t
+	}
+	t.plan, t.verdict = a.compute(t)
+	t.busy = m.busy()
+	// What is seen between our own writes is nobody's change.
+	for _, pf := range m.drift.seen(t.idle(), t.verdict.hash) {
+		steps := t.plan.PF(pf).Steps
+		s := &steps[slices.IndexFunc(steps, writes)]
+		a.log.Warn("changed by somebody else, will be repaired", "pf", pf, "times", m.drift[pf].count, "path", s.Path, "found", s.Old, "want", s.New)
+	}
+	return t
+}
+
+// busy are the PFs on which a run is under way.
+func (m *memory) busy() map[string]bool {
+	out := make(map[string]bool, len(m.runs))
+	for pf := range m.runs {
+		out[pf] = true
+	}
+	return out
+}
+
+// idle is the plan for the PFs on which no run is under way.
+func (t *turn) idle() *plan.Plan {
+	out := &plan.Plan{}
+	for i := range t.plan.PFs {
+		if !t.busy[t.plan.PFs[i].Address] {
+			out.PFs = append(out.PFs, t.plan.PFs[i])
+		}
+	}
+	return out
+}
+
+// compute is the plan under the document in force, or, on the PFs where that
+// cannot be had, under the last good one.
+func (a *Agent) compute(t *turn) (*plan.Plan, verdict) {
+	v := t.verdict
+	in := plan.Input{
+		Config: v.cfg, SpecHash: v.hash, Snapshot: t.snap, Use: t.use,
+		NetworkOverdue: time.Since(a.started) >= a.opts.NetworkWait,
+		State:          a.store.State(), BootID: a.bootID, Force: a.store.Forced(),
+	}
+	p := plan.Compute(in)
+	bad := refused(p)
+	if len(bad) == 0 {
+		return p, v
+	}
+	if v.spec.State == status.SpecAccepted {
+		v.spec.State = status.SpecPartly
+	}
+	if v.good == nil {
+		v.keepable = true
+		return p, v
+	}
+	v.cfg = keep(v.cfg, v.good, selection.PFs(v.good, t.snap), bad)
+	in.Config = v.cfg
+	kept := plan.Compute(in)
+	stillBad := refused(kept)
+	v.keepable = true
+	for _, pf := range bad {
+		from, to := p.PF(pf), kept.PF(pf)
+		if to != nil && !slices.Contains(stillBad, pf) {
+			v.keepable = false // the older document has something better for this PF
+		}
+		if from != nil && to != nil {
+			// What the newest document got wrong comes first, and with its place.
+			to.Problems = append(append([]plan.Problem(nil), from.Problems...), to.Problems...)
+			to.Entry = from.Entry
+		} else if from != nil {
+			kept.PFs = append(kept.PFs, *from)
+		}
+	}
+	kept.Notices, kept.Problems = p.Notices, p.Problems
+	return kept, v
+}
+
+// listenAt is where the document wants the metrics, "" for nowhere.
+func listenAt(cfg *spec.Config) string {
+	if cfg == nil {
+		return ""
+	}
+	return cfg.Metrics.Listen
+}
+
+// act offers what is there and starts what has to be done.
+func (a *Agent) act(ctx context.Context, m *memory, t *turn) {
+	if t.readErr != nil {
+		m.said.do("inventory", t.readErr.Error(), func() { a.log.Error("cannot read the machine", "error", t.readErr) })
+		return
+	}
+	if !t.verdict.known {
+		return // nothing may be concluded yet: offer what was offered
+	}
+	a.cni.set(t.verdict.cfg)
+	a.metrics.Listen(listenAt(t.verdict.cfg))
+	t.bound = selection.PFs(t.verdict.cfg, t.snap)
+	assignment := pool.Assign(t.verdict.cfg, t.snap, t.bound)
+	v := m.health.Look(health.From(t.verdict.cfg), t.snap, assignment, t.held, time.Now())
+	m.judge.Stop()
+	if v.Again > 0 {
+		m.judge.Reset(v.Again)
+	}
+	t.unfit, t.causes = v.Reasons, v.Causes
+	a.tellHealth(m, v.Reasons)
+	a.offered.set(v.Assignment, texts(t.withheld()), t.busy)
+
+	// Before it is applied: a bad document may follow while writes are under way.
+	if t.verdict.spec.State == status.SpecAccepted || (t.verdict.spec.State == status.SpecPartly && t.verdict.keepable) {
+		if err := a.store.SetLastGood(m.newest.Data); err != nil {
+			m.said.do("lastgood", err.Error(), func() { a.log.Error("cannot keep the last good document", "error", err) })
+		}
+	}
+	a.start(ctx, m, t, a.lookForOrphans(m, t))
+	if next, news := a.store.State().Proven(t.plan, t.verdict.hash); news {
+		if err := a.store.Update(func(plan.State) plan.State { return next }); err != nil {
+			m.said.do("proven", err.Error(), func() { a.log.Error("cannot record which PFs are safe", "error", err) })
+		}
+	}
+	idle := t.idle()
+	// With a record that was lost, all PFs' orders are taken note of at once.
+	if a.store.Ready() && (len(t.busy) == 0 || !a.store.State().Lost) {
+		a.obeyed(m, idle)
+	}
+	for pf := range a.store.Forced() {
+		if f := t.plan.PF(pf); !t.busy[pf] && (f == nil || len(f.Steps) == 0) {
+			if err := a.store.Obeyed(pf); err != nil {
+				m.said.do("force/"+pf, err.Error(), func() { a.log.Error("cannot remove a force order", "pf", pf, "error", err) })
+			}
+		}
+	}
+}
+
+// obeyed records the document's orders that were carried out.
+func (a *Agent) obeyed(m *memory, p *plan.Plan) {
+	before := a.store.State()
+	next, done := before.Obeyed(p)
+	if err := a.store.Update(func(plan.State) plan.State { return next }); err != nil {
+		m.said.do("obeyed", err.Error(), func() { a.log.Error("cannot record which orders to force were carried out", "error", err) })
+	}
+	for _, pf := range done {
+		if f := p.PF(pf); before.Lost {
+			a.log.Warn("order to force not followed: the record of earlier orders was lost, so it may be an old one", "pf", pf, "name", f.Name, "force", f.Order, "hint", "write another text")
+		} else {
+			a.log.Info("order to force carried out, later changes wait for pods again", "pf", pf, "name", f.Name, "force", f.Order)
+		}
+	}
+}
+
+// start runs what may run of the plan, in the background and each PF for itself:
+// a write that takes its time must not keep other PFs from being worked on, nor
+// their pools from being looked after.
+func (a *Agent) start(ctx context.Context, m *memory, t *turn, orphans []cni.Orphan) {
+	due, wait := m.retries.due(t.idle(), time.Now())
+	if (waiting(t.plan) || use.Unlisted(a.store.Allocations().Notes)) && (wait == 0 || wait > askAgain) {
+		wait = askAgain
+	}
+	m.again.Stop()
+	if wait > 0 {
+		m.again.Reset(wait)
+	}
+	left := map[string][]cni.Orphan{}
+	for _, o := range orphans {
+		if pf := t.pfOf(o.Device); !t.busy[pf] {
+			left[pf] = append(left[pf], o) // else it is looked at when that run is over
+		}
+	}
+	work := map[string]*plan.Plan{}
+	for pf := range left {
+		work[pf] = nil
+	}
+	if due != nil {
+		for i := range due.PFs {
+			work[due.PFs[i].Address] = &plan.Plan{PFs: due.PFs[i : i+1]}
+		}
+	}
+	for pf, p := range work {
+		m.runs[pf] = p
+		t.busy[pf] = true
+		go func() {
+			e := ended{pf: pf}
+			// First, so that what is not as the document says of a VF that came
+			// back is seen by the look after this run.
+			e.taken = a.takeBack(ctx, t, left[pf])
+			if p != nil {
+				e.report = a.applier.Run(ctx, p)
+			}
+			m.done <- e
+		}()
+	}
+}
+
+// outcome takes in and logs what a run came to.
+func (a *Agent) outcome(m *memory, ran *plan.Plan, r *apply.Report) {
+	m.retries.ended(ran, r, time.Now())
+	for i := range r.PFs {
+		f := &r.PFs[i]
+		m.reports[f.Address] = f
+		if f.Err != nil {
+			m.said.do("run/"+f.Address, f.Err.Error(), func() { a.log.Error("not applied", "pf", f.Address, "name", f.Name, "error", f.Err) })
+			continue
+		}
+		m.said.do("run/"+f.Address, "", func() {})
+	}
+}

@@ -1,0 +1,42 @@
+package agent
+
+import (
+	"slices"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+)
+
+// needs says what a look must bring under the document in force, the last good
+// one, and the record of what was changed before. offered is nil as long as
+// nothing was offered: the first list does not wait for the error counters,
+// whose first reading says nothing anyhow.
+func needs(v verdict, st plan.State, offered *pool.Assignment) inventory.Needs {
+	var n inventory.Needs
+	for _, cfg := range []*spec.Config{v.cfg, v.good} {
+		if cfg == nil {
+			continue
+		}
+		n.VFSettings = n.VFSettings || len(cfg.PhysicalFunctions) > 0
+		for i := range cfg.ResourceList {
+			n.ACPIIndexes = n.ACPIIndexes || slices.ContainsFunc(cfg.ResourceList[i].Selectors,
+				func(s spec.Selector) bool { return len(s.ACPIIndexes) > 0 })
+		}
+	}
+	// What was changed may have to be taken back, whatever the document says.
+	for _, pf := range st.PFs {
+		n.VFSettings = n.VFSettings || pf.Made != nil || len(pf.Open) > 0
+	}
+	if offered != nil {
+		members := map[string]bool{}
+		for i := range offered.Pools {
+			for j := range offered.Pools[i].Devices {
+				members[offered.Pools[i].Devices[j].ID] = true
+			}
+		}
+		n.AER = func(address string) bool { return members[address] }
+	}
+	return n
+}

@@ -1,0 +1,40 @@
+package agent
+
+import (
+	"testing"
+
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+)
+
+func TestNeeds(t *testing.T) {
+	byDriver := &spec.Config{ResourceList: []spec.Resource{{Selectors: []spec.Selector{{Drivers: []string{"iavf"}}}}}}
+	byIndex := &spec.Config{ResourceList: []spec.Resource{{Selectors: []spec.Selector{{}, {ACPIIndexes: []string{"101"}}}}}}
+	pfs := &spec.Config{PhysicalFunctions: make([]spec.PhysicalFunction, 1)}
+	for name, tc := range map[string]struct {
+		v              verdict
+		st             plan.State
+		settings, acpi bool
+	}{
+		"nothing configured":           {},
+		"a resource list":              {v: verdict{cfg: byDriver}},
+		"selected by firmware's index": {v: verdict{cfg: byIndex}, acpi: true},
+		"physical functions":           {v: verdict{cfg: pfs}, settings: true},
+		"the last good one has some":   {v: verdict{cfg: byDriver, good: pfs}, settings: true},
+		"something is to be undone": {
+			st: plan.State{PFs: map[string]plan.PFState{"a": {Made: &plan.Made{}}}}, settings: true,
+		},
+		"a run did not end":     {st: plan.State{PFs: map[string]plan.PFState{"a": {Open: []string{"x"}}}}, settings: true},
+		"only a record of safe": {st: plan.State{PFs: map[string]plan.PFState{"a": {SafeSpec: "x"}}}},
+	} {
+		n := needs(tc.v, tc.st, nil)
+		if n.VFSettings != tc.settings || n.ACPIIndexes != tc.acpi || n.AER != nil {
+			t.Errorf("%s: %+v", name, n)
+		}
+	}
+	n := needs(verdict{}, plan.State{}, &pool.Assignment{Pools: []pool.Pool{{Devices: []pool.Device{{ID: "0000:01:10.0"}}}}})
+	if !n.AER("0000:01:10.0") || n.AER("0000:01:10.2") {
+		t.Error("the error counters of the offered devices are wanted, and no others")
+	}
+}

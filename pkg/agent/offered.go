@@ -1,0 +1,148 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/state"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+// offered is what the pools offer: the assignment without the devices that are
+// withheld, by the loop (work is left on them) or by the gate (a step is about
+// to take them away).
+type offered struct {
+	plugin *deviceplugin.Manager
+
+	mu      sync.Mutex
+	base    *pool.Assignment
+	loop    map[string]string // device -> reason
+	claimed map[string]claim
+}
+
+// claim is why the gate withholds a device, and for the run on which PF.
+type claim struct{ pf, reason string }
+
+func (o *offered) push() {
+	reasons := maps.Clone(o.loop)
+	if reasons == nil {
+		reasons = map[string]string{}
+	}
+	for id, c := range o.claimed {
+		reasons[id] = c.reason
+	}
+	o.plugin.Update(o.base.Withhold(reasons))
+}
+
+// set is the loop's word. It ends earlier claims of runs that are over.
+func (o *offered) set(base *pool.Assignment, reasons map[string]string, busy map[string]bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.base, o.loop = base, reasons
+	maps.DeleteFunc(o.claimed, func(_ string, c claim) bool { return !busy[c.pf] })
+	o.push()
+}
+
+// claim withholds more devices, until the PF's run has ended and the loop has
+// looked.
+func (o *offered) claim(pf string, devices []string, reason string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.claimed == nil {
+		o.claimed = map[string]claim{}
+	}
+	for _, d := range devices {
+		o.claimed[d] = claim{pf, reason}
+	}
+	if o.base != nil {
+		o.push()
+	}
+}
+
+// has reports whether a pool has the device.
+func (o *offered) has(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.base == nil {
+		return false
+	}
+	return slices.ContainsFunc(o.base.Pools, func(p pool.Pool) bool {
+		return slices.ContainsFunc(p.Devices, func(d pool.Device) bool { return d.ID == id })
+	})
+}
+
+func (o *offered) assignment() *pool.Assignment {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.base
+}
+
+// gate is apply's last look before a step takes VFs away.
+type gate struct{ a *Agent }
+
+func (g gate) Claim(ctx context.Context, pf string, vfs []string) ([]use.Holder, error) {
+	// First nobody gets them any more, then who has them: the other way round
+	// a pod could slip in between.
+	g.a.offered.claim(pf, vfs, "is being changed")
+	snap, err := g.a.read(ctx, inventory.Needs{})
+	if err != nil {
+		return nil, fmt.Errorf("look who holds VFs of %s: %w", pf, err)
+	}
+	g.a.opened.probe(snap, vfs)
+	set, _ := g.a.holders(ctx, snap)
+	var holders []use.Holder
+	for _, vf := range vfs {
+		if st := set.Of(vf); st.Busy() {
+			holders = append(holders, st.Holders...)
+		}
+	}
+	return holders, nil
+}
+
+// journal keeps apply's intents in the store.
+type journal struct{ store *state.Store }
+
+func (j journal) Begin(_ context.Context, f *plan.PFPlan, ids []string) error {
+	return j.store.Update(func(st plan.State) plan.State { return st.Begin(f, ids) })
+}
+
+func (j journal) End(_ context.Context, f *plan.PFPlan, out plan.Outcome) error {
+	return j.store.Update(func(st plan.State) plan.State { return st.End(f, out) })
+}
+
+// opened are the VFs that a process was found to hold through vfio without the
+// kubelet knowing. They are looked at again until it lets go.
+type opened struct {
+	dev string
+
+	mu   sync.Mutex
+	held map[string]string
+}
+
+// probe looks at VFs that nobody can be given any more.
+func (o *opened) probe(snap *inventory.Snapshot, vfs []string) {
+	found := use.OpenVFIO(o.dev, snap, vfs)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.held == nil {
+		o.held = map[string]string{}
+	}
+	maps.Copy(o.held, found)
+}
+
+// now is what is still held of what was found.
+func (o *opened) now(snap *inventory.Snapshot) map[string]string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.held) > 0 {
+		o.held = use.OpenVFIO(o.dev, snap, slices.Collect(maps.Keys(o.held)))
+	}
+	return maps.Clone(o.held)
+}

@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"strings"
+	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/apply"
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+)
+
+// A step that failed is tried again when the plan for its PF changed, because
+// then the machine or the document did, and else after a pause that doubles from
+// firstPause to lastPause: failing writes cause kernel events of their own, and
+// without this the events would drive the loop round and round.
+const (
+	firstPause = time.Second
+	lastPause  = 5 * time.Minute
+)
+
+// retries remembers which work failed, by PF.
+type retries map[string]retry
+
+type retry struct {
+	work  string // what failed, see signature
+	pause time.Duration
+	after time.Time
+}
+
+// signature identifies the work on a PF: the same steps from the same state.
+func signature(f *plan.PFPlan) string {
+	var b strings.Builder
+	for i := range f.Steps {
+		s := &f.Steps[i]
+		b.WriteString(s.ID)
+		b.WriteByte(' ')
+		b.WriteString(s.Old)
+		b.WriteByte('>')
+		b.WriteString(s.New)
+		if len(s.Wait) > 0 {
+			b.WriteByte('!')
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// due returns the part of the plan that may run now, nil when there is none, and
+// the time until more of it may; 0 when that does not depend on time.
+func (r retries) due(p *plan.Plan, now time.Time) (*plan.Plan, time.Duration) {
+	out := &plan.Plan{}
+	var wait time.Duration
+	for i := range p.PFs {
+		f := &p.PFs[i]
+		if !ready(f) {
+			continue
+		}
+		if was, failed := r[f.Address]; failed && was.work == signature(f) && now.Before(was.after) {
+			if left := was.after.Sub(now); wait == 0 || left < wait {
+				wait = left
+			}
+			continue
+		}
+		out.PFs = append(out.PFs, *f)
+	}
+	if len(out.PFs) == 0 {
+		return nil, wait
+	}
+	return out, wait
+}
+
+// ready reports whether any step of the PF waits for nobody.
+func ready(f *plan.PFPlan) bool {
+	held := plan.Held(f)
+	for i := range f.Steps {
+		if held[f.Steps[i].ID] == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// ended takes in the outcome of a run of p.
+func (r retries) ended(p *plan.Plan, rep *apply.Report, now time.Time) {
+	for i := range rep.PFs {
+		out := &rep.PFs[i]
+		if out.Err == nil && len(out.Problems) == 0 && len(out.Held) == 0 {
+			delete(r, out.Address)
+			continue
+		}
+		f := p.PF(out.Address)
+		if f == nil {
+			continue
+		}
+		was, work := r[out.Address], signature(f)
+		pause := firstPause
+		if was.work == work {
+			pause = min(2*was.pause, lastPause)
+		}
+		r[out.Address] = retry{work: work, pause: pause, after: now.Add(pause)}
+	}
+}

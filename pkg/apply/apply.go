@@ -1,0 +1,484 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+// Sysfs is the part of the kernel behind /sys. *sysfs.FS implements it.
+type Sysfs interface {
+	sysfs.Tree
+	// Write writes value to the attribute, in one write, never creating it. It
+	// may block for as long as the kernel likes.
+	Write(name, value string) error
+}
+
+// Journal is told of intent before effect.
+type Journal interface {
+	// Begin must have stored that the steps with these IDs are about to run on
+	// f when it returns nil. An error keeps every one of them from running.
+	Begin(ctx context.Context, f *plan.PFPlan, ids []string) error
+	// End stores that no step of f is under way any more, and what the run came
+	// to.
+	End(ctx context.Context, f *plan.PFPlan, out plan.Outcome) error
+}
+
+// Gate has the last look before VFs are destroyed or reset: the plan's view of
+// who holds what is as old as the plan.
+type Gate interface {
+	// Claim makes sure that nobody can get the VFs (PCI addresses) from now on
+	// until the next plan, and then returns who has them already.
+	Claim(ctx context.Context, pf string, vfs []string) ([]use.Holder, error)
+}
+
+// Write is one write that was made, for whoever counts, logs or asserts.
+type Write struct {
+	PF    string
+	Step  plan.Step
+	Took  time.Duration
+	Error error // nil, the kernel's answer, or a *StuckError
+}
+
+// Options are the surroundings of an Applier. The zero value works: no
+// journal, no gate, no events.
+type Options struct {
+	Journal Journal
+	Gate    Gate
+	// Links does what netlink, devlink and ethtool do; nil on a machine where
+	// only sysfs is to be had.
+	Links Links
+	// Events wakes the wait for VFs' netdevs. Without it they are looked for
+	// once.
+	Events Waiter
+	// WriteTimeout bounds one write; default 30 s for sriov_numvfs, 60 s for
+	// the eswitch mode, 10 s else. Making VFs has 2 s more for each.
+	WriteTimeout func(plan.Kind) time.Duration
+	// AwaitTimeout bounds the wait for netdevs; default 10 s.
+	AwaitTimeout time.Duration
+	// OnWrite is called after each write, from several goroutines.
+	OnWrite func(Write)
+	// OnAnswer is called when the kernel answers a write that was reported
+	// stuck: time for a new plan.
+	OnAnswer func(pf string)
+	// Point is called at each named point where a crash is worth trying:
+	// "begin", "write/<step>", "wrote/<step>", "end", each after "<pf>/".
+	Point func(name string)
+}
+
+// Applier runs plans on one machine. It remembers writes that the kernel has
+// not answered, so one Applier must serve for the life of the process. Its
+// methods are safe for concurrent use, but runs should not overlap: a PF that
+// another run is busy with is left out.
+type Applier struct {
+	sys  Sysfs
+	opts Options
+
+	mu   sync.Mutex
+	busy map[string]*flight // by PF address
+}
+
+// flight is a run on a PF, and the write that it is stuck in, if any.
+type flight struct {
+	step  plan.Step
+	since time.Time
+	stuck bool
+}
+
+// New returns an Applier that writes through sys.
+func New(sys Sysfs, opts Options) *Applier {
+	if opts.WriteTimeout == nil {
+		opts.WriteTimeout = defaultWriteTimeout
+	}
+	if opts.AwaitTimeout == 0 {
+		opts.AwaitTimeout = 10 * time.Second
+	}
+	if opts.OnWrite == nil {
+		opts.OnWrite = func(Write) {}
+	}
+	if opts.OnAnswer == nil {
+		opts.OnAnswer = func(string) {}
+	}
+	if opts.Point == nil {
+		opts.Point = func(string) {}
+	}
+	return &Applier{sys: sys, opts: opts, busy: make(map[string]*flight)}
+}
+
+func defaultWriteTimeout(k plan.Kind) time.Duration {
+	switch k {
+	case plan.KindNumVFs:
+		return 30 * time.Second
+	case plan.KindEswitch:
+		return time.Minute // mlx5 rebuilds all its tables
+	}
+	return 10 * time.Second
+}
+
+// perVF is what making one VF may take: drivers bind within the write, one
+// after the other.
+const perVF = 2 * time.Second
+
+// Report is what a run came to, PF by PF in the plan's order.
+type Report struct {
+	PFs []PFReport
+}
+
+// PFReport is what a run came to on one PF.
+type PFReport struct {
+	Address, Name string
+	// Done are the IDs of the steps that ran to their end, Waiting those that
+	// wait for holders (their own or a needed step's), Skipped those whose need
+	// failed.
+	Done, Waiting, Skipped []string
+	// Refused are the IDs of the steps whose value the driver does not take.
+	Refused []string
+	// Held are holders that the Gate found and the plan did not know.
+	Held []use.Holder
+	// Problems are no errors of a write: VFs without a driver or netdev yet.
+	Problems []plan.Problem
+	// Writes is how many writes were made.
+	Writes int
+	// Stuck is true while the kernel has not answered a write.
+	Stuck bool
+	// Err joins a *StepError for each failed step.
+	Err error
+}
+
+// Err joins the errors of all PFs.
+func (r *Report) Err() error {
+	errs := make([]error, 0, len(r.PFs))
+	for i := range r.PFs {
+		errs = append(errs, r.PFs[i].Err)
+	}
+	return errors.Join(errs...)
+}
+
+// Writes is how many writes were made on all PFs.
+func (r *Report) Writes() int {
+	n := 0
+	for i := range r.PFs {
+		n += r.PFs[i].Writes
+	}
+	return n
+}
+
+// Run runs what can run of p now, and returns when every PF is through or
+// stuck. Ending ctx ends it between two writes.
+func (a *Applier) Run(ctx context.Context, p *plan.Plan) *Report {
+	rep := &Report{PFs: make([]PFReport, len(p.PFs))}
+	var wg sync.WaitGroup
+	for i := range p.PFs {
+		f := &p.PFs[i]
+		r := &run{a: a, pf: f, out: &rep.PFs[i]}
+		r.out.Address, r.out.Name = f.Address, f.Name
+		if len(f.Steps) == 0 {
+			continue
+		}
+		wg.Go(func() { r.run(ctx) })
+	}
+	wg.Wait()
+	return rep
+}
+
+// Stuck says which PFs (by address) have a write that the kernel has not
+// answered.
+func (a *Applier) Stuck() map[string]plan.Step {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := make(map[string]plan.Step)
+	for pf, f := range a.busy {
+		if f.stuck {
+			out[pf] = f.step
+		}
+	}
+	return out
+}
+
+// run is the work on one PF.
+type run struct {
+	a      *Applier
+	pf     *plan.PFPlan
+	out    *PFReport
+	flight *flight
+	// For the record.
+	unfinished []string
+	refused    map[string]plan.Refusal
+	// linkBefore: the port had a link before the write under way. A link that
+	// comes while the driver refuses a value must not make that its last word.
+	linkBefore bool
+}
+
+func (r *run) run(ctx context.Context) {
+	ready := r.ready()
+	if len(ready) == 0 {
+		return
+	}
+	if !r.enter() {
+		return
+	}
+	defer r.leave()
+	ready = r.claim(ctx, ready)
+	if len(ready) == 0 {
+		return
+	}
+	ids := make([]string, len(ready))
+	for i, s := range ready {
+		ids[i] = s.ID
+	}
+	r.point("begin")
+	if j := r.a.opts.Journal; j != nil {
+		if err := j.Begin(ctx, r.pf, ids); err != nil {
+			r.out.Skipped = ids
+			r.out.Err = fmt.Errorf("%s (%s): nothing was changed, because the intent could not be recorded: %w", r.pf.Name, r.pf.Address, err)
+			return
+		}
+	}
+	r.steps(ctx, ready)
+	if r.out.Stuck {
+		return // the write may still have its effect: the intent stays open
+	}
+	r.point("end")
+	if j := r.a.opts.Journal; j != nil {
+		if err := j.End(ctx, r.pf, r.outcome()); err != nil {
+			r.out.Err = errors.Join(r.out.Err, fmt.Errorf("%s (%s): the end of the run could not be recorded: %w", r.pf.Name, r.pf.Address, err))
+		}
+	}
+}
+
+// enter makes the PF ours, unless another run has it or is stuck in it.
+func (r *run) enter() bool {
+	r.a.mu.Lock()
+	defer r.a.mu.Unlock()
+	if f := r.a.busy[r.pf.Address]; f != nil {
+		r.out.Stuck = f.stuck
+		for _, s := range r.pf.Steps {
+			r.out.Skipped = append(r.out.Skipped, s.ID)
+		}
+		if f.stuck {
+			r.fail(&f.step, &StuckError{PF: r.pf.Address, Step: f.step, After: time.Since(f.since)})
+		}
+		return false
+	}
+	r.flight = &flight{}
+	r.a.busy[r.pf.Address] = r.flight
+	return true
+}
+
+func (r *run) leave() {
+	r.a.mu.Lock()
+	defer r.a.mu.Unlock()
+	if !r.flight.stuck {
+		delete(r.a.busy, r.pf.Address)
+	}
+}
+
+// ready are the steps that wait for nobody, neither themselves nor by need.
+func (r *run) ready() []*plan.Step {
+	held := plan.Held(r.pf)
+	var ready []*plan.Step
+	for i := range r.pf.Steps {
+		s := &r.pf.Steps[i]
+		if held[s.ID] != "" {
+			r.out.Waiting = append(r.out.Waiting, s.ID)
+			continue
+		}
+		ready = append(ready, s)
+	}
+	return ready
+}
+
+// claim asks the gate once about all VFs that ready steps take away, and leaves
+// out the steps whose VFs have been taken meanwhile, with all that need them.
+// A forced step is claimed too, so that its VFs are not given out once more,
+// but runs whoever has them.
+func (r *run) claim(ctx context.Context, ready []*plan.Step) []*plan.Step {
+	if r.a.opts.Gate == nil {
+		return ready
+	}
+	var vfs []int
+	for _, s := range ready {
+		if takes(s) {
+			vfs = append(vfs, s.VFs...)
+		}
+	}
+	if len(vfs) == 0 {
+		return ready
+	}
+	slices.Sort(vfs)
+	vfs = slices.Compact(vfs)
+	addrs := r.addresses(vfs)
+	holders, err := r.a.opts.Gate.Claim(ctx, r.pf.Address, slices.Collect(maps.Values(addrs)))
+	r.out.Held = append(r.out.Held, holders...)
+	held := make(map[string]bool, len(holders))
+	for _, h := range holders {
+		held[h.Device] = true
+	}
+	out := make(map[string]bool)
+	var keep []*plan.Step
+	for _, s := range ready {
+		wait := needs(s, out)
+		if !wait && takes(s) {
+			if err != nil {
+				r.fail(s, fmt.Errorf("it is not known whether the VFs are in use: %w", err))
+			}
+			wait = err != nil || s.Forced == nil && slices.ContainsFunc(s.VFs, func(i int) bool { return held[addrs[i]] })
+		}
+		if wait {
+			out[s.ID] = true
+			r.out.Waiting = append(r.out.Waiting, s.ID)
+			continue
+		}
+		keep = append(keep, s)
+	}
+	return keep
+}
+
+// takes reports whether the step takes VFs away from whoever has them.
+func takes(s *plan.Step) bool {
+	return s.Disruption == plan.DisruptDestroyed || s.Disruption == plan.DisruptReset
+}
+
+// addresses are the PCI addresses of the VFs that exist, by index.
+func (r *run) addresses(vfs []int) map[int]string {
+	out := make(map[int]string, len(vfs))
+	for _, i := range vfs {
+		if a, err := r.vfAddress(i); err == nil {
+			out[i] = a
+		}
+	}
+	return out
+}
+
+func needs(s *plan.Step, out map[string]bool) bool {
+	for _, n := range s.Needs {
+		if out[n] {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *run) steps(ctx context.Context, ready []*plan.Step) {
+	var changed <-chan struct{}
+	if r.a.opts.Events != nil {
+		// Before the first write, so that no event is missed.
+		c, cancel := r.a.opts.Events.Subscribe()
+		defer cancel()
+		changed = c
+	}
+	failed := make(map[string]bool)
+	for i, s := range ready {
+		if ctx.Err() != nil || r.out.Stuck {
+			for _, s := range ready[i:] {
+				r.out.Skipped = append(r.out.Skipped, s.ID)
+				r.unfinished = append(r.unfinished, s.ID)
+			}
+			if err := ctx.Err(); err != nil && !r.out.Stuck {
+				r.out.Err = errors.Join(r.out.Err, fmt.Errorf("%s (%s): stopped: %w", r.pf.Name, r.pf.Address, context.Cause(ctx)))
+			}
+			return
+		}
+		if needs(s, failed) {
+			failed[s.ID] = true
+			r.out.Skipped = append(r.out.Skipped, s.ID)
+			r.unfinished = append(r.unfinished, s.ID)
+			continue
+		}
+		if err := r.step(ctx, s, changed); err != nil {
+			failed[s.ID] = true
+			if errors.Is(err, errNotYet) {
+				// What it is about is not there yet, which an earlier step told.
+				r.out.Skipped = append(r.out.Skipped, s.ID)
+				r.unfinished = append(r.unfinished, s.ID)
+				continue
+			}
+			r.ended(s, err)
+			continue
+		}
+		r.out.Done = append(r.out.Done, s.ID)
+	}
+}
+
+func (r *run) step(ctx context.Context, s *plan.Step, changed <-chan struct{}) error {
+	switch s.Kind {
+	case plan.KindAwait:
+		unbound, bare, err := r.awaitNetdevs(ctx, s, changed)
+		r.notReady(s, unbound, bare)
+		return err
+	case plan.KindAwaitAddress:
+		return r.awaitAddress(ctx, s, changed)
+	case plan.KindAwaitRDMA:
+		return r.awaitRDMA(ctx, s, changed)
+	}
+	r.linkBefore = s.Kind != plan.KindVFRate || r.carrier()
+	write, err := r.executor(s)
+	if err != nil {
+		return err
+	}
+	return r.write(ctx, s, write)
+}
+
+func (r *run) notReady(s *plan.Step, unbound, bare []int) {
+	if len(unbound) > 0 {
+		r.out.Problems = append(r.out.Problems, plan.Problem{
+			PF: r.pf.Address, VFs: unbound, Pos: r.pf.Entry, Pending: true,
+			Msg:  "no driver has bound these VFs",
+			Hint: "the VF driver's module may be missing: add it to the machine config (kernel.modules); taken up when it binds",
+		})
+	}
+	if len(bare) > 0 {
+		r.out.Problems = append(r.out.Problems, plan.Problem{
+			PF: r.pf.Address, VFs: bare, Pos: r.pf.Entry, Pending: true,
+			Msg:  fmt.Sprintf("the driver is bound, but no netdev came within %s", r.a.opts.AwaitTimeout),
+			Hint: "see the kernel log of the VF driver; taken up when the netdev appears",
+		})
+	}
+}
+
+// ended takes in the failure of a step. A driver that refuses an attribute of
+// VFs is no failure of the run: the plan tells it from the record on, and the
+// rest of the group is configured.
+func (r *run) ended(s *plan.Step, err error) {
+	answer, volatile, refused := refusal(s, err)
+	if !refused {
+		r.unfinished = append(r.unfinished, s.ID)
+		r.fail(s, err)
+		return
+	}
+	if r.refused == nil {
+		r.refused = make(map[string]plan.Refusal)
+	}
+	r.refused[s.ID] = plan.Refusal{Value: s.New, Answer: answer, Volatile: volatile, Carrier: r.linkBefore && r.carrier()}
+	r.out.Refused = append(r.out.Refused, s.ID)
+	if s.Optional || errors.Is(err, errNotTaken) {
+		return // the next plan tells
+	}
+	r.out.Problems = append(r.out.Problems, plan.Problem{
+		Pos: s.Pos, PF: r.pf.Address, VFs: s.VFs, Partial: true,
+		Msg:  fmt.Sprintf("%s: the driver %s refuses %q (%s)", s.Key, r.pf.Driver, s.New, answer),
+		Hint: fmt.Sprintf("remove %s from this group, or list it under the group's `optional`; everything else of the group is configured", s.Key),
+	})
+}
+
+func (r *run) fail(s *plan.Step, err error) {
+	words, remedy := explain(s, err)
+	r.out.Err = errors.Join(r.out.Err, &StepError{
+		PF: r.pf.Address, Name: r.pf.Name, Step: *s, Words: words, Remedy: remedy, Err: err,
+	})
+}
+
+func (r *run) point(name string) { r.a.opts.Point(r.pf.Address + "/" + name) }
+
+// outcome is what the run came to for later plans.
+func (r *run) outcome() plan.Outcome {
+	return plan.Outcome{Unfinished: r.unfinished, Waiting: len(r.out.Waiting) > 0, Refused: r.refused}
+}

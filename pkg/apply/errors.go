@@ -1,0 +1,140 @@
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+)
+
+// StepError says which step failed on which PF, what was written where, what
+// the kernel answered in words, and what to do. It unwraps to the kernel's
+// errno.
+type StepError struct {
+	PF, Name string // address and interface name
+	Step     plan.Step
+	Words    string // what the errno means here
+	Remedy   string // what to do about it, "" when nothing is known
+	Err      error
+}
+
+func (e *StepError) Error() string {
+	s := fmt.Sprintf("%s (%s): %s of %q to %s: %s", e.Name, e.PF, e.Step.Kind, e.Step.New, e.Step.Path, e.Words)
+	if e.Name == e.PF || e.Name == "" {
+		s = fmt.Sprintf("%s: %s of %q to %s: %s", e.PF, e.Step.Kind, e.Step.New, e.Step.Path, e.Words)
+	}
+	if e.Remedy != "" {
+		s += "; " + e.Remedy
+	}
+	return s
+}
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+// StuckError says that the kernel has not answered a write. Nothing is written
+// to the PF until it does.
+type StuckError struct {
+	PF    string
+	Step  plan.Step
+	After time.Duration // how long it has been
+}
+
+func (e *StuckError) Error() string {
+	return fmt.Sprintf("the kernel has not answered for %s", e.After.Round(time.Second))
+}
+
+// explain words an error of a step. The meanings are those of the paths that
+// sysfs and netlink take here: sriov_numvfs_store and sriov_enable
+// (drivers/pci/iov.c), the drivers' sriov_configure, rtnl_setlink's VF part.
+func explain(s *plan.Step, err error) (words, remedy string) {
+	var stuck *StuckError
+	if errors.As(err, &stuck) {
+		remedy = "nothing more is written to this PF until it does; the plan goes on by itself then"
+		if s.Kind == plan.KindNumVFs && s.New == "0" {
+			remedy = "the kernel waits for a process that holds a VF's vfio device: end it; " + remedy
+		}
+		return err.Error(), remedy
+	}
+	if errors.Is(err, ErrNotBound) {
+		return err.Error(), "see the kernel log of " + s.New + "; vfio-pci needs an IOMMU group: VT-d or AMD-Vi on in the firmware and intel_iommu=on on the kernel's command line"
+	}
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return err.Error(), ""
+	}
+	sysfs := s.Kind == plan.KindNumVFs || s.Kind == plan.KindAutoProbe
+	if errno == unix.ENOENT && (s.Kind == plan.KindVDPADriver || s.Kind == plan.KindVDPAAdd) {
+		return "ENOENT: the kernel has no vDPA, or no such vDPA driver",
+			"add the modules vdpa, vhost_vdpa or virtio_vdpa, and the card's own (mlx5_vdpa), to the machine config (kernel.modules)"
+	}
+	switch errno {
+	case unix.EBUSY:
+		if s.Kind == plan.KindNumVFs {
+			return "EBUSY: VFs exist already, and the kernel changes their number only through 0",
+				"somebody else made VFs meanwhile; planned again from what is there now"
+		}
+		return "EBUSY: the device is in use", "planned again when it is free"
+	case unix.ERANGE:
+		return "ERANGE: more VFs than the PF or its driver can have", "lower numVFs; `sriovd discover` shows the most that is possible"
+	case unix.ENOSPC:
+		return "ENOSPC: no PCI bus numbers are left for the VFs",
+			"boot with the kernel argument pci=realloc (or pci=assign-busses), or give the slot more bus numbers in the firmware"
+	case unix.ENOMEM:
+		return "ENOMEM: no PCI memory window is left for the VFs' BARs, or the card's firmware is out of resources",
+			"boot with the kernel argument pci=realloc, enable \"above 4G decoding\" in the firmware, or ask for fewer VFs"
+	case unix.EIO:
+		return "EIO: the device or its firmware failed the request", "see the kernel log of the PF's driver; a reset or newer firmware of the card may be needed"
+	case unix.EPERM, unix.EACCES:
+		return errnoName(errno) + ": the kernel does not allow it",
+			"the service needs writeableSysfs and CAP_NET_ADMIN; kernel lockdown and SELinux enforcing refuse it too"
+	case unix.EROFS:
+		return "EROFS: /sys is mounted read-only", "the service spec needs security.writeableSysfs: true"
+	case unix.ENODEV, unix.ENXIO:
+		return errnoName(errno) + ": the device is going away, or has no driver", "taken up again when it is back"
+	case unix.ENOENT:
+		if sysfs {
+			return "ENOENT: the PF is gone, or its driver cannot make VFs", "check that the PF's driver is bound and has SR-IOV support"
+		}
+		return "ENOENT: the device is gone", "taken up again when it is back"
+	case unix.EOPNOTSUPP, unix.EPROTONOSUPPORT:
+		return errnoName(errno) + ": the driver does not support this", "take the key out of the document, or list it under `optional`"
+	case unix.EAGAIN:
+		return "EAGAIN: the device is not ready for it yet", "tried again by itself"
+	case unix.EINVAL:
+		return "EINVAL: the driver does not accept this value", "see the kernel log of the PF's driver for its reason"
+	case unix.ETIMEDOUT:
+		return "ETIMEDOUT: the device did not answer its driver", "see the kernel log of the PF's driver; a reset of the card may be needed"
+	}
+	return errnoName(errno) + ": " + errno.Error(), ""
+}
+
+func errnoName(e unix.Errno) string {
+	if e == unix.EOPNOTSUPP {
+		return "EOPNOTSUPP" // one number with ENOTSUP, and what the kernel calls it
+	}
+	if n := unix.ErrnoName(e); n != "" {
+		return n
+	}
+	return fmt.Sprintf("errno %d", int(e))
+}
+
+// refusal reports whether the error is the driver's word on an attribute of a
+// VF, which stays its word until something changes. EINVAL for a rate may be
+// about a port without a link, which has no speed to compare it with (igb).
+func refusal(s *plan.Step, err error) (answer string, volatile, refused bool) {
+	if s.Key == "" {
+		return "", false, false
+	}
+	if errors.Is(err, errNotTaken) {
+		return "in vain", false, true
+	}
+	for _, e := range []unix.Errno{unix.EOPNOTSUPP, unix.EPROTONOSUPPORT, unix.EINVAL} {
+		if errors.Is(err, e) {
+			return errnoName(e), e == unix.EINVAL && s.Kind == plan.KindVFRate, true
+		}
+	}
+	return "", false, false
+}

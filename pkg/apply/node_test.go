@@ -1,0 +1,160 @@
+package apply_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/talos-sriov/talos-sriov/pkg/apply"
+	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+const (
+	mlx = "0000:01:00.0"
+	ice = "0000:17:00.0"
+)
+
+// node is a model kernel with an applier and its record, as the agent has them.
+type node struct {
+	k     *modelkernel.Kernel
+	a     *apply.Applier
+	state plan.State
+	cfg   *spec.Config
+	held  []string
+	gate  apply.Gate
+	force map[string]bool
+
+	mu sync.Mutex // guards state
+}
+
+func (n *node) link(t testing.TB, pf string) nl.LinkRef {
+	t.Helper()
+	d := n.k.Snapshot().PF(pf).Netdevs[0]
+	return nl.LinkRef{Index: d.Index, Name: d.Name}
+}
+
+const boot = "b1"
+
+// newNode has two igb PFs, a ConnectX-7 and an E810.
+func newNode(cfg *spec.Config) *node {
+	n := &node{k: machine(), cfg: cfg, state: plan.State{BootID: boot}}
+	n.k.AddPF(modelkernel.PF{Address: mlx, Vendor: "15b3", Device: "1021", VFDevice: "101e", Driver: "mlx5_core", Total: 8, Name: "enp1s0f0np0", MAC: "b8:3f:d2:00:00:01", Offset: 2, Stride: 1, Eswitch: true})
+	n.k.AddPF(modelkernel.PF{Address: ice, Vendor: "8086", Device: "159b", VFDevice: "1889", Driver: "ice", Total: 8, Name: "ens1f0", MAC: "b4:96:91:00:00:01", Offset: 8, Stride: 1, Eswitch: true})
+	n.start()
+	return n
+}
+
+// start is what a new process has: nothing but the record.
+func (n *node) start() {
+	n.a = apply.New(n.k, n.options())
+}
+
+func (n *node) options() apply.Options {
+	return apply.Options{Links: n.k, Journal: n, Gate: n.gate}
+}
+
+func (n *node) plan() *plan.Plan {
+	s := n.k.Snapshot()
+	kl := use.Kubelet{Answered: true, Held: map[string][]use.Holder{}}
+	for _, h := range n.held {
+		kl.Held[h] = []use.Holder{{Device: h, Namespace: "default", Pod: "p", Source: use.SourcePodResources}}
+	}
+	return plan.Compute(plan.Input{
+		Config: n.cfg, Snapshot: s, NetworkOverdue: true, State: n.state, BootID: boot, Force: n.force,
+		Use: use.Judge(use.Evidence{Snapshot: s, Kubelet: kl}),
+	})
+}
+
+func (n *node) hold(vf string) {
+	n.k.Hold(vf, "p")
+	n.held = append(n.held, vf)
+}
+
+func (n *node) release(vf string) {
+	n.k.Release(vf)
+	n.held = slices.DeleteFunc(n.held, func(h string) bool { return h == vf })
+}
+
+// converge runs until nothing is left to do that can be done, and returns the
+// last plan.
+func (n *node) converge(t testing.TB) *plan.Plan {
+	t.Helper()
+	for range 8 {
+		p := n.plan()
+		if !runnable(p) {
+			before := len(n.k.Writes())
+			n.a.Run(t.Context(), p)
+			if w := n.k.Writes()[before:]; len(w) > 0 {
+				t.Fatalf("a plan without runnable steps wrote %q", w)
+			}
+			return p
+		}
+		if err := n.a.Run(t.Context(), p).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := n.plan()
+	t.Fatalf("does not converge: %s", text(p))
+	return p
+}
+
+func runnable(p *plan.Plan) bool {
+	for i := range p.PFs {
+		held := plan.Held(&p.PFs[i])
+		for j := range p.PFs[i].Steps {
+			if held[p.PFs[i].Steps[j].ID] == "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func text(p *plan.Plan) string {
+	var b strings.Builder
+	if err := plan.Text(&b, p); err != nil {
+		return err.Error()
+	}
+	return b.String()
+}
+
+// The node is the journal of its applier. PFs run in parallel.
+func (n *node) Begin(_ context.Context, f *plan.PFPlan, ids []string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.state = n.state.Begin(f, ids)
+	return nil
+}
+
+func (n *node) End(_ context.Context, f *plan.PFPlan, out plan.Outcome) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.state = n.state.End(f, out)
+	return nil
+}
+
+func pfEntry(pf string, n int, groups ...spec.VFGroup) spec.PhysicalFunction {
+	return spec.PhysicalFunction{
+		Match: spec.Match{PCIAddresses: []string{pf}}, NumVFs: &n, Pos: spec.Pos{Line: 3, Column: 5}, VirtualFunctions: groups,
+	}
+}
+
+func doc(entries ...spec.PhysicalFunction) *spec.Config {
+	return &spec.Config{PhysicalFunctions: entries}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func indexes(from, to int) spec.IndexSet {
+	var s spec.IndexSet
+	for i := from; i <= to; i++ {
+		s = append(s, i)
+	}
+	return s
+}

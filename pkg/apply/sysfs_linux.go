@@ -1,0 +1,11 @@
+package apply
+
+import (
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+)
+
+var (
+	_ Sysfs = (*sysfs.FS)(nil)
+	_ Links = (*nl.Handle)(nil)
+)

@@ -1,0 +1,155 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+)
+
+// Waiter brings word that something changed in the kernel.
+type Waiter interface {
+	// Subscribe returns a channel that has an element after each change since
+	// the call (several changes may share one), and a function that ends it.
+	Subscribe() (changed <-chan struct{}, cancel func())
+}
+
+// Hub is a Waiter that passes on what Notify says. Its zero value is ready.
+type Hub struct {
+	mu   sync.Mutex
+	subs map[chan struct{}]struct{}
+}
+
+// Subscribe implements Waiter.
+func (h *Hub) Subscribe() (<-chan struct{}, func()) {
+	c := make(chan struct{}, 1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.subs == nil {
+		h.subs = make(map[chan struct{}]struct{})
+	}
+	h.subs[c] = struct{}{}
+	return c, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.subs, c)
+	}
+}
+
+// Notify tells every subscriber. It never blocks.
+func (h *Hub) Notify() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.subs {
+		select {
+		case c <- struct{}{}:
+		default: // it has not taken the last one yet
+		}
+	}
+}
+
+// until calls look after each change until it returns true, or returns false at
+// the deadline.
+func (r *run) until(ctx context.Context, changed <-chan struct{}, look func() bool) (bool, error) {
+	deadline := time.NewTimer(r.a.opts.AwaitTimeout)
+	defer deadline.Stop()
+	for {
+		if look() {
+			return true, nil
+		}
+		if changed == nil {
+			return false, nil
+		}
+		select {
+		case <-changed:
+		case <-deadline.C:
+			changed = nil // look once more
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// errNotTaken says that a VF's driver did not bring what it was bound for.
+var errNotTaken = errors.New("the VF's driver did not take it")
+
+// awaitAddress returns when the VF's netdev has the address.
+func (r *run) awaitAddress(ctx context.Context, s *plan.Step, changed <-chan struct{}) error {
+	there := false
+	ok, err := r.until(ctx, changed, func() bool {
+		l, err := r.vfLink(s.VFs[0])
+		if there = err == nil; !there {
+			return false
+		}
+		addr, err := sysfs.ReadString(r.a.sys, sysfs.NetAttr(l.Name, sysfs.NetAddress))
+		return err == nil && addr == s.New
+	})
+	switch {
+	case ok || err != nil:
+		return err
+	case !there:
+		return errNotYet
+	default:
+		return errNotTaken
+	}
+}
+
+// awaitRDMA returns when the VF has an RDMA device.
+func (r *run) awaitRDMA(ctx context.Context, s *plan.Step, changed <-chan struct{}) error {
+	ok, err := r.until(ctx, changed, func() bool {
+		names, err := r.a.sys.ReadDir(sysfs.Join(sysfs.VirtFn(s.PF, s.VFs[0]), "infiniband"))
+		return err == nil && len(names) > 0
+	})
+	if ok || err != nil {
+		return err
+	}
+	return errNotTaken
+}
+
+// awaitNetdevs returns when each of the step's VFs has a netdev, or at the
+// deadline with the VFs that have no driver and those that have one but no
+// netdev. A VF without a driver is waited for as well: its module is often
+// loaded by udev, after the VF appears.
+func (r *run) awaitNetdevs(ctx context.Context, s *plan.Step, changed <-chan struct{}) (unbound, bare []int, err error) {
+	left := s.VFs
+	_, err = r.until(ctx, changed, func() bool {
+		unbound, bare = nil, nil
+		var still []int
+		for _, i := range left {
+			switch r.netdev(i) {
+			case vfReady:
+				continue
+			case vfUnbound:
+				unbound = append(unbound, i)
+			case vfBare:
+				bare = append(bare, i)
+			}
+			still = append(still, i)
+		}
+		left = still
+		return len(left) == 0
+	})
+	return unbound, bare, err
+}
+
+type vfState int
+
+const (
+	vfReady vfState = iota
+	vfUnbound
+	vfBare
+)
+
+func (r *run) netdev(index int) vfState {
+	link := sysfs.VirtFn(r.pf.Address, index)
+	if names, err := r.a.sys.ReadDir(sysfs.Join(link, "net")); err == nil && len(names) > 0 {
+		return vfReady
+	}
+	if _, err := r.a.sys.ReadLink(sysfs.Join(link, sysfs.LinkDriver)); err != nil {
+		return vfUnbound
+	}
+	return vfBare
+}

@@ -1,0 +1,58 @@
+package apply
+
+import (
+	"context"
+	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+)
+
+// write runs one write with its bound. Over time, the write is left to the
+// kernel, the PF is marked stuck, and the answer frees it whenever it comes.
+func (r *run) write(ctx context.Context, s *plan.Step, write func(context.Context) error) error {
+	r.point("write/" + s.ID)
+	start := time.Now()
+	r.out.Writes++
+	answer := make(chan error, 1)
+	// The kernel is left to finish what it was asked, whatever ends meanwhile;
+	// the context bounds the waiting of those who can stop waiting.
+	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateAnswer)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer cancel()
+		answer <- write(wctx)
+	}()
+	limit := r.a.opts.WriteTimeout(s.Kind)
+	if s.Kind == plan.KindNumVFs && s.Action == plan.ActionCreate {
+		limit += time.Duration(len(s.VFs)) * perVF
+	}
+	bound := time.NewTimer(limit)
+	defer bound.Stop()
+	var err error
+	select {
+	case err = <-answer:
+	case <-bound.C:
+		err = &StuckError{PF: r.pf.Address, Step: *s, After: time.Since(start)}
+		r.a.mu.Lock()
+		r.flight.step, r.flight.since, r.flight.stuck = *s, start, true
+		r.a.mu.Unlock()
+		r.out.Stuck = true
+		go r.a.answered(r.pf.Address, done)
+	}
+	r.a.opts.OnWrite(Write{PF: r.pf.Address, Step: *s, Took: time.Since(start), Error: err})
+	r.point("wrote/" + s.ID)
+	return err
+}
+
+// lateAnswer is how long a request that was reported stuck may still wait for
+// its answer.
+const lateAnswer = time.Hour
+
+func (a *Applier) answered(pf string, done <-chan struct{}) {
+	<-done // whatever the answer is: the next plan looks at the machine
+	a.mu.Lock()
+	delete(a.busy, pf)
+	a.mu.Unlock()
+	a.opts.OnAnswer(pf)
+}

@@ -1,0 +1,81 @@
+package cni
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"time"
+
+	cni100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
+)
+
+// announce tells the network where the addresses are now: the last holder of
+// one may have had another MAC. It is a courtesy; no error of it counts.
+func (t *attach) announce(ctx context.Context, r *cni100.Result) {
+	const tries, between = 20, 10 * time.Millisecond
+	for range tries { // a frame before the carrier is lost
+		l, err := t.pod.Link(ctx, nl.LinkRef{Index: t.link.Index})
+		if err != nil || l.Carrier || t.p.pause(ctx, between) != nil {
+			break
+		}
+	}
+	for _, ip := range r.IPs {
+		prefix, err := toPrefix(ip.Address)
+		if err != nil || len(t.link.MAC) != 6 {
+			continue
+		}
+		if err := t.pod.Send(ctx, t.link.Index, announcement(t.link.MAC, prefix.Addr())); err != nil {
+			t.p.log().Debug("address not announced", "address", prefix, "err", err)
+		}
+	}
+}
+
+// announcement is the Ethernet frame that tells who has the address: an ARP
+// request for oneself (RFC 5227 section 3) or an unsolicited neighbour
+// advertisement to all nodes (RFC 4861 section 7.2.6).
+func announcement(mac net.HardwareAddr, addr netip.Addr) []byte {
+	if addr.Is4() {
+		return garp(mac, addr.As4())
+	}
+	return advertisement(mac, addr.As16())
+}
+
+func garp(mac net.HardwareAddr, ip [4]byte) []byte {
+	broadcast := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	f := append(append([]byte{}, broadcast...), mac...)
+	f = append(f, 0x08, 0x06) // ARP
+	f = append(f, 0, 1, 8, 0, 6, 4, 0, 1)
+	f = append(append(f, mac...), ip[:]...)
+	return append(append(f, broadcast...), ip[:]...)
+}
+
+func advertisement(mac net.HardwareAddr, ip [16]byte) []byte {
+	all := netip.MustParseAddr("ff02::1").As16()
+	icmp := []byte{136, 0, 0, 0, 0x20, 0, 0, 0} // override
+	icmp = append(icmp, ip[:]...)
+	icmp = append(append(icmp, 2, 1), mac...) // target link-layer address
+
+	pseudo := append(append([]byte{}, ip[:]...), all[:]...)
+	pseudo = append(pseudo, 0, 0, 0, byte(len(icmp)), 0, 0, 0, 58)
+	binary.BigEndian.PutUint16(icmp[2:], checksum(append(pseudo, icmp...)))
+
+	f := append([]byte{0x33, 0x33, 0, 0, 0, 1}, mac...)
+	f = append(f, 0x86, 0xdd, 0x60, 0, 0, 0, 0, byte(len(icmp)), 58, 255)
+	f = append(append(f, ip[:]...), all[:]...)
+	return append(f, icmp...)
+}
+
+// checksum is RFC 1071's, of an even number of bytes.
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for ; len(b) >= 2; b = b[2:] {
+		sum += uint32(binary.BigEndian.Uint16(b))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}

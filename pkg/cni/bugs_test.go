@@ -1,0 +1,129 @@
+package cni
+
+import (
+	"slices"
+	"syscall"
+	"testing"
+)
+
+// What is known to go wrong in sriov-cni, and must not here; docs/cni.md has the
+// rows.
+
+func TestBug1PartlyAppliedAttributesAreUndone(t *testing.T) {
+	r := newRig(t, 1)
+	before := r.m.state()
+	r.m.fail = func(call string) error {
+		if call == "vf-trust" {
+			return syscall.EOPNOTSUPP
+		}
+		return nil
+	}
+	_, err := r.Add(t.Context(), cmd("c1", "/ns/a", conf(0, `"vlan":100,"mac":"02:00:00:00:00:aa","trust":"on"`)))
+	if e := AsCNI(err); e.Code != CodeSetVF || e.Details == "" {
+		t.Errorf("error is %+v", e)
+	}
+	r.untouched(t, before)
+}
+
+func TestBug2UserspaceDel(t *testing.T) {
+	for _, driver := range userspaceDrivers {
+		r := newRig(t, 1)
+		r.m.links = slices.DeleteFunc(r.m.links, func(l *mlink) bool { return l.ParentDev == vfAddr(0) })
+		r.m.driver[0] = driver
+		before := r.m.state()
+		args := cmd("c1", "/ns/a", conf(0, `"vlan":5,"mac":"02:00:00:00:00:aa"`))
+		_, err := r.Add(t.Context(), args)
+		must(t, err)
+		must(t, r.Del(t.Context(), args))
+		r.untouched(t, before)
+	}
+}
+
+func TestBug3DelKeepsWhatARetryNeeds(t *testing.T) {
+	for n := 0; ; n++ {
+		r := newRig(t, 1)
+		before := r.m.state()
+		args := cmd("c1", "/ns/a", conf(0, everything))
+		_, err := r.Add(t.Context(), args)
+		must(t, err)
+		count, hit := 0, ""
+		r.m.fail = func(call string) error {
+			if count++; count == n+1 {
+				hit = call
+				return syscall.EIO
+			}
+			return nil
+		}
+		err = r.Del(t.Context(), args)
+		if hit == "" {
+			must(t, err)
+			return
+		}
+		if err == nil {
+			t.Fatalf("DEL succeeded although %q failed", hit)
+		}
+		must(t, r.Del(t.Context(), args))
+		r.untouched(t, before)
+	}
+}
+
+func TestBug4AllocationIsRemovedOnEveryWay(t *testing.T) {
+	for _, netns := range []string{"/ns/a", ""} {
+		for _, dead := range []bool{false, true} {
+			r := newRig(t, 1)
+			before := r.m.state()
+			c := conf(0, `"vlan":9`)
+			_, err := r.Add(t.Context(), cmd("c1", "/ns/a", c))
+			must(t, err)
+			if dead {
+				r.m.kill("/ns/a")
+			}
+			must(t, r.Del(t.Context(), cmd("c1", netns, c)))
+			r.untouched(t, before)
+		}
+	}
+}
+
+func TestBug5AltNameInTheWayBack(t *testing.T) {
+	r := newRig(t, 1)
+	args := cmd("c1", "/ns/a", conf(0, ""))
+	_, err := r.Add(t.Context(), args)
+	must(t, err)
+	r.m.vfLink(0).AltNames = []string{"vf0"}
+	must(t, r.Del(t.Context(), args))
+	if l := r.m.vfLink(0); l.Name != "vf0" || l.ns != "" || len(l.AltNames) != 0 {
+		t.Errorf("VF is %+v", l)
+	}
+}
+
+func TestBug6NameTakenOnHost(t *testing.T) {
+	r := newRig(t, 1)
+	args := cmd("c1", "/ns/a", conf(0, ""))
+	_, err := r.Add(t.Context(), args)
+	must(t, err)
+	r.m.add("vf0", "", "02:00:00:00:02:00")
+	must(t, r.Del(t.Context(), args))
+	if l := r.m.vfLink(0); l.Name != "vf21100" || l.ns != "" {
+		t.Errorf("VF is %+v", l)
+	}
+	if files := r.files(t); len(files) != 0 {
+		t.Errorf("files left: %v", files)
+	}
+}
+
+func TestBug7NamespaceDiedBeforeDel(t *testing.T) {
+	r := newRig(t, 1)
+	before := r.m.state()
+	first, second := cmd("c1", "/ns/a", conf(0, `"vlan":100`)), cmd("c2", "/ns/b", conf(0, `"vlan":200`))
+	_, err := r.Add(t.Context(), first)
+	must(t, err)
+	r.m.kill("/ns/a")
+	_, err = r.Add(t.Context(), second)
+	must(t, err)
+	must(t, r.Del(t.Context(), first))
+	if v := r.m.vfs[0]; v.VLAN != 200 || r.m.vfLink(0).ns != "/ns/b" {
+		t.Errorf("the late DEL touched the second pod's VF: %+v", v)
+	}
+	must(t, r.Del(t.Context(), second))
+	r.untouched(t, before)
+}

@@ -1,0 +1,371 @@
+package cni
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+)
+
+// NetConf is the network configuration on stdin, and the head of the cache
+// file: sriov-cni keeps its configuration there, and both must be able to read
+// what the other wrote. Keys are matched without regard to case, unknown ones
+// are let pass: Multus and the runtime add their own.
+type NetConf struct {
+	CNIVersion   string          `json:"cniVersion,omitempty"`
+	Name         string          `json:"name,omitempty"`
+	Type         string          `json:"type,omitempty"`
+	Capabilities map[string]bool `json:"capabilities,omitempty"`
+	IPAM         IPAMConf        `json:"ipam"`
+	DNS          *types.DNS      `json:"dns,omitempty"`
+
+	// OrigVFState, Master and VFID are sriov-cni's; what stdin says of them is
+	// dropped.
+	OrigVFState OrigState `json:"OrigVfState"`
+	Master      string    // name of the PF's interface
+	MAC         string    // any form that net.ParseMAC reads
+	// MTU in bytes; sriov-cni writes what it saw and honours nothing.
+	MTU       *int    `json:",omitempty"`
+	VLAN      *int    `json:"vlan"`      // nil: leave as it is; 0 removes the tag
+	VLANQoS   *int    `json:"vlanQoS"`   // 0 to 7
+	VLANProto *string `json:"vlanProto"` // 802.1q | 802.1ad
+	DeviceID  string  `json:"deviceID"`  // PCI address of the VF
+	VFID      int     // index of the VF at its PF
+	MinTxRate *int    `json:"min_tx_rate"` // Mbit/s
+	MaxTxRate *int    `json:"max_tx_rate"` // Mbit/s, 0 is no limit
+	SpoofChk  string  `json:"spoofchk,omitempty"`
+	Trust     string  `json:"trust,omitempty"`
+	LinkState string  `json:"link_state,omitempty"`
+	Runtime   Runtime `json:"runtimeConfig,omitzero"`
+	LogLevel  string  `json:"logLevel,omitempty"`
+	LogFile   string  `json:"logFile,omitempty"`
+
+	// RDMA moves the VF's RDMA device with it. An addition to sriov-cni's keys.
+	RDMA bool `json:"rdma,omitempty"`
+	// Trunk, VLANTrunk and VLANTrunkIDs are keys of other plugins and of changes
+	// that were proposed for sriov-cni. They are refused: see checkTrunk.
+	Trunk        json.RawMessage `json:"trunk,omitempty"`
+	VLANTrunk    json.RawMessage `json:"vlanTrunk,omitempty"`
+	VLANTrunkIDs json.RawMessage `json:"vlan_trunk,omitempty"`
+	// Prev is the result of the plugin before in a chain, or of ADD at CHECK.
+	Prev json.RawMessage `json:"prevResult,omitempty"`
+	// Valid is what GC is to keep.
+	Valid []types.GCAttachment `json:"cni.dev/valid-attachments,omitempty"`
+}
+
+// IPAMConf is what this plugin needs to know of the ipam section.
+type IPAMConf struct {
+	Type string `json:"type,omitempty"`
+}
+
+// Runtime is what the runtime gives to the capabilities that were declared.
+type Runtime struct {
+	MAC string `json:"mac,omitempty"`
+	// GUID is refused: see check.
+	GUID string `json:"infinibandGUID,omitempty"`
+}
+
+// OrigState is the VF before ADD; sriov-cni's format.
+type OrigState struct {
+	HostIFName   string
+	SpoofChk     bool
+	Trust        bool
+	AdminMAC     string // what the PF holds for the VF
+	EffectiveMAC string // what the VF's interface has
+	VLAN         int    `json:"Vlan"`
+	VLANQoS      int    `json:"VlanQoS"`
+	VLANProto    int    `json:"VlanProto"` // EtherType, 0 when not known
+	MinTxRate    int
+	MaxTxRate    int
+	LinkState    uint32
+	MTU          int
+}
+
+// guidHint: a VF learns its GUID from the PF when its driver is bound, and never
+// again, so a GUID for each pod would mean to take the driver away at each ADD.
+// sriovd sets them once, before the first pod.
+const guidHint = "a VF's GUIDs are set when it is made: guids in the VF group of the machine config's document"
+
+const protoDot1Q, protoDot1AD = "802.1q", "802.1ad"
+
+// ParseConf decodes and judges a network configuration as ADD needs it. It
+// touches nothing.
+func ParseConf(stdin []byte) (*NetConf, error) {
+	c, err := decodeConf(stdin)
+	if err != nil {
+		return nil, err
+	}
+	c.OrigVFState, c.Master, c.VFID = OrigState{}, "", 0
+	if err := c.checkDevice(); err != nil {
+		return nil, err
+	}
+	return c, c.check()
+}
+
+// decodeConf only decodes; DEL and GC must not fail over a value that ADD
+// would refuse.
+func decodeConf(stdin []byte) (*NetConf, error) {
+	var c NetConf
+	err := json.Unmarshal(stdin, &c)
+	if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return nil, faultf(types.ErrInvalidNetworkConfig, "see docs/networks.md for the keys and their types",
+			"network configuration: %s is a %s, must be %s", keyName(typ.Field), typ.Value, typeName(typ.Type.String()))
+	}
+	if err != nil {
+		return nil, wrapf(err, types.ErrDecodingFailure,
+			"the network configuration (spec.config of the NetworkAttachmentDefinition) must be one JSON object",
+			"network configuration is not JSON")
+	}
+	return &c, nil
+}
+
+func keyName(field string) string {
+	if field == "" {
+		return "the document"
+	}
+	return fmt.Sprintf("%q", field)
+}
+
+func typeName(goType string) string {
+	switch {
+	case goType == "int":
+		return "a whole number"
+	case goType == "string":
+		return "a string"
+	case goType == "bool":
+		return "true or false"
+	case strings.HasPrefix(goType, "[]"):
+		return "a list"
+	}
+	return "an object"
+}
+
+// checkDevice settles deviceID. Without one the pod did not get a device: the
+// commonest mistake there is, and not one that the plugin's reader can see.
+func (c *NetConf) checkDevice() error {
+	if c.DeviceID == "" {
+		return faultf(CodeNoDevice,
+			"the NetworkAttachmentDefinition needs the annotation k8s.v1.cni.cncf.io/resourceName with the name of the pool, "+
+				"and a container of the pod must request that resource (limits), once for each of its networks of that pool; "+
+				"Multus then passes deviceID by itself",
+			"network %q: no deviceID: no VF was handed to this pod for this network", c.Name)
+	}
+	id := strings.ToLower(c.DeviceID)
+	if !sysfs.IsPCIAddress(id) && sysfs.IsPCIAddress("0000:"+id) {
+		id = "0000:" + id
+	}
+	if !sysfs.IsPCIAddress(id) {
+		return faultf(CodeBadDevice, "deviceID is the PCI address of a VF, like 0000:21:10.0; with Multus leave it out and use resourceName",
+			"network %q: deviceID %q is no PCI address", c.Name, c.DeviceID)
+	}
+	c.DeviceID = id
+	return nil
+}
+
+// check judges the values and sets the defaults that depend on others.
+func (c *NetConf) check() error {
+	bad := func(hint, format string, args ...any) error {
+		return faultf(types.ErrInvalidNetworkConfig, hint, "network %q: %s", c.Name, fmt.Sprintf(format, args...))
+	}
+	if err := c.checkVLAN(bad); err != nil {
+		return err
+	}
+	if err := c.checkTrunk(bad); err != nil {
+		return err
+	}
+	for _, s := range []struct{ key, value string }{{"spoofchk", c.SpoofChk}, {"trust", c.Trust}} {
+		if !slices.Contains([]string{"", "on", "off"}, s.value) {
+			return bad(`"on" or "off"; leave the key out to leave the VF as it is`, "%s is %q", s.key, s.value)
+		}
+	}
+	if !slices.Contains([]string{"", "auto", "enable", "disable"}, c.LinkState) {
+		return bad(`"auto", "enable" or "disable", in lower case`, "link_state is %q", c.LinkState)
+	}
+	for _, r := range []struct {
+		key   string
+		value *int
+	}{{"min_tx_rate", c.MinTxRate}, {"max_tx_rate", c.MaxTxRate}} {
+		if r.value != nil && (*r.value < 0 || int64(*r.value) > 1<<32-1) {
+			return bad("Mbit/s, 0 for no limit", "%s is %d", r.key, *r.value)
+		}
+	}
+	if minimum, maximum := number(c.MinTxRate), number(c.MaxTxRate); maximum != 0 && minimum > maximum {
+		return bad("the guaranteed rate can not be above the limit", "min_tx_rate %d is more than max_tx_rate %d", minimum, maximum)
+	}
+	if c.MTU != nil && (*c.MTU < 68 || *c.MTU > 65535) {
+		return bad("68 to 65535 bytes, and not more than the PF's MTU on most NICs", "mtu is %d", *c.MTU)
+	}
+	for _, m := range []struct{ key, value string }{{"mac", c.MAC}, {"runtimeConfig.mac", c.Runtime.MAC}} {
+		if _, err := parseMAC(m.value); m.value != "" && err != nil {
+			return bad("a unicast Ethernet address, like 02:00:00:00:00:01", "%s: %v", m.key, err)
+		}
+	}
+	if c.Runtime.GUID != "" {
+		return bad(guidHint, "infinibandGUID is %q, and this plugin sets none", c.Runtime.GUID)
+	}
+	if strings.ContainsRune(c.IPAM.Type, '/') {
+		return bad("the name of a program in the CNI folder, like host-local", "ipam.type is %q", c.IPAM.Type)
+	}
+	return nil
+}
+
+func (c *NetConf) checkVLAN(bad func(hint, format string, args ...any) error) error {
+	if c.VLAN == nil {
+		if c.VLANQoS != nil && *c.VLANQoS != 0 {
+			return bad("set vlan as well; a priority needs a tag", "vlanQoS is set without vlan")
+		}
+		if c.VLANQoS != nil {
+			return bad("set vlan, or leave vlanQoS out", "vlanQoS is set without vlan")
+		}
+		if c.VLANProto != nil {
+			return bad("set vlan, or leave vlanProto out", "vlanProto is set without vlan")
+		}
+		return nil
+	}
+	if *c.VLAN < 0 || *c.VLAN > 4094 {
+		return bad("0 (no tag) to 4094", "vlan is %d", *c.VLAN)
+	}
+	if c.VLANQoS == nil {
+		c.VLANQoS = new(int)
+	}
+	if *c.VLANQoS < 0 || *c.VLANQoS > 7 {
+		return bad("0 to 7", "vlanQoS is %d", *c.VLANQoS)
+	}
+	if *c.VLAN == 0 && *c.VLANQoS != 0 {
+		return bad("a priority needs a tag: give a vlan from 1 to 4094", "vlanQoS is %d with vlan 0", *c.VLANQoS)
+	}
+	proto := protoDot1Q
+	if c.VLANProto != nil {
+		proto = strings.ToLower(*c.VLANProto)
+	}
+	if proto != protoDot1Q && proto != protoDot1AD {
+		return bad(`"802.1q" or "802.1ad"`, "vlanProto is %q", proto)
+	}
+	if proto == protoDot1AD && *c.VLAN == 0 {
+		return bad("802.1ad needs a vlan from 1 to 4094", "vlanProto is 802.1ad with vlan 0")
+	}
+	c.VLANProto = &proto
+	return nil
+}
+
+// checkTrunk refuses lists of VLANs: mainline Linux has no interface by which a
+// PF could be told to let a VF have some tags and not others (only some vendors'
+// own drivers have, and Talos does not ship those).
+func (c *NetConf) checkTrunk(bad func(hint, format string, args ...any) error) error {
+	for _, k := range []struct {
+		key   string
+		value json.RawMessage
+	}{{"trunk", c.Trunk}, {"vlanTrunk", c.VLANTrunk}, {"vlan_trunk", c.VLANTrunkIDs}} {
+		if len(k.value) > 0 && string(k.value) != "null" {
+			return bad("leave it and vlan out: a VF without vlan gets every tag that its driver asks for, and the pod makes its VLAN interfaces itself",
+				"%s: the kernel has no way to restrict a VF to a list of VLANs", k.key)
+		}
+	}
+	return nil
+}
+
+// infiniBand refuses what only an Ethernet VF has.
+func infiniBand(c *NetConf, l nl.Link) error {
+	if l.Type != nl.TypeInfiniBand {
+		return nil
+	}
+	for _, k := range []struct {
+		key string
+		set bool
+	}{
+		{"mac", c.MAC != ""}, {"vlan", c.VLAN != nil}, {"spoofchk", c.SpoofChk != ""}, {"trust", c.Trust != ""},
+		{"min_tx_rate", c.MinTxRate != nil}, {"max_tx_rate", c.MaxTxRate != nil},
+	} {
+		if k.set {
+			return faultf(types.ErrInvalidNetworkConfig, "leave it out; on InfiniBand link_state, mtu, rdma and ipam have a meaning, and GUIDs are set by the machine config's document",
+				"network %q: %s is for Ethernet, and VF %s is InfiniBand", c.Name, k.key, c.DeviceID)
+		}
+	}
+	return nil
+}
+
+// parseMAC reads a unicast Ethernet address.
+func parseMAC(s string) (net.HardwareAddr, error) {
+	mac, err := net.ParseMAC(s)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%q is no MAC address", s)
+	case len(mac) != 6:
+		return nil, fmt.Errorf("%q has %d bytes, not 6", s, len(mac))
+	case mac[0]&1 != 0:
+		return nil, fmt.Errorf("%q is a multicast address", s)
+	case isZero(mac):
+		return nil, fmt.Errorf("%q is all zero", s)
+	}
+	return mac, nil
+}
+
+func isZero(mac net.HardwareAddr) bool {
+	return !slices.ContainsFunc(mac, func(b byte) bool { return b != 0 })
+}
+
+func number(p *int) int {
+	if p == nil {
+		return 0
+	}
+	return *p
+}
+
+// ParseArgs reads CNI_ARGS ("K=V;K=V") for the only key with a meaning here,
+// MAC. Other keys are an error unless IgnoreUnknown says otherwise.
+func ParseArgs(args string) (mac string, err error) {
+	hint := "keys are MAC and IgnoreUnknown (true or 1), separated by semicolons"
+	ignore, unknown := false, ""
+	for pair := range strings.SplitSeq(args, ";") {
+		if pair == "" {
+			continue
+		}
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return "", faultf(CodeBadArgs, hint, "CNI_ARGS: %q has no value", pair)
+		}
+		switch key {
+		case "MAC":
+			if _, err := parseMAC(value); value != "" && err != nil {
+				return "", wrapf(err, CodeBadArgs, "MAC is a unicast Ethernet address, like 02:00:00:00:00:01", "CNI_ARGS")
+			}
+			mac = value
+		case "GUID":
+			if value != "" {
+				return "", faultf(CodeBadArgs, guidHint, "CNI_ARGS: GUID is %q, and this plugin sets none", value)
+			}
+		case "IgnoreUnknown":
+			switch strings.ToLower(value) {
+			case "1", "true":
+				ignore = true
+			case "0", "false":
+			default:
+				return "", faultf(CodeBadArgs, hint, "CNI_ARGS: IgnoreUnknown is %q", value)
+			}
+		default:
+			unknown = key
+		}
+	}
+	if unknown != "" && !ignore {
+		return "", faultf(CodeBadArgs, hint, "CNI_ARGS: unknown key %q", unknown)
+	}
+	return mac, nil
+}
+
+// wantedMAC is the MAC that the pod is to have, "" when none was asked for:
+// the runtime's before CNI_ARGS' before the configuration's.
+func wantedMAC(c *NetConf, argsMAC string) string {
+	for _, m := range []string{c.Runtime.MAC, argsMAC, c.MAC} {
+		if m != "" {
+			return strings.ToLower(m)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,61 @@
+package delegate
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	cni100 "github.com/containernetworking/cni/pkg/types/100"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The IPAM plugin is found in CNI_PATH by its type, whatever it is called, and
+// gets the command, the environment and the configuration as they came.
+func TestDelegate(t *testing.T) {
+	for _, plugin := range []string{"host-local", "static", "dhcp", "whereabouts"} {
+		t.Run(plugin, func(t *testing.T) {
+			dir := t.TempDir()
+			seen := filepath.Join(dir, "seen")
+			script := "#!/bin/sh\n{ echo $CNI_COMMAND $CNI_CONTAINERID $CNI_NETNS $CNI_IFNAME $CNI_ARGS; cat; echo; } >>" + seen + "\n" +
+				`[ $CNI_COMMAND != ADD ] || echo '{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.2/24"}]}'` + "\n"
+			must(t, os.WriteFile(filepath.Join(dir, plugin), []byte(script), 0o755))
+			for k, v := range map[string]string{
+				"CNI_PATH": "/nowhere:" + dir, "CNI_CONTAINERID": "c1", "CNI_NETNS": "/ns/a", "CNI_IFNAME": "net1", "CNI_ARGS": "K8S_POD_NAME=web",
+			} {
+				t.Setenv(k, v)
+			}
+			stdin := `{"cniVersion":"1.1.0","name":"net","type":"sriov","deviceID":"0000:21:10.0","ipam":{"type":"` + plugin + `","more":[1]},"runtimeConfig":{"ips":["10.1.0.2/24"]}}`
+			r, err := IPAM{}.Add(t.Context(), plugin, []byte(stdin))
+			must(t, err)
+			result, err := cni100.NewResultFromResult(r)
+			must(t, err)
+			if len(result.IPs) != 1 || result.IPs[0].Address.String() != "10.1.0.2/24" {
+				t.Errorf("result is %+v", result)
+			}
+			must(t, IPAM{}.Check(t.Context(), plugin, []byte(stdin)))
+			must(t, IPAM{}.Del(t.Context(), plugin, []byte(stdin)))
+			must(t, IPAM{}.Status(t.Context(), plugin, []byte(stdin)))
+			must(t, IPAM{}.GC(t.Context(), plugin, []byte(stdin)))
+			b, err := os.ReadFile(seen)
+			must(t, err)
+			var want strings.Builder
+			for _, verb := range []string{"ADD", "CHECK", "DEL", "STATUS", "GC"} {
+				want.WriteString(verb + " c1 /ns/a net1 K8S_POD_NAME=web\n" + stdin + "\n")
+			}
+			if string(b) != want.String() {
+				t.Errorf("the plugin got\n%s\nwant\n%s", b, want.String())
+			}
+		})
+	}
+	t.Setenv("CNI_PATH", t.TempDir())
+	if _, err := (IPAM{}).Add(t.Context(), "host-local", []byte(`{"cniVersion":"1.1.0","name":"net"}`)); err == nil || !strings.Contains(err.Error(), "host-local") {
+		t.Errorf("a plugin that is not there: %v", err)
+	}
+}

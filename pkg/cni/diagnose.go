@@ -1,0 +1,113 @@
+package cni
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/skel"
+)
+
+// DefaultKubelet is where the kubelet keeps what devices it gave to which pod,
+// from the moment that it admits a pod on.
+const DefaultKubelet = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"
+
+// maxCheckpoint bounds what is read of the kubelet's file, in bytes.
+const maxCheckpoint = 16 << 20
+
+// noDevice makes the error for a configuration without deviceID say what the
+// pod asked for: Multus leaves the key out without a word when it finds no
+// device, and the reason is in objects that this plugin does not see.
+func (p *Plugin) noDevice(f *fault, args *skel.CmdArgs) error {
+	pod, uid := podOf(args.Args)
+	if uid == "" || p.Kubelet == "" {
+		return f
+	}
+	given, err := podDevices(p.Kubelet, uid)
+	if err != nil {
+		p.log().Debug("the kubelet's devices are not known", "err", err)
+		return f
+	}
+	if len(given) == 0 {
+		f.msg += fmt.Sprintf("; pod %s has no device of any resource", pod)
+		f.hint = "have a container of the pod request the pool's resource (limits), once for each of its networks of that pool; " +
+			"the pool is the one that the NetworkAttachmentDefinition names in its annotation k8s.v1.cni.cncf.io/resourceName"
+		return f
+	}
+	var all, names []string
+	for _, g := range given {
+		all = append(all, fmt.Sprintf("%d of %s (%s)", len(g.ids), g.resource, strings.Join(g.ids, ", ")))
+		names = append(names, g.resource)
+	}
+	f.msg += fmt.Sprintf("; pod %s has %s", pod, strings.Join(all, ", "))
+	f.hint = "does the NetworkAttachmentDefinition have the annotation k8s.v1.cni.cncf.io/resourceName: " + strings.Join(names, " or ") +
+		"? If it has, the pod names more networks of that pool than it requests devices"
+	return f
+}
+
+// podOf is the pod as the runtime names it in CNI_ARGS.
+func podOf(args string) (name, uid string) {
+	v := map[string]string{}
+	for pair := range strings.SplitSeq(args, ";") {
+		key, value, _ := strings.Cut(pair, "=")
+		v[key] = value
+	}
+	return v["K8S_POD_NAMESPACE"] + "/" + v["K8S_POD_NAME"], v["K8S_POD_UID"]
+}
+
+type devices struct {
+	resource string
+	ids      []string
+}
+
+// podDevices reads the devices of a pod from the kubelet's checkpoint. Its
+// format is the kubelet's own since Kubernetes 1.20: a list of entries, each
+// with device ids by NUMA node.
+func podDevices(path, uid string) ([]devices, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() > maxCheckpoint {
+		return nil, errors.New("checkpoint is too large to be the kubelet's")
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var c struct {
+		Data struct {
+			PodDeviceEntries []struct {
+				PodUID       string
+				ResourceName string
+				DeviceIDs    map[string][]string
+			}
+		}
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return nil, fmt.Errorf("kubelet's checkpoint: %w", err)
+	}
+	by := map[string][]string{}
+	var order []string
+	for _, e := range c.Data.PodDeviceEntries {
+		if e.PodUID != uid {
+			continue
+		}
+		if by[e.ResourceName] == nil {
+			order = append(order, e.ResourceName)
+		}
+		for _, ids := range e.DeviceIDs {
+			by[e.ResourceName] = append(by[e.ResourceName], ids...)
+		}
+	}
+	slices.Sort(order)
+	var out []devices
+	for _, r := range slices.Compact(order) {
+		slices.Sort(by[r])
+		out = append(out, devices{r, by[r]})
+	}
+	return out, nil
+}

@@ -1,0 +1,25 @@
+// Package cni is the CNI plugin for "type: sriov": it makes the VF with the
+// PCI address in deviceID the interface of a pod, and gives it back as it was.
+//
+// It follows the CNI specification (versions 0.1.0 to 1.1.0) and takes the
+// place of the plugin sriov-cni: the same configuration keys with the same
+// meaning and precedence, and the same files below /var/lib/cni/sriov, so that
+// a node with running pods can change over and back.
+//
+// How it is built: a [NetConf] is decoded and judged without touching
+// anything; [VF] is what sysfs says of the device; an [Attachment] is written
+// to disk before the first change to the machine, and holds all that is needed
+// to undo it. There is one way back ([Plugin] release) and everything takes
+// it: DEL, a failed ADD, GC, an ADD that finds a VF whose pod died without DEL, and
+// the daemon that looks for such VFs ([Plugin.Orphans], [Plugin.TakeBack]). Its steps compare before they write, so that it may be cut off anywhere
+// and be run again.
+//
+// The machine is behind two interfaces, [Kernel] (netlink in network
+// namespaces) and sysfs.Tree; address management is behind [IPAM].
+//
+// It may import pkg/nl, pkg/sysfs and containernetworking/cni, and of the rest
+// of this project nothing: the binary is small. It never starts a process
+// itself; the CNI library starts the IPAM plugin, as the specification
+// demands, behind package delegate, which the daemon does not link. It never creates or destroys VFs, and writes nothing outside of
+// its state folder, the VF and the pod's network namespace.
+package cni

@@ -1,0 +1,141 @@
+package cni
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
+)
+
+// HostKernel is this machine.
+func HostKernel() Kernel { return linuxKernel{} }
+
+type linuxKernel struct{}
+
+func (linuxKernel) Host() NS { return linuxNS{nl.Open()} }
+
+func (linuxKernel) Open(path string) (NS, error) {
+	if err := checkNamespace(path); err != nil {
+		return nil, err
+	}
+	h, err := nl.OpenAt(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w at %s: %w", ErrNoNamespace, path, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return linuxNS{h}, nil
+}
+
+// checkNamespace tells a network namespace from the plain file that is left
+// when the bind mount on it is gone. NS_GET_NSTYPE is an ioctl of the files of
+// nsfs alone; ioctl_ns(2).
+func checkNamespace(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			return fmt.Errorf("%w at %s: %w", ErrNoNamespace, path, err)
+		}
+		return fmt.Errorf("open network namespace: %w", err)
+	}
+	defer f.Close()
+	const nsGetNSType = 0xb703
+	typ, err := unix.IoctlRetInt(int(f.Fd()), nsGetNSType)
+	if err != nil {
+		return fmt.Errorf("%w: %s is not a namespace file: %w", ErrNoNamespace, path, err)
+	}
+	if typ != unix.CLONE_NEWNET {
+		return fmt.Errorf("%w: %s is a namespace of another type", ErrNoNamespace, path)
+	}
+	return nil
+}
+
+// linuxNS adds to the netlink handle what is no netlink.
+type linuxNS struct{ *nl.Handle }
+
+func (n linuxNS) MoveLink(ctx context.Context, ref nl.LinkRef, to NS, name string) error {
+	return n.Handle.MoveLink(ctx, ref, to.(linuxNS).Handle, name)
+}
+
+func (n linuxNS) MoveRDMA(ctx context.Context, dev nl.RDMADev, to NS) error {
+	return n.Handle.MoveRDMA(ctx, dev, to.(linuxNS).Handle)
+}
+
+// SetSysctl writes from within the namespace: /proc/sys/net shows that of the
+// thread which opens it.
+func (n linuxNS) SetSysctl(ctx context.Context, name, value string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return n.inside(func() error {
+		f, err := os.OpenFile(filepath.Join("/proc/sys/net", name), os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteString(value)
+		return errors.Join(err, f.Close())
+	})
+}
+
+func (n linuxNS) Send(ctx context.Context, index int, frame []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return n.inside(func() error {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("open packet socket: %w", err)
+		}
+		defer unix.Close(fd)
+		addr := &unix.SockaddrLinklayer{
+			Ifindex:  index,
+			Protocol: binary.NativeEndian.Uint16(frame[12:14]), // as on the wire
+			Halen:    6,
+		}
+		copy(addr.Addr[:], frame[:6])
+		if err := unix.Sendto(fd, frame, 0, addr); err != nil {
+			return fmt.Errorf("send frame on interface %d: %w", index, err)
+		}
+		return nil
+	})
+}
+
+// inside runs f on a thread of its own in the namespace. The thread ends with
+// it, so that no other goroutine ever runs there.
+func (n linuxNS) inside(f func() error) error {
+	fd := n.FD()
+	if fd < 0 {
+		return f()
+	}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked
+		err := unix.Setns(fd, unix.CLONE_NEWNET)
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// Boot identifies the machine's present run.
+func Boot() (BootInfo, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return BootInfo{}, fmt.Errorf("read boot id: %w", err)
+	}
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return BootInfo{}, fmt.Errorf("read uptime: %w", err)
+	}
+	return bootInfo(string(id), int64(info.Uptime)), nil
+}

@@ -1,0 +1,82 @@
+package cni
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+)
+
+// Versions of the CNI specification that the plugin speaks.
+func Versions() version.PluginInfo { return version.All }
+
+// Funcs are the commands for the CNI library's dispatcher. open makes the
+// plugin for one command and says how to end it.
+func Funcs(ctx context.Context, open func(*skel.CmdArgs) (*Plugin, func() error, error), stdout io.Writer) skel.CNIFuncs {
+	wrap := func(run func(*Plugin, *skel.CmdArgs) error) func(*skel.CmdArgs) error {
+		return func(args *skel.CmdArgs) error {
+			p, done, err := open(args)
+			if err != nil {
+				return AsCNI(err)
+			}
+			err = run(p, args)
+			if err != nil {
+				p.log().Error("failed", "err", err)
+			}
+			if cerr := done(); err == nil && cerr != nil {
+				err = fmt.Errorf("close: %w", cerr)
+			}
+			if err != nil {
+				return AsCNI(err)
+			}
+			return nil
+		}
+	}
+	return skel.CNIFuncs{
+		Add: wrap(func(p *Plugin, args *skel.CmdArgs) error {
+			result, err := p.Add(ctx, args)
+			if err != nil {
+				return err
+			}
+			// What the runtime never reads it answers with DEL.
+			return result.PrintTo(stdout)
+		}),
+		Del:    wrap(func(p *Plugin, args *skel.CmdArgs) error { return p.Del(ctx, args) }),
+		Check:  wrap(func(p *Plugin, args *skel.CmdArgs) error { return p.Check(ctx, args) }),
+		GC:     wrap(func(p *Plugin, args *skel.CmdArgs) error { return p.GC(ctx, args) }),
+		Status: wrap(func(p *Plugin, args *skel.CmdArgs) error { return p.Status(ctx, args) }),
+	}
+}
+
+// OpenHost makes the plugin for this machine. dir is the state folder, "" for
+// the usual one.
+func OpenHost(dir string, ipam IPAM, stderr io.Writer) func(*skel.CmdArgs) (*Plugin, func() error, error) {
+	return func(args *skel.CmdArgs) (*Plugin, func() error, error) {
+		boot, err := Boot()
+		if err != nil {
+			return nil, nil, err
+		}
+		fs, err := sysfs.Open("/sys")
+		if err != nil {
+			return nil, nil, wrapf(err, types.ErrIOFailure, "", "open sysfs")
+		}
+		if strings.TrimSpace(dir) == "" {
+			dir = DefaultDir
+		}
+		log, closeLog := OpenLog(stderr, args)
+		p := &Plugin{Dir: dir, Sysfs: fs, Kernel: HostKernel(), IPAM: ipam, Boot: boot, Log: log, Kubelet: DefaultKubelet}
+		return p, func() error {
+			err := closeLog()
+			if ferr := fs.Close(); err == nil {
+				err = ferr
+			}
+			return err
+		}, nil
+	}
+}

@@ -1,0 +1,159 @@
+package cni
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+)
+
+// OrphanKind says what shows that the pod is gone.
+type OrphanKind string
+
+const (
+	// OrphanNetns: the pod's network namespace is gone, and DEL did not come.
+	OrphanNetns OrphanKind = "netns"
+	// OrphanBoot: the cache is of an earlier run of the machine; its VF is no more.
+	OrphanBoot OrphanKind = "boot"
+	// OrphanAllocation: an allocation of a namespace that is gone, without a cache.
+	OrphanAllocation OrphanKind = "allocation"
+)
+
+// Orphan is what a pod that is gone has left behind.
+type Orphan struct {
+	Kind   OrphanKind
+	Device string // PCI address of the VF
+	// File is the base name of the cache file: SANDBOX-INTERFACE; "" for an
+	// allocation without one.
+	File  string
+	Netns string // "" when sriov-cni's cache does not say it
+}
+
+// HasVF reports whether taking the orphan back touches its VF, and not files
+// alone.
+func (o Orphan) HasVF() bool { return o.Kind == OrphanNetns }
+
+// Orphans lists what pods that are gone have left. It only looks, but for damaged
+// files, see [Store.All]. What can not be read is in the error, beside what can.
+func (p *Plugin) Orphans() ([]Orphan, error) {
+	all, err := p.store().All(p.Boot)
+	errs := []error{err}
+	var out []Orphan
+	cached := map[string]bool{}
+	for _, a := range all {
+		if !device(a) {
+			continue
+		}
+		cached[a.DeviceID] = true
+		o, ok, err := p.orphan(a)
+		errs = append(errs, err)
+		if ok {
+			out = append(out, o)
+		}
+	}
+	entries, err := os.ReadDir(filepath.Dir(p.store().allocation("x")))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	for _, e := range entries {
+		addr := e.Name()
+		if !e.Type().IsRegular() || !sysfs.IsPCIAddress(addr) || cached[addr] {
+			continue
+		}
+		owner, err := p.store().Owner(addr)
+		errs = append(errs, err)
+		if err == nil && !p.alive(owner) {
+			out = append(out, Orphan{Kind: OrphanAllocation, Device: addr, Netns: owner})
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+// orphan judges one attachment.
+func (p *Plugin) orphan(a *Attachment) (Orphan, bool, error) {
+	o := Orphan{Kind: OrphanNetns, Device: a.DeviceID, File: a.file, Netns: a.Extra.Netns}
+	if a.stale(p.Boot) {
+		o.Kind = OrphanBoot
+		return o, true, nil
+	}
+	if o.Netns == "" {
+		owner, err := p.store().Owner(a.DeviceID)
+		if err != nil {
+			return o, false, err
+		}
+		if o.Netns = owner; owner == "" {
+			// sriov-cni's, and it does not say where the VF is. Only an interface
+			// that is back on the host shows that no pod has it.
+			vf, err := FindVF(p.Sysfs, a.DeviceID)
+			return o, err == nil && vf.Netdev != "", nil
+		}
+	}
+	return o, !p.alive(o.Netns), nil
+}
+
+// orphanLock is how long taking back waits for an ADD or DEL of the same VF.
+const orphanLock = time.Second
+
+// TakeBack does for an orphan what DEL would have done, but for the IPAM plugin:
+// a DEL that comes later calls that. The caller has made sure that nothing shows
+// the VF to be in use, and that it is not given to another pod meanwhile. An
+// orphan that is none any more is no error.
+func (p *Plugin) TakeBack(ctx context.Context, o Orphan) error {
+	if !sysfs.IsPCIAddress(o.Device) || o.File != filepath.Base(o.File) && o.File != "" {
+		return fmt.Errorf("no attachment: %+v", o)
+	}
+	wait, cancel := context.WithTimeout(ctx, orphanLock)
+	defer cancel()
+	unlock, err := p.store().Lock(wait, o.Device)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if o.Kind == OrphanAllocation {
+		owner, err := p.store().Owner(o.Device)
+		if err != nil || p.alive(owner) {
+			return err
+		}
+		return p.store().Free(o.Device)
+	}
+	a, err := p.store().Load(o.File)
+	if err != nil || a == nil || a.DeviceID != o.Device {
+		return err // DEL was faster
+	}
+	if now, still, err := p.orphan(a); err != nil || !still || now.Kind != o.Kind {
+		return err
+	}
+	newest, err := p.newest(a)
+	if err != nil {
+		return err
+	}
+	if !newest {
+		// What it says of the VF is history: a later pod had it, or has it.
+		return p.forget(a.file)
+	}
+	return p.end(ctx, a)
+}
+
+// newest reports whether the attachment is the last one of its VF.
+func (p *Plugin) newest(a *Attachment) (bool, error) {
+	owner, err := p.store().Owner(a.DeviceID)
+	if err != nil {
+		return false, err
+	}
+	if owner != "" && a.Extra.Netns != "" {
+		return owner == a.Extra.Netns || a.stale(p.Boot), nil
+	}
+	all, err := p.store().All(p.Boot)
+	if err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(all, func(b *Attachment) bool {
+		return b.DeviceID == a.DeviceID && b.file != a.file && !b.stale(p.Boot) && b.written.After(a.written)
+	}), nil
+}

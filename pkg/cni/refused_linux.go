@@ -1,0 +1,18 @@
+package cni
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// refused reports whether a driver said no to a MAC: igb answers EADDRNOTAVAIL
+// for one that the PF has fixed, others differ.
+func refused(err error) bool {
+	for _, errno := range []error{unix.EADDRNOTAVAIL, unix.EPERM, unix.EACCES, unix.EINVAL, unix.EOPNOTSUPP} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,122 @@
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+)
+
+// VF is what sysfs says of a virtual function now.
+type VF struct {
+	Address string // PCI address
+	PF      string // PCI address of its PF
+	Master  string // name of the PF's interface
+	Index   int    // at its PF
+	Driver  string // "" when unbound
+	Netdev  string // its interface in the host's network namespace, "" when none
+	RDMA    []string
+}
+
+// userspaceDrivers leave a VF without an interface: the pod's program drives it.
+var userspaceDrivers = []string{"vfio-pci", "uio_pci_generic", "igb_uio"}
+
+// Userspace reports whether a program drives the VF itself (DPDK, a VM).
+func (v VF) Userspace() bool { return slices.Contains(userspaceDrivers, v.Driver) }
+
+// interfaces is the folder of a function's network interfaces, rdma that of its
+// RDMA devices; both show those of the reader's network namespace.
+func interfaces(addr string) string { return sysfs.DeviceAttr(addr, "net") }
+func rdma(addr string) string       { return sysfs.DeviceAttr(addr, "infiniband") }
+
+// FindVF looks a VF up. The error says which of the ways to be no VF it is.
+func FindVF(t sysfs.Tree, addr string) (VF, error) {
+	vf := VF{Address: addr, Index: -1}
+	link, err := t.ReadLink(sysfs.DeviceAttr(addr, sysfs.LinkPhysFn))
+	if err != nil {
+		return vf, noVF(t, addr, err)
+	}
+	vf.PF = sysfs.Base(link)
+	names, err := list(t, sysfs.Device(vf.PF))
+	if err != nil {
+		return vf, wrapf(err, CodeReadVF, "", "list the VFs of PF %s", vf.PF)
+	}
+	for _, name := range names {
+		index, ok := strings.CutPrefix(name, sysfs.PrefixVirtFn)
+		if !ok {
+			continue
+		}
+		to, err := t.ReadLink(sysfs.DeviceAttr(vf.PF, name))
+		if err != nil || sysfs.Base(to) != addr {
+			continue // a VF that goes away meanwhile is not this one
+		}
+		if _, err := fmt.Sscanf(index, "%d", &vf.Index); err != nil {
+			return vf, wrapf(err, CodeReadVF, "", "%s of PF %s", name, vf.PF)
+		}
+	}
+	if vf.Index < 0 {
+		return vf, faultf(CodeGone, "the PF's VFs are being made or removed; the retry will see",
+			"VF %s is not among those of PF %s", addr, vf.PF)
+	}
+	if vf.Master, err = uplink(t, vf.PF); err != nil {
+		return vf, err
+	}
+	if to, err := t.ReadLink(sysfs.Driver(addr)); err == nil {
+		vf.Driver = sysfs.Base(to)
+	}
+	netdevs, err := list(t, interfaces(addr))
+	if err != nil {
+		return vf, wrapf(err, CodeReadVF, "", "list the interfaces of VF %s", addr)
+	}
+	if len(netdevs) > 0 {
+		vf.Netdev = netdevs[0]
+	}
+	if vf.RDMA, err = list(t, rdma(addr)); err != nil {
+		return vf, wrapf(err, CodeReadVF, "", "list the RDMA devices of VF %s", addr)
+	}
+	return vf, nil
+}
+
+// noVF tells a PF, a plain function and nothing at all apart.
+func noVF(t sysfs.Tree, addr string, err error) error {
+	if !sysfs.IsAbsent(err) {
+		return wrapf(err, CodeReadVF, "", "look up VF %s", addr)
+	}
+	if _, err := t.ReadFile(sysfs.TotalVFs(addr)); err == nil {
+		return faultf(CodeIsPF, "give a VF's address; handing out a PF needs the host-device plugin", "%s is a PF, not a VF", addr)
+	}
+	if _, err := t.ReadDir(sysfs.Device(addr)); err == nil {
+		return faultf(CodeNotVF, "deviceID must be the address of a virtual function of an SR-IOV NIC", "%s is not a VF: it has no PF", addr)
+	}
+	return faultf(CodeGone, "the PF's VFs were removed or made anew since the device was allotted; delete the pod, its controller will make a new one",
+		"there is no PCI function %s on this node", addr)
+}
+
+// uplink is the PF's own interface. In switchdev mode the VFs' representors
+// (port names like pf0vf3) lie in the same folder.
+func uplink(t sysfs.Tree, pf string) (string, error) {
+	names, err := list(t, interfaces(pf))
+	if err != nil {
+		return "", wrapf(err, CodeReadVF, "", "list the interfaces of PF %s", pf)
+	}
+	for _, name := range names {
+		port, _ := sysfs.ReadString(t, sysfs.NetAttr(name, sysfs.NetPhysPortName))
+		if len(names) == 1 || !strings.Contains(port, "vf") && !strings.Contains(port, "sf") {
+			return name, nil
+		}
+	}
+	return "", faultf(CodeReadVF, "is the PF's driver bound, or was its interface moved to another network namespace?",
+		"PF %s has no network interface on the host", pf)
+}
+
+// list is ReadDir where a missing folder has no entries.
+func list(t sysfs.Tree, name string) ([]string, error) {
+	names, err := t.ReadDir(name)
+	if err != nil && (sysfs.IsAbsent(err) || errors.Is(err, fs.ErrNotExist)) {
+		return nil, nil
+	}
+	return names, err
+}

@@ -1,0 +1,62 @@
+package deviceplugin
+
+import (
+	"testing"
+	"time"
+)
+
+func TestDecide(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	k1, k2 := fileID{isSet: true, ino: 1}, fileID{isSet: true, ino: 1, ctimeNsec: 7}
+	for _, tc := range []struct {
+		name string
+		view view
+		want action
+	}{
+		{"no kubelet", view{listening: true}, action{waiting: "the kubelet to create kubelet.sock"}},
+		{"kubelet went away", view{listening: true, registered: k1, streams: 1, fresh: true}, action{waiting: "the kubelet to create kubelet.sock"}},
+		{"no socket of ours", view{kubelet: k1}, action{waiting: "our own socket"}},
+		{"first time", view{listening: true, kubelet: k1}, action{register: true, waiting: "the kubelet to answer the registration"}},
+		{"under way", view{listening: true, kubelet: k1, inflight: k1, tried: k1}, action{waiting: "the kubelet to answer the registration"}},
+		{"under way, kubelet replaced", view{listening: true, kubelet: k2, inflight: k1, tried: k1}, action{cancel: true, waiting: "the kubelet to answer the registration"}},
+		{"under way, kubelet gone", view{listening: true, inflight: k1, tried: k1}, action{cancel: true, waiting: "the kubelet to answer the registration"}},
+		{"done", view{listening: true, kubelet: k1, registered: k1, registeredAt: now.Add(-time.Hour), streams: 1, fresh: true}, action{}},
+		{"accepted, no stream yet", view{listening: true, kubelet: k1, registered: k1, registeredAt: now.Add(-time.Second)},
+			action{again: 4 * time.Second, waiting: "the kubelet to ask for the device list"}},
+		{"accepted, only the old stream yet", view{listening: true, kubelet: k1, registered: k1, registeredAt: now.Add(-time.Second), streams: 1},
+			action{again: 4 * time.Second, waiting: "the kubelet to ask for the device list"}},
+		{"accepted, never a stream", view{listening: true, kubelet: k1, registered: k1, registeredAt: now.Add(-streamGrace)},
+			action{register: true, waiting: "the kubelet to answer the registration"}},
+		{"accepted, kept the old stream", view{listening: true, kubelet: k1, registered: k1, registeredAt: now.Add(-streamGrace), streams: 1}, action{}},
+		{"kubelet replaced", view{listening: true, kubelet: k2, registered: k1, tried: k1, streams: 1, fresh: true, notBefore: now.Add(time.Second)},
+			action{register: true, waiting: "the kubelet to answer the registration"}},
+		{"refused, too early", view{listening: true, kubelet: k1, tried: k1, notBefore: now.Add(time.Second)},
+			action{again: time.Second, waiting: "the next attempt to register"}},
+		{"nobody listens", view{listening: true, kubelet: k1, tried: k1, notBefore: now.Add(time.Second), dead: true},
+			action{again: time.Second, waiting: "the kubelet to listen on kubelet.sock"}},
+		{"refused, due", view{listening: true, kubelet: k1, tried: k1, notBefore: now}, action{register: true, waiting: "the kubelet to answer the registration"}},
+		{"our socket was replaced, stream alive", view{listening: true, kubelet: k1, tried: k1, notBefore: now, streams: 1, fresh: true},
+			action{register: true, waiting: "the kubelet to answer the registration"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.view.now = now
+			if got := decide(tc.view); got != tc.want {
+				t.Errorf("got %+v, want %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	var last time.Duration
+	for n := range 100 {
+		d := backoff(n)
+		if d < last || d > maxDelay {
+			t.Errorf("backoff(%d) = %v after %v", n, d, last)
+		}
+		last = d
+	}
+	if backoff(0) != 0 || backoff(1) != firstDelay || last != maxDelay {
+		t.Errorf("backoff goes from %v, %v to %v", backoff(0), backoff(1), last)
+	}
+}

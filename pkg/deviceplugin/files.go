@@ -1,0 +1,289 @@
+package deviceplugin
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/talos-sriov/talos-sriov/pkg/pool"
+)
+
+// files are the device-info and CDI files. Their folders are on a tmpfs and
+// shared with others; only files of our own name are ever touched.
+type files struct {
+	infoDir string // "": none are written
+	cdiDir  string // "": none are written, whatever a pool says
+
+	mu        sync.Mutex
+	resources map[string]bool   // all that were ever offered by this process
+	cdi       map[string][]byte // file name -> wanted content
+}
+
+func newFiles(opts *Options) *files {
+	return &files{infoDir: opts.DeviceInfoDir, cdiDir: opts.CDIDir, resources: map[string]bool{}, cdi: map[string][]byte{}}
+}
+
+// infoSuffix ends the name of every device-info file.
+const infoSuffix = "-device.json"
+
+// InfoName is the file name of a device's device-info file. Source: Network
+// Plumbing Working Group, Device Information Specification.
+func InfoName(resource, id string) string {
+	return strings.ReplaceAll(resource+"-"+id, "/", "-") + infoSuffix
+}
+
+var pciAddress = regexp.MustCompile(`^[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$`)
+
+// writeInfo writes the device-info files of an allocation.
+func (f *files) writeInfo(resource string, devices []*pool.Device) error {
+	if f.infoDir == "" {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range devices {
+		if d.DeviceInfo == nil {
+			continue
+		}
+		text, err := json.Marshal(d.DeviceInfo)
+		if err != nil {
+			return fmt.Errorf("encode device-info: %w", err)
+		}
+		if err := write(f.infoDir, InfoName(resource, d.ID), text, 0o444); err != nil {
+			return fmt.Errorf("device-info file: %w", err)
+		}
+	}
+	return nil
+}
+
+// restore writes the device-info files of the given (sorted) devices that have none: a
+// tmpfs does not outlive a boot, and pods and their devices do.
+func (f *files) restore(pools []pool.Pool, given []string) error {
+	if f.infoDir == "" || len(given) == 0 {
+		return nil
+	}
+	var errs []error
+	for i := range pools {
+		var missing []*pool.Device
+		for j := range pools[i].Devices {
+			d := &pools[i].Devices[j]
+			if _, ok := slices.BinarySearch(given, d.ID); !ok || d.DeviceInfo == nil {
+				continue
+			}
+			if _, err := os.Lstat(filepath.Join(f.infoDir, InfoName(pools[i].Resource, d.ID))); errors.Is(err, fs.ErrNotExist) {
+				missing = append(missing, d)
+			}
+		}
+		errs = append(errs, f.writeInfo(pools[i].Resource, missing))
+	}
+	return errors.Join(errs...)
+}
+
+// settle removes the device-info files of devices that nobody has any more.
+// held is asked while no allocation can write one.
+func (f *files) settle(held func(id string) bool) error {
+	if f.infoDir == "" {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	entries, err := os.ReadDir(f.infoDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list device-info files: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		id := f.ours(e.Name())
+		if id == "" || held(id) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(f.infoDir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("remove device-info file: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ours returns the PCI address in the name of a device-info file of a resource
+// that we offer, "" for other files.
+func (f *files) ours(name string) string {
+	stem, ok := strings.CutSuffix(name, infoSuffix)
+	if !ok {
+		return ""
+	}
+	for r := range f.resources {
+		if id, ok := strings.CutPrefix(stem, strings.ReplaceAll(r, "/", "-")+"-"); ok && pciAddress.MatchString(id) {
+			return id
+		}
+	}
+	return ""
+}
+
+// update takes in the pools: their CDI files are written, those of pools that
+// are gone removed.
+func (f *files) update(pools []pool.Pool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range pools {
+		f.resources[pools[i].Resource] = true
+	}
+	if f.cdiDir == "" {
+		return nil
+	}
+	var errs []error
+	want := map[string][]byte{}
+	for i := range pools {
+		p := &pools[i]
+		if !p.CDI {
+			continue
+		}
+		for name, content := range cdiFiles(p) {
+			want[name] = content
+			if string(f.cdi[name]) == string(content) {
+				continue
+			}
+			if err := write(f.cdiDir, name, content, 0o644); err != nil {
+				errs = append(errs, fmt.Errorf("CDI file: %w", err))
+				delete(want, name) // again at the next update or allocation
+			}
+		}
+	}
+	f.cdi = want
+	entries, err := os.ReadDir(f.cdiDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("list CDI files: %w", err))
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), cdiPrefix) || !strings.HasSuffix(e.Name(), ".json") || want[e.Name()] != nil {
+			continue
+		}
+		if err := os.Remove(filepath.Join(f.cdiDir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("remove CDI file: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ensureCDI makes sure that the CDI files that name the devices are there, in
+// case somebody cleaned the folder.
+func (f *files) ensureCDI(p *pool.Pool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, content := range cdiFiles(p) {
+		_, err := os.Lstat(filepath.Join(f.cdiDir, name))
+		if err == nil && string(f.cdi[name]) == string(content) {
+			continue
+		}
+		if err := write(f.cdiDir, name, content, 0o644); err != nil {
+			return fmt.Errorf("CDI file: %w", err)
+		}
+		f.cdi[name] = content
+	}
+	return nil
+}
+
+// write replaces a file in one step, and makes its folder.
+func write(dir, name string, content []byte, mode fs.FileMode) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return renameio.WriteFile(filepath.Join(dir, name), content, mode, renameio.WithTempDir(dir))
+}
+
+// CDI, as far as we need it. Source: CNCF tag-runtime, Container Device
+// Interface specification 0.5.0, the first with hostPath.
+const (
+	cdiVersion          = "0.5.0"
+	cdiPrefix           = "sriovd-"
+	cdiAnnotationPrefix = "cdi.k8s.io/"
+)
+
+type cdiSpec struct {
+	Version string      `json:"cdiVersion"`
+	Kind    string      `json:"kind"`
+	Devices []cdiDevice `json:"devices"`
+}
+
+type cdiDevice struct {
+	Name  string   `json:"name"`
+	Edits cdiEdits `json:"containerEdits"`
+}
+
+type cdiEdits struct {
+	Nodes []cdiNode `json:"deviceNodes"`
+}
+
+type cdiNode struct {
+	Path        string `json:"path"`
+	HostPath    string `json:"hostPath,omitempty"`
+	Permissions string `json:"permissions,omitempty"`
+}
+
+// cdiKind is the vendor and class under which a device is known.
+func cdiKind(resource string, kind pool.Kind) string {
+	prefix, _, _ := strings.Cut(resource, "/")
+	if kind == "" {
+		kind = pool.KindNet
+	}
+	return prefix + "/" + string(kind)
+}
+
+// cdiName is the fully qualified name of a device.
+func cdiName(resource string, d *pool.Device) string { return cdiKind(resource, d.Kind) + "=" + d.ID }
+
+// cdiFiles are the files of a pool, one for each kind of device in it. Devices
+// without nodes have nothing to inject and are left out; a device without edits
+// would make the whole file invalid.
+func cdiFiles(p *pool.Pool) map[string][]byte {
+	specs := map[pool.Kind]*cdiSpec{}
+	for i := range p.Devices {
+		d := &p.Devices[i]
+		if len(d.Nodes) == 0 {
+			continue
+		}
+		s := specs[d.Kind]
+		if s == nil {
+			s = &cdiSpec{Version: cdiVersion, Kind: cdiKind(p.Resource, d.Kind)}
+			specs[d.Kind] = s
+		}
+		dev := cdiDevice{Name: d.ID}
+		for _, n := range d.Nodes {
+			dev.Edits.Nodes = append(dev.Edits.Nodes, cdiNode{Path: n.ContainerPath, HostPath: n.HostPath, Permissions: n.Permissions})
+		}
+		s.Devices = append(s.Devices, dev)
+	}
+	out := map[string][]byte{}
+	for _, s := range specs {
+		text, err := json.Marshal(s)
+		if err != nil {
+			continue // strings only: it cannot fail
+		}
+		_, name, _ := strings.Cut(p.Resource, "/")
+		out[cdiPrefix+strings.ReplaceAll(s.Kind, "/", "-")+"-"+name+".json"] = text
+	}
+	return out
+}
+
+// cdiAnnotation is the key under which a container is told the CDI devices of
+// one pool. Each pool has its own: the kubelet keeps only the first of two
+// equal keys.
+func cdiAnnotation(resource string) string {
+	const longest = 63 // of the part after the slash
+	name := "sriovd_" + strings.ReplaceAll(resource, "/", "_")
+	if len(name) > longest {
+		sum := sha256.Sum256([]byte(resource))
+		name = "sriovd_" + hex.EncodeToString(sum[:8])
+	}
+	return cdiAnnotationPrefix + name
+}

@@ -1,0 +1,320 @@
+package deviceplugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/talos-sriov/talos-sriov/pkg/pool"
+)
+
+// Options configure a Manager.
+type Options struct {
+	// KubeletDir is the kubelet's root folder (/var/lib/kubelet). It, and any
+	// folder above it, may appear, vanish and be mounted over at any time.
+	KubeletDir string
+	// Log gets what an operator should know of. Required.
+	Log *slog.Logger
+	// Allocated is called, when not nil, before an Allocate succeeds, once per
+	// request. It must be quick; an error refuses the allocation.
+	Allocated func(ctx context.Context, a Allocation) error
+	// Given, when not nil, names devices that pods may have, sorted, also of before
+	// a boot. After a boot the kubelet gives pods the devices that they had without
+	// an Allocate: their device-info files are written with the list.
+	Given func() []string
+	// PluginWatcher makes the kubelet find our sockets in its plugins_registry
+	// folder, instead of our registering at its socket in device-plugins.
+	PluginWatcher bool
+	// DeviceInfoDir is where device-info files are written; "" for none.
+	// Consumers look in /var/run/k8s.cni.cncf.io/devinfo/dp.
+	DeviceInfoDir string
+	// CDIDir is where CDI files of the pools that want them are written. With ""
+	// the containers of every pool get their device nodes from the kubelet.
+	CDIDir string
+	// RegisterTimeout bounds one Register call; 0 means 15 s. The kubelet dials
+	// back within the call and gives that 10 s.
+	RegisterTimeout time.Duration
+}
+
+// Allocation is the devices that the kubelet gives to the containers of one
+// request. The kubelet does not say whose they are.
+type Allocation struct {
+	Resource string
+	IDs      []string
+}
+
+// Status is one pool's state toward the kubelet.
+type Status struct {
+	Resource string
+	Socket   string // full path
+	Devices  int    // as offered
+	Healthy  int
+	// Registered: the running kubelet knows the resource and has its device
+	// list stream open.
+	Registered bool
+	// Waiting says what is waited for when not registered ("the kubelet ..."),
+	// Err why the last attempt failed. Both are "" when all is well.
+	Waiting string
+	Err     string
+	// Registrations counts the successful ones since the pool was started.
+	Registrations int
+}
+
+// Manager runs the servers of all pools.
+type Manager struct {
+	opts  Options
+	dir   string // the socket folder
+	files *files
+
+	wake    chan struct{} // cap 1: look again
+	changed chan struct{} // cap 1: Status has news
+
+	mu      sync.Mutex
+	want    []pool.Pool
+	servers map[string]*server // by resource; those not in want are leaving
+	poked   bool
+	told    []Status // the last that tell saw
+}
+
+// NewManager returns a Manager without pools. It does nothing before Run.
+func NewManager(opts Options) *Manager {
+	if opts.RegisterTimeout == 0 {
+		opts.RegisterTimeout = 15 * time.Second
+	}
+	dir := pluginDirName
+	if opts.PluginWatcher {
+		dir = registryDirName
+	}
+	return &Manager{
+		opts:    opts,
+		files:   newFiles(&opts),
+		dir:     filepath.Join(opts.KubeletDir, dir),
+		wake:    make(chan struct{}, 1),
+		changed: make(chan struct{}, 1),
+		servers: map[string]*server{},
+	}
+}
+
+// Update makes the assignment the one that is offered. Pools that are new are
+// registered, pools that are gone are withdrawn, and a changed list reaches the
+// kubelet in one message however many updates it took. It does not block and
+// may be called before Run. The assignment must not be changed afterwards.
+func (m *Manager) Update(a *pool.Assignment) {
+	var want []pool.Pool
+	if a != nil {
+		want = a.Pools
+	}
+	if a != nil {
+		// Before the kubelet can ask for a device, its CDI file is there. A
+		// failure is an error of the allocation that needs it.
+		if err := m.files.update(want); err != nil {
+			m.opts.Log.Warn("CDI files", "err", err)
+		}
+		if m.opts.Given != nil {
+			if err := m.files.restore(want, m.opts.Given()); err != nil {
+				m.opts.Log.Warn("device-info files of devices that pods have", "err", err)
+			}
+		}
+	}
+	m.mu.Lock()
+	m.want = want
+	// Servers that stay get their list here, not in Run's loop: an Allocate
+	// that starts after Update returned sees the new state of its devices.
+	for i := range want {
+		if s := m.servers[want[i].Resource]; s != nil {
+			s.setPool(&want[i])
+		}
+	}
+	m.mu.Unlock()
+	notify(m.wake)
+}
+
+// Settle removes the device-info files of devices for which held says no. It is
+// for the caller that knows for certain who has what; held is called with
+// device IDs while no allocation can be written.
+func (m *Manager) Settle(held func(id string) bool) error { return m.files.settle(held) }
+
+// Poke makes the manager look at the world again. It is for changes that the
+// socket folder's events cannot tell, such as a filesystem mounted over /var.
+func (m *Manager) Poke() {
+	m.mu.Lock()
+	m.poked = true
+	m.mu.Unlock()
+	notify(m.wake)
+}
+
+// Changed receives when Status has news; many changes may be told as one.
+func (m *Manager) Changed() <-chan struct{} { return m.changed }
+
+// Status is the state of every wanted pool, in the assignment's order.
+func (m *Manager) Status() []Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.status()
+}
+
+// status is Status for callers that have the lock.
+func (m *Manager) status() []Status {
+	out := make([]Status, 0, len(m.want))
+	for i := range m.want {
+		p := &m.want[i]
+		st := Status{
+			Resource: p.Resource, Socket: filepath.Join(m.dir, SocketName(m.dir, p.Resource)),
+			Devices: len(p.Devices), Healthy: p.Healthy(), Waiting: "the server to be started",
+		}
+		if s := m.servers[p.Resource]; s != nil {
+			s.status(&st)
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+// Run serves until ctx is done, then closes every server and removes our
+// sockets; what pods hold stays theirs. It returns an error only when the
+// kernel refuses to watch folders at all.
+func (m *Manager) Run(ctx context.Context) error {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch the kubelet's socket folder: %w (is fs.inotify.max_user_instances exhausted?)", err)
+	}
+	watch := &dirWatch{w: w, target: m.dir}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer func() { _ = w.Close() }()
+	for {
+		if err := m.look(ctx, watch, &wg); err != nil {
+			// Without events the folder is looked at on every Poke and Update
+			// only. The pools stay up, which is worth more than an exit.
+			m.opts.Log.Warn("the kubelet's socket folder cannot be watched, a kubelet restart may be noticed late", "err", err)
+		}
+		if err := m.wait(ctx, watch); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// wait returns when there is a reason to look again or ctx is done.
+func (m *Manager) wait(ctx context.Context, watch *dirWatch) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.wake:
+			return nil
+		case ev, ok := <-watch.w.Events:
+			if !ok {
+				return errors.New("the watch of the kubelet's socket folder was closed")
+			}
+			if m.relevant(ev) {
+				return nil
+			}
+		case err, ok := <-watch.w.Errors:
+			if !ok {
+				return errors.New("the watch of the kubelet's socket folder was closed")
+			}
+			// Lost events (fsnotify.ErrEventOverflow) or worse: look at
+			// everything again.
+			m.opts.Log.Debug("watch of the kubelet's socket folder", "err", err)
+			return nil
+		}
+	}
+}
+
+// relevant keeps the kubelet's own traffic in the folder (its checkpoint is
+// rewritten on every pod) from waking anybody.
+func (m *Manager) relevant(ev fsnotify.Event) bool {
+	if !ev.Has(fsnotify.Create) && !ev.Has(fsnotify.Remove) && !ev.Has(fsnotify.Rename) {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	kubelet := ev.Name == filepath.Join(m.dir, kubeletSocketName)
+	if kubelet && ev.Has(fsnotify.Create) {
+		for _, s := range m.servers {
+			s.startAfresh()
+		}
+	}
+	if kubelet || strings.HasPrefix(m.dir+"/", ev.Name+"/") {
+		return true
+	}
+	for _, s := range m.servers {
+		if s.socket == ev.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// look compares the wanted pools with the running servers and makes every
+// server look at its sockets.
+func (m *Manager) look(ctx context.Context, watch *dirWatch, wg *sync.WaitGroup) error {
+	m.mu.Lock()
+	idle, force := len(m.want) == 0, m.poked
+	m.poked = false
+	m.mu.Unlock()
+
+	var watchErr error
+	if idle {
+		watch.drop()
+	} else {
+		// The watch comes before the look: what happens in between is an event.
+		watchErr = watch.follow(force)
+	}
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	want := m.want
+	for i := range want {
+		if m.servers[want[i].Resource] != nil {
+			continue
+		}
+		s := newServer(m.dir, want[i].Resource, &m.opts, m.files, func() { notify(m.changed) })
+		s.setPool(&want[i])
+		m.servers[s.resource] = s
+		wg.Go(func() {
+			s.run(ctx)
+			m.mu.Lock()
+			delete(m.servers, s.resource)
+			m.mu.Unlock()
+			notify(m.wake) // the same resource may be wanted again
+			notify(m.changed)
+		})
+	}
+	for name, s := range m.servers {
+		if !slices.ContainsFunc(want, func(p pool.Pool) bool { return p.Resource == name }) {
+			s.retire()
+		}
+		notify(s.kick)
+	}
+	m.tell()
+	return watchErr
+}
+
+// tell tells when Status has news. Whoever hears it may well call Update again,
+// which leads back here: telling of nothing would keep both going for ever.
+func (m *Manager) tell() {
+	now := m.status()
+	if !slices.Equal(now, m.told) {
+		m.told = now
+		notify(m.changed)
+	}
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

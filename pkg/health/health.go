@@ -1,0 +1,323 @@
+package health
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+)
+
+const (
+	// DefaultHoldDown is how long a link must keep its state to be believed.
+	DefaultHoldDown = 2 * time.Second
+	// StartGrace is how long a link that was never seen up may take: after a
+	// boot the kubelet admits pods again while links still negotiate, and fails
+	// those whose devices are unhealthy.
+	StartGrace = 30 * time.Second
+	// ErrorQuiet is how long a function must have been without new PCIe errors
+	// to be trusted again.
+	ErrorQuiet = time.Minute
+)
+
+// Settings are the document's health section with its defaults.
+type Settings struct {
+	Link     bool
+	HoldDown time.Duration
+}
+
+// From reads the document; nil is the defaults.
+func From(cfg *spec.Config) Settings {
+	s := Settings{Link: true, HoldDown: DefaultHoldDown}
+	if cfg == nil {
+		return s
+	}
+	if cfg.Health.Link != nil {
+		s.Link = *cfg.Health.Link
+	}
+	if d := time.Duration(cfg.Health.HoldDown); d > 0 {
+		s.HoldDown = d
+	}
+	return s
+}
+
+// Judge remembers what earlier looks showed. The zero value is ready; it is for
+// one goroutine.
+type Judge struct {
+	holds  map[string]*hold
+	errors map[string]*counter
+	last   *pool.Assignment
+}
+
+// Cause is a reason in one word, one of a fixed few: what a metric can count by.
+type Cause string
+
+const (
+	CausePFDown         Cause = "pf-down"          // the PF's interface is administratively down
+	CauseNoLink         Cause = "no-link"          // the PF has no carrier
+	CauseVFLinkDisabled Cause = "vf-link-disabled" // by the VF's own setting
+	CausePCIeErrors     Cause = "pcie-errors"      // the error counters rose lately
+)
+
+// finding is a reason with its cause; the zero value is health.
+type finding struct {
+	cause Cause
+	why   string
+}
+
+// Verdict is what one look came to.
+type Verdict struct {
+	// Assignment is the one that was judged, with the devices that pods hold
+	// and that left their pool.
+	Assignment *pool.Assignment
+	// Reasons says of the devices that are not fit, by ID, why.
+	Reasons map[string]string
+	// Causes has the cause of each of the Reasons.
+	Causes map[string]Cause
+	// Again is when to ask again although nothing happened; 0 means never.
+	Again time.Duration
+}
+
+// Look judges the devices of a. held tells whether a pod has the device. No
+// argument is changed.
+func (j *Judge) Look(s Settings, snap *inventory.Snapshot, a *pool.Assignment, held func(id string) bool, now time.Time) Verdict {
+	if j.holds == nil {
+		j.holds, j.errors = map[string]*hold{}, map[string]*counter{}
+	}
+	v := Verdict{Assignment: j.keep(snap, a, held), Reasons: map[string]string{}, Causes: map[string]Cause{}}
+	w := &watch{judge: j, settings: s, now: now, seen: map[string]bool{}}
+	members := map[string]bool{}
+	for i := range v.Assignment.Pools {
+		for _, d := range v.Assignment.Pools[i].Devices {
+			members[d.ID] = true
+		}
+	}
+	judge := func(id string, f finding) {
+		if f.why != "" && members[id] {
+			v.Reasons[id], v.Causes[id] = f.why, f.cause
+		}
+	}
+	for i := range snap.PFs {
+		pf := &snap.PFs[i]
+		of := w.port(pf.Address, pf.Name(), pf.Netdevs)
+		errs := w.pcie(&pf.Function, len(pf.VFs))
+		judge(pf.Address, cmp.Or(of.down, of.carrier, errs))
+		for k := range pf.VFs {
+			vf := &pf.VFs[k]
+			judge(vf.Address, cmp.Or(s.ofVF(vf, of), w.pcie(&vf.Function, 0), errs))
+		}
+		for k := range snap.Subfunctions {
+			if sf := &snap.Subfunctions[k]; sf.Parent == pf.Address {
+				judge(sf.Name, cmp.Or(of.down, of.carrier, errs))
+			}
+		}
+	}
+	for i := range snap.Others {
+		judge(snap.Others[i].Address, w.pcie(&snap.Others[i], 0))
+	}
+	w.forget()
+	v.Again = w.again
+	j.last = v.Assignment
+	return v
+}
+
+// port is the link of a PF: that it is administratively down, and that it has no
+// carrier.
+type port struct{ down, carrier finding }
+
+// ofVF is what the PF's link means to a VF. The state of the VF's own interface
+// says nothing: it is down until a pod has it.
+func (s Settings) ofVF(vf *inventory.VF, of port) finding {
+	if !s.Link {
+		return finding{}
+	}
+	state := ""
+	if vf.Admin != nil {
+		state = vf.Admin.LinkState
+	}
+	switch {
+	case state == "disable":
+		return finding{CauseVFLinkDisabled, "the link state of the VF is set to disable"}
+	case of.down.why != "":
+		return of.down
+	case state == "enable":
+		return finding{} // up whatever the port does
+	}
+	return of.carrier
+}
+
+// watch is one look.
+type watch struct {
+	judge    *Judge
+	settings Settings
+	now      time.Time
+	seen     map[string]bool
+	again    time.Duration
+}
+
+func (w *watch) port(address, name string, netdevs []inventory.Netdev) port {
+	if !w.settings.Link || len(netdevs) == 0 {
+		return port{} // a PF without an interface in the host says nothing
+	}
+	n := &netdevs[0]
+	var p port
+	if w.hold("down/"+address, !n.AdminUp) {
+		p.down = finding{CausePFDown, fmt.Sprintf("PF %s is administratively down", name)}
+	}
+	// Without being up, an interface has no carrier to speak of.
+	if w.hold("carrier/"+address, !n.AdminUp || !n.Carrier) && p.down.why == "" {
+		p.carrier = finding{CauseNoLink, fmt.Sprintf("PF %s has no link", name)}
+	}
+	return p
+}
+
+// hold is a state that must last to be believed.
+type hold struct {
+	told, raw bool // bad
+	good      bool // was seen good
+	since     time.Time
+}
+
+// hold returns the believed state of key, whose state is bad now or not.
+func (w *watch) hold(key string, bad bool) bool {
+	w.seen[key] = true
+	h := w.judge.holds[key]
+	if h == nil {
+		h = &hold{raw: bad, since: w.now}
+		w.judge.holds[key] = h
+	}
+	if h.raw != bad {
+		h.raw, h.since = bad, w.now
+	}
+	h.good = h.good || !bad
+	if h.told == bad {
+		return h.told
+	}
+	wait := w.settings.HoldDown
+	if bad && !h.good {
+		wait = max(wait, StartGrace)
+	}
+	if left := h.since.Add(wait).Sub(w.now); left > 0 {
+		w.soon(left)
+		return h.told
+	}
+	h.told = bad
+	return bad
+}
+
+// counter is a function's PCIe errors.
+type counter struct {
+	last inventory.AER
+	rose time.Time // zero: never since we watch
+	why  string
+	vfs  int
+}
+
+// pcie says that the function's error counters rose lately. What was counted
+// before the first look is of no concern, nor is what came while VFs were made
+// or removed: bridges complain when the bus is probed for functions that are
+// not there yet.
+func (w *watch) pcie(f *inventory.Function, vfs int) finding {
+	if f.AER == nil {
+		return finding{}
+	}
+	key := "aer/" + f.Address
+	w.seen[key] = true
+	c := w.judge.errors[key]
+	if c == nil {
+		c = &counter{last: *f.AER, vfs: vfs}
+		w.judge.errors[key] = c
+	}
+	fatal, nonFatal := f.AER.Fatal-c.last.Fatal, f.AER.NonFatal-c.last.NonFatal
+	probed := c.vfs != vfs
+	c.last, c.vfs = *f.AER, vfs
+	if (fatal > 0 || nonFatal > 0) && !probed {
+		c.rose = w.now
+		c.why = fmt.Sprintf("PCIe errors on %s: %d fatal, %d non-fatal more than before", f.Address, max(fatal, 0), max(nonFatal, 0))
+	}
+	if c.rose.IsZero() {
+		return finding{}
+	}
+	if left := c.rose.Add(ErrorQuiet).Sub(w.now); left > 0 {
+		w.soon(left)
+		return finding{CausePCIeErrors, c.why}
+	}
+	c.rose = time.Time{}
+	return finding{}
+}
+
+func (w *watch) soon(d time.Duration) {
+	if w.again == 0 || d < w.again {
+		w.again = d
+	}
+}
+
+// forget drops what was remembered of functions that are gone.
+func (w *watch) forget() {
+	for key := range w.judge.holds {
+		if !w.seen[key] {
+			delete(w.judge.holds, key)
+		}
+	}
+	for key := range w.judge.errors {
+		if !w.seen[key] {
+			delete(w.judge.errors, key)
+		}
+	}
+}
+
+// keep returns a with the devices that the last assignment had in the same
+// pool, that a does not have in any, and that a pod holds. A device that left
+// the machine is unhealthy; one that is there and only looks different while
+// the pod has it (its RDMA device went along) keeps its health.
+func (j *Judge) keep(snap *inventory.Snapshot, a *pool.Assignment, held func(string) bool) *pool.Assignment {
+	if j.last == nil || held == nil {
+		return a
+	}
+	have := map[string]bool{}
+	for i := range a.Pools {
+		for k := range a.Pools[i].Devices {
+			have[a.Pools[i].Devices[k].ID] = true
+		}
+	}
+	out := &pool.Assignment{Pools: slices.Clone(a.Pools)}
+	for i := range out.Pools {
+		p := &out.Pools[i]
+		before := j.last.Pool(p.Resource)
+		if before == nil {
+			continue
+		}
+		var kept []pool.Device
+		for _, d := range before.Devices {
+			if have[d.ID] || !held(d.ID) {
+				continue
+			}
+			if !there(snap, d.ID) {
+				d.Healthy, d.Reason = false, "the device is gone, and a pod still has it"
+			}
+			kept = append(kept, d)
+		}
+		if len(kept) > 0 {
+			p.Devices = append(slices.Clone(p.Devices), kept...)
+		}
+	}
+	return out
+}
+
+func there(snap *inventory.Snapshot, id string) bool {
+	for i := range snap.PFs {
+		if snap.PFs[i].Address == id {
+			return true
+		}
+		for k := range snap.PFs[i].VFs {
+			if snap.PFs[i].VFs[k].Address == id {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(snap.Others, func(f inventory.Function) bool { return f.Address == id }) ||
+		slices.ContainsFunc(snap.Subfunctions, func(s inventory.Subfunction) bool { return s.Name == id })
+}

@@ -1,0 +1,163 @@
+package install
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+)
+
+// Name is the file name of the plugin: what `"type": "sriov"` in a network's
+// configuration makes the container runtime look for.
+const Name = "sriov"
+
+// State is how the installation is, in one word.
+type State string
+
+const (
+	Installed State = "installed" // the image's plugin is in place
+	Off       State = "off"       // not wanted, and none of ours is there
+	Pending   State = "pending"   // waits for the machine: a mount, the state folder
+	Foreign   State = "foreign"   // somebody else's program has the name and was left alone
+	Newer     State = "newer"     // a newer program of ours is there and was left alone
+	Failed    State = "failed"
+)
+
+// Owner says whose program has the plugin's name.
+type Owner string
+
+const (
+	Nobody    Owner = "nobody"    // there is none
+	Extension Owner = "extension" // ours
+	Other     Owner = "other"
+	Unknown   Owner = "unknown" // it could not be seen yet
+)
+
+// Report is the outcome of one look.
+type Report struct {
+	State State
+	Owner Owner
+	// Path is the program as the host sees it.
+	Path string
+	// Version of the program at Path when it is ours.
+	Version string
+	// Reason says why State is not Installed or Off; Hint what to do.
+	Reason, Hint string
+	// Changed says what was done to the host by this look, "" for nothing.
+	Changed string
+}
+
+// found is what has the plugin's name.
+type found struct {
+	// kind is "" for nothing, "file" for a regular file, else what it is.
+	kind string
+	sum  string // of a file
+}
+
+// installed is one program that was put somewhere by this package.
+type installed struct {
+	Path    string `json:"path"` // as the host sees it
+	Sum     string `json:"sha256"`
+	Version string `json:"version"`
+}
+
+// action is what has to be done to the place.
+type action int
+
+const (
+	keep action = iota
+	put
+	remove
+)
+
+// ours looks the program up among those that were installed there.
+func ours(record []installed, path, sum string) (installed, bool) {
+	for i := len(record) - 1; i >= 0; i-- {
+		if record[i].Path == path && record[i].Sum == sum {
+			return record[i], true
+		}
+	}
+	return installed{}, false
+}
+
+// decide says what to do with the plugin's place, and what the report is once
+// that is done. own is the image's program, meant for own.Path.
+func decide(want spec.CNIInstall, f found, record []installed, own installed) (action, Report) {
+	r := Report{State: Installed, Owner: Extension, Path: own.Path, Version: own.Version}
+	was, mine := ours(record, own.Path, f.sum)
+	if f.kind == file && f.sum == own.Sum {
+		was, mine = own, true
+	}
+	if want == spec.CNIInstallOff {
+		switch {
+		case mine:
+			return remove, Report{State: Off, Owner: Nobody, Path: own.Path}
+		case f.kind != "":
+			return keep, Report{State: Off, Owner: Other, Path: own.Path}
+		}
+		return keep, Report{State: Off, Owner: Nobody, Path: own.Path}
+	}
+	force := want == spec.CNIInstallForce
+	switch {
+	case f.kind == "":
+		return put, r
+	case f.kind == folder:
+		return keep, Report{
+			State: Foreign, Owner: Other, Path: own.Path,
+			Reason: "a folder has the plugin's name, which not even force replaces", Hint: "remove " + own.Path,
+		}
+	case mine && f.sum == own.Sum:
+		return keep, r
+	case force, mine && !newer(was.Version, own.Version):
+		return put, r
+	case mine:
+		return keep, Report{
+			State: Newer, Owner: Extension, Path: own.Path, Version: was.Version,
+			Reason: fmt.Sprintf("version %s was installed by a newer extension than this one, which has %s", was.Version, own.Version),
+			Hint:   "nothing, if the extension is going to be upgraded again; cni: {install: force} puts the older one there",
+		}
+	}
+	return keep, Report{
+		State: Foreign, Owner: Other, Path: own.Path,
+		Reason: "a " + f.kind + " of this name was there that the extension did not install",
+		Hint:   "cni: {install: force} replaces it; cni: {install: false} says that it is meant to be used",
+	}
+}
+
+// newer reports whether version a is above b. Versions that are not of the form
+// MAJOR.MINOR.PATCH[-PRERELEASE] cannot be compared, and are not newer.
+func newer(a, b string) bool {
+	x, preA, okA := parse(a)
+	y, preB, okB := parse(b)
+	if !okA || !okB {
+		return false
+	}
+	for i := range x {
+		if x[i] != y[i] {
+			return x[i] > y[i]
+		}
+	}
+	// A release is above its pre-releases; among those the text decides.
+	if preA == "" || preB == "" {
+		return preA == "" && preB != ""
+	}
+	return preA > preB
+}
+
+func parse(v string) (n [3]int, pre string, ok bool) {
+	v, _, _ = strings.Cut(strings.TrimPrefix(v, "v"), "+")
+	v, pre, _ = strings.Cut(v, "-")
+	parts := strings.Split(v, ".")
+	if len(parts) != len(n) {
+		return n, "", false
+	}
+	for i, p := range parts {
+		x, err := strconv.Atoi(p)
+		if err != nil || x < 0 {
+			return n, "", false
+		}
+		n[i] = x
+	}
+	return n, pre, true
+}

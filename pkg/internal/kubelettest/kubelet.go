@@ -1,0 +1,360 @@
+package kubelettest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+)
+
+// Kubelet is the stand-in. Its methods may be called from any goroutine.
+type Kubelet struct {
+	v1beta1.UnimplementedRegistrationServer
+
+	t   testing.TB
+	dir string // the device-plugins folder
+
+	mu        sync.Mutex
+	changed   chan struct{} // closed on every change
+	resources map[string]*Resource
+	clients   map[string]*client
+	refuse    error
+	gate      chan struct{}
+	run       *incarnation
+}
+
+// incarnation is one life of the kubelet's process.
+type incarnation struct {
+	grpc   *grpc.Server
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+type client struct {
+	conn   *grpc.ClientConn
+	api    v1beta1.DevicePluginClient
+	cancel context.CancelFunc // ends the stream
+}
+
+// Resource is what the kubelet knows of one resource.
+type Resource struct {
+	Registrations int // accepted, over all lives
+	Refused       int
+	Connected     bool // it has an endpoint
+	Lists         int  // messages on the streams, over all lives
+	Endpoint      string
+	Options       *v1beta1.DevicePluginOptions
+	// Devices are the last list, as "id=Healthy@numa" or "id=Unhealthy".
+	Devices []string
+}
+
+// Dir makes a kubelet root folder whose name is short enough for sockets.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// New returns a kubelet with the root folder, not started yet. It is stopped
+// when the test ends.
+func New(t testing.TB, root string) *Kubelet {
+	k := &Kubelet{
+		t: t, dir: filepath.Join(root, "device-plugins"), changed: make(chan struct{}),
+		resources: map[string]*Resource{}, clients: map[string]*client{},
+	}
+	t.Cleanup(k.Stop)
+	return k
+}
+
+// PluginDir is the folder of the sockets.
+func (k *Kubelet) PluginDir() string { return k.dir }
+
+// Start does what a kubelet does when it starts: make the folder, remove every
+// socket in it, listen.
+func (k *Kubelet) Start() {
+	k.t.Helper()
+	if err := os.MkdirAll(k.dir, 0o750); err != nil {
+		k.t.Fatal(err)
+	}
+	k.Wipe()
+	lis, err := net.Listen("unix", filepath.Join(k.dir, "kubelet.sock"))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	run := &incarnation{grpc: grpc.NewServer()}
+	run.ctx, run.cancel = context.WithCancel(context.Background())
+	v1beta1.RegisterRegistrationServer(run.grpc, k)
+	k.mu.Lock()
+	k.run = run
+	k.mu.Unlock()
+	run.wg.Go(func() { _ = run.grpc.Serve(lis) })
+}
+
+// Stop ends the process as a kill does: every connection breaks, and with it
+// goes kubelet.sock.
+func (k *Kubelet) Stop() {
+	k.mu.Lock()
+	run := k.run
+	k.run = nil
+	clients := k.clients
+	k.clients = map[string]*client{}
+	k.mu.Unlock()
+	if run == nil {
+		return
+	}
+	run.cancel()
+	for _, c := range clients {
+		_ = c.conn.Close()
+	}
+	run.grpc.Stop()
+	run.wg.Wait()
+}
+
+// Restart is Stop and Start.
+func (k *Kubelet) Restart() {
+	k.t.Helper()
+	k.Stop()
+	k.Start()
+}
+
+// Wipe removes every socket from the folder, the kubelet's own included, as a
+// starting kubelet does.
+func (k *Kubelet) Wipe() {
+	k.t.Helper()
+	entries, err := os.ReadDir(k.dir)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Type()&os.ModeSocket != 0 {
+			if err := os.Remove(filepath.Join(k.dir, e.Name())); err != nil && !os.IsNotExist(err) {
+				k.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// Refuse makes Register fail with err; nil accepts again.
+func (k *Kubelet) Refuse(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refuse = err
+}
+
+// Hold makes Register block until release is called.
+func (k *Kubelet) Hold() (release func()) {
+	gate := make(chan struct{})
+	k.mu.Lock()
+	k.gate = gate
+	k.mu.Unlock()
+	return sync.OnceFunc(func() {
+		k.mu.Lock()
+		k.gate = nil
+		k.mu.Unlock()
+		close(gate)
+	})
+}
+
+// Drop ends the stream of the resource while the kubelet goes on.
+func (k *Kubelet) Drop(resource string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c := k.clients[resource]; c != nil {
+		c.cancel()
+	}
+}
+
+// Client is the connection to the plugin that serves the resource.
+func (k *Kubelet) Client(resource string) v1beta1.DevicePluginClient {
+	k.t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c := k.clients[resource]
+	if c == nil {
+		k.t.Fatalf("the kubelet has no endpoint for %s", resource)
+	}
+	return c.api
+}
+
+// Resource is what the kubelet knows of the resource now.
+func (k *Kubelet) Resource(resource string) Resource {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r := k.resources[resource]; r != nil {
+		return *r
+	}
+	return Resource{}
+}
+
+// Wait returns when ok says so of the resource; the test fails after 10 s.
+func (k *Kubelet) Wait(resource, what string, ok func(Resource) bool) Resource {
+	k.t.Helper()
+	deadline := time.NewTimer(10 * time.Second)
+	defer deadline.Stop()
+	for {
+		k.mu.Lock()
+		changed := k.changed
+		k.mu.Unlock()
+		r := k.Resource(resource)
+		if ok(r) {
+			return r
+		}
+		select {
+		case <-changed:
+		case <-deadline.C:
+			k.t.Fatalf("%s: %s did not happen in 10 s; the kubelet has %+v", resource, what, r)
+		}
+	}
+}
+
+// WaitDevices waits until the kubelet has an endpoint and exactly this list,
+// written as in Resource.Devices and joined with spaces.
+func (k *Kubelet) WaitDevices(resource, want string) Resource {
+	k.t.Helper()
+	return k.Wait(resource, "the list ["+want+"]", func(r Resource) bool {
+		return r.Connected && strings.Join(r.Devices, " ") == want
+	})
+}
+
+func (k *Kubelet) change(resource string, f func(*Resource)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r := k.resources[resource]
+	if r == nil {
+		r = &Resource{}
+		k.resources[resource] = r
+	}
+	f(r)
+	close(k.changed)
+	k.changed = make(chan struct{})
+}
+
+// Register implements v1beta1.RegistrationServer.
+func (k *Kubelet) Register(ctx context.Context, req *v1beta1.RegisterRequest) (*v1beta1.Empty, error) {
+	k.mu.Lock()
+	run, refuse, gate := k.run, k.refuse, k.gate
+	k.mu.Unlock()
+	if run == nil {
+		return nil, fmt.Errorf("the kubelet is gone")
+	}
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if req.GetVersion() != v1beta1.Version {
+		return nil, fmt.Errorf("version %q is not supported", req.GetVersion())
+	}
+	if refuse != nil {
+		k.change(req.GetResourceName(), func(r *Resource) { r.Refused++ })
+		return nil, refuse
+	}
+	if err := k.connect(ctx, run, req); err != nil {
+		return nil, err
+	}
+	return &v1beta1.Empty{}, nil
+}
+
+func (k *Kubelet) connect(ctx context.Context, run *incarnation, req *v1beta1.RegisterRequest) error {
+	socket := filepath.Join(k.dir, req.GetEndpoint())
+	conn, err := grpc.NewClient("passthrough:///plugin",
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("localhost"),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		}))
+	if err != nil {
+		return err
+	}
+	streamCtx, cancel := context.WithCancel(run.ctx)
+	c := &client{conn: conn, api: v1beta1.NewDevicePluginClient(conn), cancel: cancel}
+	options, err := c.api.GetDevicePluginOptions(ctx, &v1beta1.Empty{})
+	if err != nil {
+		cancel()
+		_ = conn.Close()
+		return fmt.Errorf("failed to get device plugin options: %w", err)
+	}
+	name := req.GetResourceName()
+	k.mu.Lock()
+	if k.run != run {
+		k.mu.Unlock()
+		cancel()
+		_ = conn.Close()
+		return fmt.Errorf("the kubelet is gone")
+	}
+	k.clients[name] = c
+	run.wg.Go(func() {
+		k.stream(streamCtx, name, c)
+		cancel()
+		k.disconnect(run, name)
+		_ = conn.Close()
+	})
+	k.mu.Unlock()
+	k.change(name, func(r *Resource) {
+		r.Registrations++
+		r.Connected = true
+		r.Endpoint, r.Options = req.GetEndpoint(), options
+	})
+	return nil
+}
+
+func (k *Kubelet) stream(ctx context.Context, name string, c *client) {
+	stream, err := c.api.ListAndWatch(ctx, &v1beta1.Empty{})
+	if err != nil {
+		return
+	}
+	for {
+		list, err := stream.Recv()
+		if err != nil {
+			return
+		}
+		var devices []string
+		for _, d := range list.GetDevices() {
+			s := d.GetID() + "=" + d.GetHealth()
+			for _, n := range d.GetTopology().GetNodes() {
+				s += fmt.Sprintf("@%d", n.GetID())
+			}
+			devices = append(devices, s)
+		}
+		k.change(name, func(r *Resource) {
+			r.Lists++
+			r.Devices = devices
+		})
+	}
+}
+
+// disconnect forgets the endpoint that the kubelet has now, which need not be
+// the one whose stream ended.
+func (k *Kubelet) disconnect(run *incarnation, name string) {
+	k.mu.Lock()
+	c := k.clients[name]
+	if k.run == run {
+		delete(k.clients, name)
+	}
+	k.mu.Unlock()
+	if c != nil && k.currentRun() == run {
+		_ = c.conn.Close()
+	}
+	k.change(name, func(r *Resource) { r.Connected = k.clients[name] != nil })
+}
+
+func (k *Kubelet) currentRun() *incarnation {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.run
+}

@@ -1,0 +1,387 @@
+package inventory
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+)
+
+// assemble sorts the functions into PFs with their VFs, and others, and gives
+// each what the classes say is its own.
+func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
+	type place struct{ pf, index int }
+	s := &Snapshot{PFs: []PF{}, IOMMU: r.iommu, DefaultRoute: r.route}
+	vfOf := make(map[string]place)
+	for _, f := range funcs {
+		if !f.pf {
+			continue
+		}
+		for addr, index := range f.vfs {
+			vfOf[addr] = place{len(s.PFs), index}
+		}
+		s.PFs = append(s.PFs, PF{
+			Function: f.Function, TotalVFs: f.totalVFs, NumVFs: f.numVFs,
+			AutoProbe: f.autoProbe, VFDevice: f.vfDevice,
+		})
+	}
+	for _, f := range funcs {
+		if f.pf {
+			continue
+		}
+		if p, ok := vfOf[f.Address]; ok {
+			pf := &s.PFs[p.pf]
+			pf.VFs = append(pf.VFs, VF{Function: f.Function, Index: p.index})
+		} else {
+			s.Others = append(s.Others, f.Function)
+		}
+	}
+	s.Subfunctions = r.sfs
+	s.VhostNet, s.Tun = slices.Contains(r.misc, "vhost-net"), slices.Contains(r.misc, "tun")
+	if drivers, err := r.tree.ReadDir(sysfs.PCIDrivers); err == nil {
+		s.PCIDrivers = drivers
+	}
+
+	paths := make(map[string]string, len(funcs))
+	for _, f := range funcs {
+		paths[f.Address] = f.path
+	}
+	for i := range s.PFs {
+		pf := &s.PFs[i]
+		slices.SortFunc(pf.VFs, func(a, b VF) int { return cmp.Compare(a.Index, b.Index) })
+		r.equip(&pf.Function, paths[pf.Address], true)
+		r.takeRepresentors(pf)
+		linkType := ""
+		if len(pf.Netdevs) > 0 && r.byName == nil && !r.needs.VFSettings {
+			linkType = pf.Netdevs[0].LinkType
+		}
+		each(ctx, len(pf.VFs), func(j int) {
+			f := &pf.VFs[j].Function
+			if linkType == "" {
+				r.equip(f, paths[f.Address], false)
+				return
+			}
+			r.equipDevices(f)
+			for _, ref := range r.refs(f, paths[f.Address]) {
+				f.Netdevs = append(f.Netdevs, Netdev{Name: ref.name, LinkType: linkType})
+			}
+		})
+	}
+	each(ctx, len(s.Others), func(i int) {
+		r.equip(&s.Others[i], paths[s.Others[i].Address], true)
+	})
+	for i := range s.Subfunctions {
+		sf := &s.Subfunctions[i]
+		sf.RDMA, sf.VDPA = r.rdma[sf.Name], r.vdpa[sf.Name]
+		for _, ref := range r.netdevs[sf.Name] {
+			sf.Netdevs = append(sf.Netdevs, r.netdev(ref, false))
+		}
+	}
+	return s
+}
+
+// equip gives a function its interfaces and devices. full also reads what only
+// matters for a port: each such attribute asks the driver.
+func (r *reader) equip(f *Function, path string, full bool) {
+	r.equipDevices(f)
+	for _, ref := range r.refs(f, path) {
+		f.Netdevs = append(f.Netdevs, r.netdev(ref, full))
+	}
+}
+
+func (r *reader) equipDevices(f *Function) {
+	f.RDMA, f.UIO, f.VDPA = r.rdma[f.Address], r.uio[f.Address], r.vdpa[f.Address]
+}
+
+// refs are the function's interfaces.
+func (r *reader) refs(f *Function, path string) []netRef {
+	refs := r.netdevs[f.Address]
+	if r.noNetClass {
+		folder := sysfs.Join(path, "net")
+		for _, name := range r.list(folder) {
+			refs = append(refs, netRef{name, sysfs.Join(folder, name)})
+		}
+	}
+	return refs
+}
+
+// netdev describes one interface: from netlink when it knows it, else from
+// sysfs (no netlink; or the interface left in between; or the tree is not this
+// machine's).
+func (r *reader) netdev(ref netRef, full bool) Netdev {
+	var d Netdev
+	if l := r.link(ref); l != nil {
+		d = Netdev{
+			Name: l.Name, Index: l.Index, AltNames: slices.Sorted(slices.Values(l.AltNames)),
+			MAC: l.MAC.String(), PermMAC: l.PermMAC.String(),
+			MTU: l.MTU, MaxMTU: l.MaxMTU, AdminUp: l.Up, Carrier: l.Carrier,
+			LinkType: linkType(l.Type), PhysSwitchID: l.PhysSwitchID, PhysPortName: l.PhysPortName,
+		}
+	} else {
+		d = r.netdevFromSysfs(ref, full)
+	}
+	if full && d.Carrier {
+		if n, err := sysfs.ReadInt(r.tree, sysfs.Join(ref.path, sysfs.NetSpeed)); err == nil && n > 0 {
+			d.SpeedMbps = n
+		}
+	}
+	return d
+}
+
+// link is netlink's view of the interface, nil when it has none. An interface
+// of the same name on another device is another one.
+func (r *reader) link(ref netRef) *nl.Link {
+	l := r.byName[ref.name]
+	if l == nil || l.ParentDev != "" && !strings.Contains(ref.path, "/"+l.ParentDev+"/net/") {
+		return nil
+	}
+	return l
+}
+
+// netdevFromSysfs reads the class attributes. What a driver does not know it
+// answers with EOPNOTSUPP or EINVAL; that is no news and no note.
+func (r *reader) netdevFromSysfs(ref netRef, full bool) Netdev {
+	get := func(attr string) string {
+		s, err := sysfs.ReadString(r.tree, sysfs.Join(ref.path, attr))
+		if err != nil {
+			return ""
+		}
+		return s
+	}
+	num := func(attr string) int {
+		n, err := strconv.ParseInt(get(attr), 0, 64)
+		if err != nil {
+			return 0
+		}
+		return int(n)
+	}
+	d := Netdev{
+		Name: ref.name, Index: num(sysfs.NetIfIndex), MAC: get(sysfs.NetAddress), MTU: num(sysfs.NetMTU),
+		LinkType: linkType(uint16(num(sysfs.NetType))),
+		AdminUp:  num(sysfs.NetFlags)&1 != 0, // IFF_UP
+	}
+	if d.AdminUp {
+		d.Carrier = num(sysfs.NetCarrier) == 1
+	}
+	if full {
+		d.PhysSwitchID, d.PhysPortName = get(sysfs.NetPhysSwitchID), get(sysfs.NetPhysPortName)
+		if get(sysfs.NetAddrAssignType) == "0" { // NET_ADDR_PERM
+			d.PermMAC = d.MAC
+		}
+	}
+	return d
+}
+
+func linkType(arphrd uint16) string {
+	switch arphrd {
+	case nl.TypeEthernet:
+		return "ethernet"
+	case nl.TypeInfiniBand:
+		return "infiniband"
+	}
+	return "other"
+}
+
+// takeRepresentors moves the representors among the PF's interfaces to their
+// VFs. Names of ports are by devlink's rule: [cN]pfNvfN for a VF, [cN]pfNsfN
+// for an SF, pN for the uplink (kernel: __devlink_port_phys_port_name_get).
+func (r *reader) takeRepresentors(pf *PF) {
+	pf.Netdevs = slices.DeleteFunc(pf.Netdevs, func(d Netdev) bool {
+		kind, index := portName(d.PhysPortName)
+		if kind == "vf" {
+			if vf := pf.VF(index); vf != nil {
+				vf.Representor = d.Name
+			}
+			pf.EswitchMode = "switchdev" // what netlink says comes later and wins
+		}
+		return kind == "vf" || kind == "sf"
+	})
+}
+
+// portName takes pf0vf3 apart into "vf" and 3; "" when the port is neither a
+// VF's nor an SF's.
+func portName(s string) (kind string, index int) {
+	i := strings.LastIndexAny(s, "vs")
+	if i < 3 || !strings.Contains(s[:i], "pf") || !strings.HasPrefix(s[i+1:], "f") {
+		return "", 0
+	}
+	n, err := strconv.Atoi(s[i+2:])
+	if err != nil {
+		return "", 0
+	}
+	return s[i : i+2], n
+}
+
+// readNetwork asks netlink for what concerns no single PF.
+func (r *reader) readNetwork(ctx context.Context) {
+	if r.net == nil {
+		return
+	}
+	var err error
+	if r.links, err = r.net.Links(ctx); err != nil {
+		r.note("network", "interfaces", err)
+		return
+	}
+	r.byName = make(map[string]*nl.Link, len(r.links))
+	for i := range r.links {
+		r.byName[r.links[i].Name] = &r.links[i]
+	}
+	addrs, err := r.net.Addrs(ctx)
+	if err != nil {
+		r.note("network", "addresses", err)
+	}
+	routes, err := r.net.DefaultRoutes(ctx)
+	if err != nil {
+		r.note("network", "routes", err)
+	}
+	r.route = len(routes) > 0
+	r.uplinks = Uplinks(r.links, addrs, routes)
+}
+
+// rdmaNetns is what a Network can tell beside the rest. *nl.Handle does.
+type rdmaNetns interface {
+	RDMANetnsMode(ctx context.Context) (nl.RDMANetnsMode, error)
+}
+
+func (r *reader) applyRDMANetns(ctx context.Context, s *Snapshot) {
+	asker, ok := r.net.(rdmaNetns)
+	if !ok || len(r.rdma) == 0 {
+		return
+	}
+	mode, err := asker.RDMANetnsMode(ctx)
+	switch {
+	case err == nil:
+		s.RDMANetns = string(mode)
+	case !errors.Is(err, nl.ErrUnsupported):
+		r.note("network", "RDMA network namespace mode", err)
+	}
+}
+
+// tcOffload is what a Network can tell beside the rest. *nl.Handle does.
+type tcOffload interface {
+	TCOffload(ctx context.Context, ifname string) (bool, error)
+}
+
+// devlinkInfo is another.
+type devlinkInfo interface {
+	DevlinkInfo(ctx context.Context, bus, dev string) (map[string]string, error)
+}
+
+// ddpProfile asks the one driver that reports it; every other driver would be
+// asked for its firmware's versions in vain, and some take long over that.
+func (r *reader) ddpProfile(ctx context.Context, f *Function) {
+	asker, ok := r.net.(devlinkInfo)
+	if !ok || f.Driver != "ice" {
+		return
+	}
+	info, err := asker.DevlinkInfo(ctx, nl.BusPCI, f.Address)
+	if err != nil {
+		if !errors.Is(err, nl.ErrUnsupported) {
+			r.note(f.Address, "devlink info", err)
+		}
+		return
+	}
+	f.DDPProfile = info["fw.app.name"]
+}
+
+// applyOthers asks the network about the functions that are no part of a PF.
+func (r *reader) applyOthers(ctx context.Context, s *Snapshot) {
+	for i := range s.Others {
+		f := &s.Others[i]
+		r.ddpProfile(ctx, f)
+		for _, d := range f.Netdevs {
+			if why := r.uplinks[d.Index]; why != "" && r.byName[d.Name] != nil {
+				if s.OtherUse == nil {
+					s.OtherUse = map[string]string{}
+				}
+				s.OtherUse[f.Address] = why
+				break
+			}
+		}
+	}
+}
+
+// applyNetwork asks netlink and devlink about each PF.
+func (r *reader) applyNetwork(ctx context.Context, s *Snapshot) {
+	if r.net == nil {
+		return
+	}
+	r.applyOthers(ctx, s)
+	r.applyRDMANetns(ctx, s)
+	each(ctx, len(s.PFs), func(i int) {
+		pf := &s.PFs[i]
+		r.ddpProfile(ctx, &pf.Function)
+		mode, err := r.net.EswitchMode(ctx, "pci", pf.Address)
+		switch {
+		case err == nil:
+			pf.EswitchMode = mode
+		case !errors.Is(err, nl.ErrUnsupported):
+			r.note(pf.Address, "eswitch mode", err)
+		}
+		if o, ok := r.net.(tcOffload); ok && pf.EswitchMode == "switchdev" && len(pf.Netdevs) > 0 {
+			if on, err := o.TCOffload(ctx, pf.Netdevs[0].Name); err == nil {
+				pf.TCOffload = &on
+			}
+		}
+		for _, d := range pf.Netdevs {
+			if why := r.uplinks[d.Index]; why != "" && r.byName[d.Name] != nil {
+				pf.Uplink = why
+				break
+			}
+		}
+		for j := range pf.VFs {
+			for _, d := range pf.VFs[j].Netdevs {
+				if r.byName[d.Name] != nil {
+					pf.VFs[j].HostUse = r.uplinks[d.Index]
+				}
+			}
+		}
+		if len(pf.VFs) == 0 || len(pf.Netdevs) == 0 || r.byName[pf.Netdevs[0].Name] == nil {
+			return
+		}
+		ref := nl.LinkRef{Index: pf.Netdevs[0].Index, Name: pf.Netdevs[0].Name}
+		infos, err := r.net.VFs(ctx, ref)
+		if err != nil {
+			r.note(pf.Address, "VF attributes", err)
+			return
+		}
+		for _, info := range infos {
+			if vf := pf.VF(info.Index); vf != nil {
+				vf.Admin = admin(info)
+			}
+		}
+	})
+}
+
+func admin(v nl.VFInfo) *VFAdmin {
+	a := &VFAdmin{
+		MAC: v.MAC.String(), VLAN: v.VLAN, QoS: v.QoS, MinRate: v.MinRate, MaxRate: v.MaxRate,
+		LinkState: v.LinkState.String(), NodeGUID: v.NodeGUID.String(), PortGUID: v.PortGUID.String(),
+	}
+	switch v.VLANProto {
+	case 0:
+	case nl.Proto8021Q:
+		a.VLANProto = "802.1q"
+	case nl.Proto8021AD:
+		a.VLANProto = "802.1ad"
+	default:
+		a.VLANProto = fmt.Sprintf("0x%04x", v.VLANProto)
+	}
+	if v.SpoofCheck != nil {
+		a.SpoofCheck = *v.SpoofCheck
+	} else {
+		a.Unreported = append(a.Unreported, "spoofCheck")
+	}
+	if v.Trust != nil {
+		a.Trust = *v.Trust
+	} else {
+		a.Unreported = append(a.Unreported, "trust")
+	}
+	return a
+}

@@ -1,0 +1,238 @@
+package inventory
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+)
+
+// classes is who has which interface, RDMA device and so on, read from the
+// class folders: one link for each thing that exists, instead of a look into
+// each of thousands of functions for things that mostly do not.
+type classes struct {
+	// owner keys are a PCI address or the name of an auxiliary SF.
+	netdevs map[string][]netRef // sorted by name
+	rdma    map[string][]RDMADevice
+	uio     map[string]string
+	vdpa    map[string]*VDPADevice
+	sfs     []Subfunction
+	iommu   bool
+	misc    []string // the misc devices: what /dev has of them
+	// noNetClass is set for trees without class/net; the functions' own net
+	// folders serve then.
+	noNetClass bool
+}
+
+// netRef is an interface and its physical folder.
+type netRef struct{ name, path string }
+
+func (r *reader) readClasses(ctx context.Context) {
+	r.readSubfunctions()
+	var wg sync.WaitGroup
+	wg.Go(func() { r.misc = r.list(sysfs.MiscClass) })
+	wg.Go(func() {
+		// RDMA devices made by software name their interface, not a device.
+		r.readNetClass(ctx)
+		r.readRDMA(ctx)
+	})
+	wg.Go(func() { r.readUIO(ctx); r.readVDPA(ctx); r.readIOMMU() })
+	wg.Wait()
+}
+
+// list returns the entries of a folder that need not exist.
+func (r *reader) list(folder string) []string {
+	names, err := r.tree.ReadDir(folder)
+	if err != nil && !sysfs.IsAbsent(err) {
+		r.note(folder, "list", err)
+	}
+	return names
+}
+
+// targets reads the links in a folder, in parallel; "" for what is no link or
+// went away.
+func (r *reader) targets(ctx context.Context, folder string) (names, links []string) {
+	names = r.list(folder)
+	links = make([]string, len(names))
+	each(ctx, len(names), func(i int) {
+		link, err := r.tree.ReadLink(folder + "/" + names[i])
+		if err == nil {
+			links[i] = link
+		}
+	})
+	return names, links
+}
+
+// owner is the PCI function or SF that a device path lies below, "" for
+// virtual devices.
+func (c *classes) owner(path string) string {
+	addr := sysfs.PCIAddress(path)
+	if addr == "" {
+		return ""
+	}
+	i := strings.LastIndex(path, addr) + len(addr)
+	rest := strings.TrimPrefix(path[i:], "/")
+	first, _, _ := strings.Cut(rest, "/")
+	if isSubfunction(first) {
+		return first
+	}
+	return addr
+}
+
+// isSubfunction goes by the auxiliary device's name, DRIVER.sf.ID; the other
+// auxiliary devices of a function (mlx5_core.eth.0) are parts of it.
+func isSubfunction(name string) bool { return strings.Contains(name, ".sf.") }
+
+func (r *reader) readSubfunctions() {
+	for _, name := range r.list(sysfs.AuxiliaryDevices) {
+		if !isSubfunction(name) {
+			continue
+		}
+		path, err := r.tree.ReadLink(sysfs.Join(sysfs.AuxiliaryDevices, name))
+		if err != nil {
+			r.note(name, "device link", err)
+			continue
+		}
+		num, err := sysfs.ReadInt(r.tree, sysfs.Join(path, sysfs.AttrSFNum))
+		if err != nil {
+			r.note(name, sysfs.AttrSFNum, err)
+			continue
+		}
+		sf := Subfunction{Name: name, Parent: sysfs.PCIAddress(path), SFNum: num}
+		if link, err := r.tree.ReadLink(sysfs.Join(path, sysfs.LinkDriver)); err == nil {
+			sf.Driver = sysfs.Base(link)
+		}
+		r.sfs = append(r.sfs, sf)
+	}
+}
+
+func (r *reader) readNetClass(ctx context.Context) {
+	r.netdevs = make(map[string][]netRef)
+	names, links := r.targets(ctx, sysfs.NetClass)
+	r.noNetClass = len(names) == 0
+	for i, link := range links {
+		if owner := r.owner(link); owner != "" {
+			r.netdevs[owner] = append(r.netdevs[owner], netRef{names[i], link})
+		}
+	}
+}
+
+func (r *reader) readRDMA(ctx context.Context) {
+	r.rdma = make(map[string][]RDMADevice)
+	names, links := r.targets(ctx, sysfs.InfiniBandClass)
+	if len(names) == 0 {
+		return
+	}
+	chars := make(map[string][]string) // RDMA device -> character devices
+	for _, class := range []string{sysfs.VerbsClass, sysfs.MADClass} {
+		entries := r.list(class)
+		devs := make([]string, len(entries))
+		each(ctx, len(entries), func(i int) {
+			// abi_version, a file of the class itself, has no ibdev.
+			if s, err := sysfs.ReadString(r.tree, class+"/"+entries[i]+"/ibdev"); err == nil {
+				devs[i] = s
+			}
+		})
+		for i, dev := range devs {
+			if dev != "" {
+				chars[dev] = append(chars[dev], "infiniband/"+entries[i])
+			}
+		}
+	}
+	var shared []string
+	if slices.Contains(r.list(sysfs.MiscClass), "rdma_cm") {
+		shared = []string{"infiniband/rdma_cm"}
+	}
+
+	owners := make([]string, len(names))
+	devices := make([]RDMADevice, len(names))
+	each(ctx, len(names), func(i int) {
+		owners[i] = r.owner(links[i])
+		if owners[i] == "" {
+			owners[i] = r.softOwner(names[i])
+		}
+		guid, err := sysfs.ReadString(r.tree, sysfs.InfiniBandClass+"/"+names[i]+"/node_guid")
+		if err != nil && !sysfs.IsAbsent(err) {
+			r.note(names[i], "node_guid", err)
+		}
+		pkey, err := sysfs.ReadString(r.tree, sysfs.InfiniBandClass+"/"+names[i]+"/ports/1/pkeys/0")
+		if err != nil && !sysfs.IsAbsent(err) {
+			r.note(names[i], "pkeys", err)
+		}
+		devices[i] = RDMADevice{Name: names[i], NodeGUID: guid, PKey: pkey, CharDevs: slices.Sorted(slices.Values(
+			slices.Concat(chars[names[i]], shared)))}
+	})
+	for i, owner := range owners {
+		if owner != "" {
+			r.rdma[owner] = append(r.rdma[owner], devices[i])
+		}
+	}
+}
+
+// softOwner is the owner of the interface that a software RDMA device (rxe,
+// siw) sits on, "" when that is no PCI function.
+func (r *reader) softOwner(rdma string) string {
+	ifname, err := sysfs.ReadString(r.tree, sysfs.InfiniBandClass+"/"+rdma+"/parent")
+	if err != nil || ifname == "" {
+		ifname, err = sysfs.ReadString(r.tree, sysfs.InfiniBandClass+"/"+rdma+"/ports/1/gid_attrs/ndevs/0")
+	}
+	if err != nil || ifname == "" {
+		return ""
+	}
+	link, err := r.tree.ReadLink(sysfs.Net(ifname))
+	if err != nil {
+		return ""
+	}
+	return r.owner(link)
+}
+
+func (r *reader) readUIO(ctx context.Context) {
+	r.uio = make(map[string]string)
+	names, links := r.targets(ctx, sysfs.UIOClass)
+	for i, link := range links {
+		if owner := r.owner(link); owner != "" && r.uio[owner] == "" {
+			r.uio[owner] = names[i]
+		}
+	}
+}
+
+func (r *reader) readVDPA(ctx context.Context) {
+	r.vdpa = make(map[string]*VDPADevice)
+	names, links := r.targets(ctx, sysfs.VDPADevices)
+	for i, link := range links {
+		owner := r.owner(link)
+		if owner == "" || r.vdpa[owner] != nil {
+			continue
+		}
+		dev := &VDPADevice{Name: names[i]}
+		if driver, err := r.tree.ReadLink(sysfs.Join(link, sysfs.LinkDriver)); err == nil {
+			dev.Driver = sysfs.Base(driver)
+		}
+		if dev.Driver == "vhost_vdpa" {
+			for _, entry := range r.list(link) {
+				if strings.HasPrefix(entry, "vhost-vdpa-") {
+					dev.Path = entry
+				}
+			}
+		}
+		r.vdpa[owner] = dev
+	}
+}
+
+// readIOMMU looks for a group that is not of vfio's making.
+func (r *reader) readIOMMU() {
+	for _, name := range r.list(sysfs.IOMMUGroups) {
+		group, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		kind, err := sysfs.ReadString(r.tree, sysfs.IOMMUGroupName(group))
+		if err != nil || kind != "vfio-noiommu" {
+			r.iommu = true
+			return
+		}
+	}
+}

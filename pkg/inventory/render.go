@@ -1,0 +1,242 @@
+package inventory
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/talos-sriov/talos-sriov/pkg/nic"
+)
+
+// JSON writes the snapshot, indented. Equal snapshots give equal bytes.
+func JSON(w io.Writer, s *Snapshot) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(s); err != nil {
+		return fmt.Errorf("write inventory: %w", err)
+	}
+	return nil
+}
+
+// YAML writes the snapshot with the same keys as JSON.
+func YAML(w io.Writer, s *Snapshot) error {
+	enc := yaml.NewEncoder(w)
+	enc.SetIndent(2)
+	if err := enc.Encode(s); err != nil {
+		return fmt.Errorf("write inventory: %w", err)
+	}
+	if err := enc.Close(); err != nil {
+		return fmt.Errorf("write inventory: %w", err)
+	}
+	return nil
+}
+
+// RDMAExclusive is what has to be done so that a pod can have an RDMA device to
+// itself: the kernel changes the mode only while there is no other network
+// namespace (rdma_compatdev_set in drivers/infiniband/core/device.c), so it has
+// to be told at boot.
+const RDMAExclusive = "for devices that move into their pod's, boot with the kernel argument ib_core.netns_mode=0"
+
+// Table writes the snapshot for people: one line for each PF, with verbose one
+// for each VF, subfunction and other network function too, and what could not
+// be read.
+func Table(w io.Writer, s *Snapshot, verbose bool) error {
+	var b strings.Builder
+	if len(s.PFs) == 0 {
+		b.WriteString("No SR-IOV capable network device or accelerator was found.\n")
+	} else {
+		pfTable(&b, s)
+	}
+	if verbose {
+		vfTable(&b, s)
+		sfTable(&b, s)
+		otherTable(&b, s)
+	} else if n := len(s.Others); n > 0 && len(s.PFs) == 0 {
+		fmt.Fprintf(&b, "%d without SR-IOV (-v lists them).\n", n)
+	}
+	for i := range s.PFs {
+		if pf := &s.PFs[i]; pf.Uplink != "" {
+			fmt.Fprintf(&b, "\n%s is an uplink of this node: it %s.\n", pf.Name(), pf.Uplink)
+		}
+	}
+	switch s.RDMANetns {
+	case "shared":
+		b.WriteString("\nRDMA devices are shared by all network namespaces; " + RDMAExclusive + ".\n")
+	case "exclusive":
+		b.WriteString("\nRDMA devices belong to one network namespace each.\n")
+	}
+	if len(s.Notes) > 0 {
+		b.WriteString("\nCould not be read:\n")
+		for _, n := range s.Notes {
+			fmt.Fprintf(&b, "  %s\n", n)
+		}
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("write inventory: %w", err)
+	}
+	return nil
+}
+
+// table writes rows in aligned columns, headed by the first.
+func table(b *strings.Builder, rows [][]string) {
+	tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			if cell == "" {
+				row[i] = "-"
+			}
+		}
+		// Both only fail when the builder does, which it never does.
+		_, _ = io.WriteString(tw, strings.Join(row, "\t")+"\n")
+	}
+	_ = tw.Flush()
+}
+
+func pfTable(b *strings.Builder, s *Snapshot) {
+	rows := [][]string{{"PF", "PCI ADDRESS", "PRODUCT", "DRIVER", "VFS", "NUMA", "LINK", "MAC", "ESWITCH"}}
+	for i := range s.PFs {
+		pf := &s.PFs[i]
+		mac := ""
+		name := ""
+		if len(pf.Netdevs) > 0 {
+			name = pf.Netdevs[0].Name
+			mac = pf.Netdevs[0].MAC
+		}
+		rows = append(rows, []string{
+			name, pf.Address, nic.Name(pf.Vendor, pf.Device), pf.Driver,
+			fmt.Sprintf("%d/%d", pf.NumVFs, pf.TotalVFs), numa(pf.NUMANode), linkOf(&pf.Function), mac, pf.EswitchMode,
+		})
+	}
+	table(b, rows)
+}
+
+func vfTable(b *strings.Builder, s *Snapshot) {
+	rows := [][]string{{"VF", "PCI ADDRESS", "DRIVER", "NETDEV", "MAC", "IOMMU", "RDMA", "ATTRIBUTES"}}
+	for i := range s.PFs {
+		pf := &s.PFs[i]
+		for j := range pf.VFs {
+			vf := &pf.VFs[j]
+			name, mac := "", ""
+			if len(vf.Netdevs) > 0 {
+				name, mac = vf.Netdevs[0].Name, vf.Netdevs[0].MAC
+			}
+			group := ""
+			if vf.IOMMUGroup >= 0 {
+				group = strconv.Itoa(vf.IOMMUGroup)
+			}
+			var rdma []string
+			for _, r := range vf.RDMA {
+				rdma = append(rdma, r.Name)
+			}
+			rows = append(rows, []string{
+				pf.Name() + " #" + strconv.Itoa(vf.Index), vf.Address, vf.Driver, name, mac, group,
+				strings.Join(rdma, ","), attributes(vf),
+			})
+		}
+	}
+	if len(rows) > 1 {
+		b.WriteString("\n")
+		table(b, rows)
+	}
+}
+
+// attributes names what differs from an untouched VF.
+func attributes(vf *VF) string {
+	var out []string
+	if vf.Representor != "" {
+		out = append(out, "representor="+vf.Representor)
+	}
+	if vf.VDPA != nil {
+		out = append(out, "vdpa="+vf.VDPA.Name)
+	}
+	if a := vf.Admin; a != nil {
+		if a.VLAN != 0 {
+			out = append(out, "vlan="+strconv.Itoa(a.VLAN))
+		}
+		if a.Trust {
+			out = append(out, "trust")
+		}
+		if !a.SpoofCheck && !slices.Contains(a.Unreported, "spoofCheck") {
+			out = append(out, "nospoofcheck")
+		}
+		if a.MinRate != 0 {
+			out = append(out, "min="+strconv.Itoa(a.MinRate))
+		}
+		if a.MaxRate != 0 {
+			out = append(out, "max="+strconv.Itoa(a.MaxRate))
+		}
+		if a.LinkState != "auto" {
+			out = append(out, "link="+a.LinkState)
+		}
+	}
+	if vf.HostUse != "" {
+		out = append(out, "host: "+vf.HostUse)
+	}
+	return strings.Join(out, " ")
+}
+
+func sfTable(b *strings.Builder, s *Snapshot) {
+	rows := [][]string{{"SF", "PARENT", "SFNUM", "DRIVER", "NETDEV"}}
+	for i := range s.Subfunctions {
+		sf := &s.Subfunctions[i]
+		name := ""
+		if len(sf.Netdevs) > 0 {
+			name = sf.Netdevs[0].Name
+		}
+		rows = append(rows, []string{sf.Name, sf.Parent, strconv.Itoa(sf.SFNum), sf.Driver, name})
+	}
+	if len(rows) > 1 {
+		b.WriteString("\n")
+		table(b, rows)
+	}
+}
+
+func otherTable(b *strings.Builder, s *Snapshot) {
+	rows := [][]string{{"WITHOUT SR-IOV", "PCI ADDRESS", "PRODUCT", "DRIVER", "NUMA", "LINK"}}
+	for i := range s.Others {
+		f := &s.Others[i]
+		name := ""
+		if len(f.Netdevs) > 0 {
+			name = f.Netdevs[0].Name
+		}
+		rows = append(rows, []string{name, f.Address, nic.Name(f.Vendor, f.Device), f.Driver, numa(f.NUMANode), linkOf(f)})
+	}
+	if len(rows) > 1 {
+		b.WriteString("\n")
+		table(b, rows)
+	}
+}
+
+func numa(node int) string {
+	if node < 0 {
+		return ""
+	}
+	return strconv.Itoa(node)
+}
+
+// linkOf is "up 100G", "no carrier" or "down" for the first interface.
+func linkOf(f *Function) string {
+	if len(f.Netdevs) == 0 {
+		return ""
+	}
+	d := &f.Netdevs[0]
+	switch {
+	case !d.AdminUp:
+		return "down"
+	case !d.Carrier:
+		return "no carrier"
+	case d.SpeedMbps == 0:
+		return "up"
+	case d.SpeedMbps%1000 == 0:
+		return fmt.Sprintf("up %dG", d.SpeedMbps/1000)
+	case d.SpeedMbps > 1000:
+		return fmt.Sprintf("up %gG", float64(d.SpeedMbps)/1000)
+	}
+	return fmt.Sprintf("up %dM", d.SpeedMbps)
+}

@@ -1,0 +1,113 @@
+package inventory
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
+)
+
+// Uplinks says which interfaces carry the node's own network, by ifindex, each
+// with the reason in words. The rule:
+//
+//   - an interface carries it when any default route of either family and any
+//     table leaves through it, or when it has an address that is neither
+//     loopback nor link-local nor multicast;
+//   - and so does every interface below such a one, at any depth: the ports of
+//     a bond, team or bridge, the lower device of a VLAN, macvlan or ipvlan,
+//     and all ports of an Open vSwitch datapath when one of its internal
+//     interfaces carries it (the kernel does not show which port serves which).
+//
+// An interface's own reason goes before one from above, a default route before
+// an address. It is a pure function of one reading of links, addresses and
+// routes.
+func Uplinks(links []nl.Link, addrs []nl.Addr, routes []nl.Route) map[int]string {
+	byIndex := make(map[int]*nl.Link, len(links))
+	ports := make(map[int][]int) // master -> its ports
+	var ovsPorts []int
+	for i := range links {
+		l := &links[i]
+		byIndex[l.Index] = l
+	}
+	for i := range links {
+		l := &links[i]
+		if l.Master == 0 {
+			continue
+		}
+		ports[l.Master] = append(ports[l.Master], l.Index)
+		if m := byIndex[l.Master]; m != nil && m.Kind == kindOVS {
+			ovsPorts = append(ovsPorts, l.Index)
+		}
+	}
+
+	out := make(map[int]string)
+	var queue []int
+	own := func(index int, why string) {
+		l := byIndex[index]
+		if l == nil || l.Loopback || out[index] != "" {
+			return
+		}
+		out[index] = why
+		queue = append(queue, index)
+	}
+	for _, r := range routes {
+		family := "IPv4"
+		if r.IPv6 {
+			family = "IPv6"
+		}
+		for _, index := range r.Indexes {
+			own(index, "carries the "+family+" default route")
+		}
+	}
+	for _, a := range addrs {
+		if nodeAddress(a.Prefix.Addr()) {
+			own(a.Index, "carries the address "+a.Prefix.String())
+		}
+	}
+
+	// Breadth first: the nearest reason is the one that is told.
+	for len(queue) > 0 {
+		index := queue[0]
+		queue = queue[1:]
+		l := byIndex[index]
+		below := ports[index]
+		if l.Lower != 0 {
+			below = append(below[:len(below):len(below)], l.Lower)
+		}
+		if l.Kind == kindOVS {
+			below = append(below[:len(below):len(below)], ovsPorts...)
+		}
+		for _, b := range below {
+			if byIndex[b] == nil || out[b] != "" {
+				continue
+			}
+			out[b] = under(l, out[index])
+			queue = append(queue, b)
+		}
+	}
+	return out
+}
+
+// kindOVS is the link kind of Open vSwitch's internal interfaces, the datapath
+// (ovs-system) among them.
+const kindOVS = "openvswitch"
+
+// nodeAddress reports whether a node is reached by the address.
+func nodeAddress(a netip.Addr) bool {
+	a = a.Unmap()
+	return a.IsValid() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsMulticast() && !a.IsUnspecified()
+}
+
+// under makes "is below bond0 (bond), which carries ..." and keeps only the
+// nearest device and the root reason of a longer chain.
+func under(upper *nl.Link, why string) string {
+	if i := strings.LastIndex(why, "which "); i >= 0 {
+		why = why[i+len("which "):]
+	}
+	kind := ""
+	if upper.Kind != "" {
+		kind = " (" + upper.Kind + ")"
+	}
+	return fmt.Sprintf("is below %s%s, which %s", upper.Name, kind, why)
+}

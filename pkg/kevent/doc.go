@@ -1,0 +1,15 @@
+// Package kevent turns the kernel's own announcements into events, so that
+// nothing has to be polled: uevents (a VF appeared, a driver was bound, an
+// RDMA or vDPA device came or went) and rtnetlink's link, address and default
+// route changes.
+//
+// An event is a reason to read the world again, not the news itself: the
+// kernel may drop announcements when they come faster than they are taken.
+// That is told by an event of kind [Lost], after which the consumer reads
+// everything; the sockets stay open. What can not concern SR-IOV (a pod's veth,
+// a USB stick) is filtered out here and wakes nobody.
+//
+// Uevents reach only network namespaces that the initial user namespace owns,
+// which the host's is. The package imports nl for its decoders and sysfs for
+// names of devices; it writes nothing and decides nothing.
+package kevent

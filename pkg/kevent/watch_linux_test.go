@@ -1,0 +1,345 @@
+package kevent
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func attr(typ uint16, data []byte) []byte {
+	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(data)))
+	b = binary.NativeEndian.AppendUint16(b, typ)
+	b = append(b, data...)
+	return append(b, make([]byte, -len(b)&3)...)
+}
+
+func link(family byte, flags uint32, name, kind, parent string) []byte {
+	b := make([]byte, unix.SizeofIfInfomsg)
+	b[0] = family
+	binary.NativeEndian.PutUint16(b[2:], 1)
+	binary.NativeEndian.PutUint32(b[4:], 7)
+	binary.NativeEndian.PutUint32(b[8:], flags)
+	b = append(b, attr(unix.IFLA_IFNAME, []byte(name+"\x00"))...)
+	if kind != "" {
+		b = append(b, attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, []byte(kind)))...)
+	}
+	if parent != "" {
+		b = append(b, attr(unix.IFLA_PARENT_DEV_NAME, []byte(parent+"\x00"))...)
+		b = append(b, attr(unix.IFLA_PARENT_DEV_BUS_NAME, []byte("pci\x00"))...)
+	}
+	return b
+}
+
+func addr(ip string) []byte {
+	a := net.ParseIP(ip)
+	family := byte(unix.AF_INET6)
+	if v4 := a.To4(); v4 != nil {
+		a, family = v4, unix.AF_INET
+	}
+	b := make([]byte, unix.SizeofIfAddrmsg)
+	b[0], b[1] = family, 24
+	binary.NativeEndian.PutUint32(b[4:], 7)
+	return append(b, attr(unix.IFA_ADDRESS, a)...)
+}
+
+func route(dstLen, typ byte) []byte {
+	b := make([]byte, unix.SizeofRtMsg)
+	b[0], b[1], b[4], b[7] = unix.AF_INET, dstLen, unix.RT_TABLE_MAIN, typ
+	return append(b, attr(unix.RTA_OIF, binary.NativeEndian.AppendUint32(nil, 7))...)
+}
+
+func TestRouteEvent(t *testing.T) {
+	up := uint32(unix.IFF_UP | unix.IFF_LOWER_UP)
+	for _, tc := range []struct {
+		name string
+		typ  uint16
+		data []byte
+		want *Event
+	}{
+		{"PF up", unix.RTM_NEWLINK, link(0, up, "enp1s0", "", "0000:01:00.0"),
+			&Event{Kind: Link, Action: New, Name: "enp1s0", Index: 7, Device: "0000:01:00.0", Up: true, Carrier: true}},
+		{"PF without carrier", unix.RTM_NEWLINK, link(0, unix.IFF_UP, "enp1s0", "", ""),
+			&Event{Kind: Link, Action: New, Name: "enp1s0", Index: 7, Up: true}},
+		{"VF left", unix.RTM_DELLINK, link(0, 0, "enp1s0v0", "", ""), &Event{Kind: Link, Action: Del, Name: "enp1s0v0", Index: 7}},
+		{"bond", unix.RTM_NEWLINK, link(0, up, "bond0", "bond", ""), &Event{Kind: Link, Action: New, Name: "bond0", Index: 7, Up: true, Carrier: true}},
+		{"pod's veth", unix.RTM_NEWLINK, link(0, up, "veth1", "veth", ""), nil},
+		{"bridge port message", unix.RTM_NEWLINK, link(unix.AF_BRIDGE, up, "enp1s0", "", ""), nil},
+		{"loopback", unix.RTM_NEWLINK, link(0, up|unix.IFF_LOOPBACK, "lo", "", ""), nil},
+		{"address", unix.RTM_NEWADDR, addr("192.0.2.1"), &Event{Kind: Addr, Action: New, Index: 7}},
+		{"IPv6 address gone", unix.RTM_DELADDR, addr("2001:db8::1"), &Event{Kind: Addr, Action: Del, Index: 7}},
+		{"link-local address", unix.RTM_NEWADDR, addr("fe80::1"), nil},
+		{"default route", unix.RTM_NEWROUTE, route(0, unix.RTN_UNICAST), &Event{Kind: Route, Action: New, Index: 7}},
+		{"default route gone", unix.RTM_DELROUTE, route(0, unix.RTN_UNICAST), &Event{Kind: Route, Action: Del, Index: 7}},
+		{"other route", unix.RTM_NEWROUTE, route(24, unix.RTN_UNICAST), nil},
+		{"blackhole", unix.RTM_NEWROUTE, route(0, unix.RTN_BLACKHOLE), nil},
+		{"neighbour", unix.RTM_NEWNEIGH, make([]byte, 40), nil},
+		{"short link", unix.RTM_NEWLINK, make([]byte, 3), nil},
+		{"empty link", unix.RTM_NEWLINK, nil, nil},
+		{"empty address", unix.RTM_NEWADDR, nil, nil},
+		{"empty route", unix.RTM_NEWROUTE, nil, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, ok := routeEvent(tc.typ, tc.data)
+			if ok != (tc.want != nil) {
+				t.Fatalf("routeEvent = %+v, %v; want %+v", got, ok, tc.want)
+			}
+			if ok && got != *tc.want {
+				t.Errorf("routeEvent = %+v, want %+v", got, *tc.want)
+			}
+		})
+	}
+}
+
+func FuzzRouteEvent(f *testing.F) {
+	f.Add(uint16(unix.RTM_NEWLINK), link(0, 1, "eth0", "vlan", "0000:01:00.0"))
+	f.Add(uint16(unix.RTM_NEWADDR), addr("192.0.2.1"))
+	f.Add(uint16(unix.RTM_NEWROUTE), route(0, 1))
+	f.Add(uint16(unix.RTM_NEWROUTE), append(route(0, 1), attr(unix.RTA_MULTIPATH, []byte{8, 0, 0, 0, 3, 0, 0, 0})...))
+	f.Fuzz(func(t *testing.T, typ uint16, data []byte) {
+		if e, ok := routeEvent(typ, data); ok && e.Kind == "" {
+			t.Errorf("event without a kind: %+v", e)
+		}
+	})
+}
+
+// watch opens a watcher that ends with the test.
+func watch(t *testing.T) *Watcher {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	w, err := Open(ctx)
+	if err != nil {
+		cancel()
+		t.Errorf("Open: %v", err)
+		return nil
+	}
+	t.Cleanup(func() {
+		cancel()
+		for range w.Events() {
+		}
+		if err := w.Err(); err != nil {
+			t.Errorf("the watcher ended with %v", err)
+		}
+	})
+	return w
+}
+
+// await returns the first event that ok accepts.
+func await(t *testing.T, w *Watcher, what string, ok func(Event) bool) Event {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		select {
+		case e, open := <-w.Events():
+			if !open {
+				t.Fatalf("the watcher ended before %s: %v", what, w.Err())
+			}
+			if ok(e) {
+				return e
+			}
+		case <-deadline:
+			t.Fatalf("no event for %s", what)
+		}
+	}
+}
+
+// The real kernel's uevent: "change" written to a device's uevent attribute
+// makes one, and changes nothing.
+func TestRealUevent(t *testing.T) {
+	fs, err := sysfs.Open("/sys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fs.Close()
+	device := ""
+	addrs, err := fs.ReadDir(sysfs.PCIDevices)
+	if err != nil {
+		t.Skipf("no PCI bus: %v", err)
+	}
+	for _, a := range addrs {
+		if class, err := sysfs.ReadString(fs, sysfs.DeviceAttr(a, sysfs.AttrClass)); err == nil && strings.HasPrefix(class, "0x02") {
+			device = a
+		}
+	}
+	if device == "" {
+		t.Skip("no PCI network device, whose uevents would pass the filter")
+	}
+	w := watch(t)
+	if w == nil {
+		return
+	}
+	if err := fs.Write(sysfs.DeviceAttr(device, sysfs.AttrUevent), "change"); err != nil {
+		t.Skipf("needs root and a writable /sys: %v", err)
+	}
+	e := await(t, w, "change of "+device, func(e Event) bool { return e.Kind == Device && e.Device == device && e.Subsystem == "pci" })
+	if e.Action != "change" || e.Name != device || !strings.HasPrefix(e.Path, "devices/pci") {
+		t.Errorf("event %+v", e)
+	}
+}
+
+// inNamespace runs f on a thread with a network namespace of its own; the
+// thread ends with it. Sockets made by f stay in that namespace.
+func inNamespace(t *testing.T, f func()) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		// Never unlocked: the runtime ends the thread with the goroutine.
+		runtime.LockOSThread()
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		defer func() { done <- err }()
+		if err == nil {
+			f()
+		}
+	}()
+	if err := <-done; errors.Is(err, unix.EPERM) {
+		t.Skip("needs root: no new network namespace")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// request sends one rtnetlink request with an acknowledgement and waits for it.
+func request(typ, flags uint16, body []byte) error {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	b := binary.NativeEndian.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(body)))
+	b = binary.NativeEndian.AppendUint16(b, typ)
+	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|unix.NLM_F_ACK|flags)
+	b = append(b, make([]byte, 8)...)
+	if err := unix.Sendto(fd, append(b, body...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return err
+	}
+	answer := make([]byte, 4096)
+	n, _, err := unix.Recvfrom(fd, answer, 0)
+	if err != nil {
+		return err
+	}
+	if n < unix.SizeofNlMsghdr+4 {
+		return errors.New("short answer")
+	}
+	if errno := -int32(binary.NativeEndian.Uint32(answer[unix.SizeofNlMsghdr:])); errno != 0 {
+		return unix.Errno(errno)
+	}
+	return nil
+}
+
+// newBridge makes an interface that needs no hardware and passes the filter.
+func newBridge(name string) error {
+	body := make([]byte, unix.SizeofIfInfomsg)
+	body = append(body, attr(unix.IFLA_IFNAME, []byte(name+"\x00"))...)
+	body = append(body, attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, []byte("bridge")))...)
+	return request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, body)
+}
+
+func setLoopback(up bool) error {
+	body := make([]byte, unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint32(body[4:], 1)
+	binary.NativeEndian.PutUint32(body[12:], unix.IFF_UP)
+	if up {
+		binary.NativeEndian.PutUint32(body[8:], unix.IFF_UP)
+	}
+	return request(unix.RTM_NEWLINK, 0, body)
+}
+
+func TestRealLink(t *testing.T) {
+	var w *Watcher
+	inNamespace(t, func() {
+		if w = watch(t); w == nil {
+			return
+		}
+		if err := setLoopback(true); err != nil { // filtered
+			t.Error(err)
+		}
+		if err := newBridge("kevent0"); err != nil {
+			t.Error(err)
+		}
+	})
+	if w == nil {
+		return
+	}
+	e := await(t, w, "kevent0", func(e Event) bool { return e.Kind == Link })
+	if e.Name != "kevent0" || e.Action != New || e.Index < 2 || e.Up {
+		t.Errorf("event %+v", e)
+	}
+}
+
+// A burst that overflows the socket's buffer is told as Lost, and what comes
+// after it is heard.
+func TestLost(t *testing.T) {
+	var file *os.File
+	inNamespace(t, func() {
+		var err error
+		if file, err = subscribe(unix.NETLINK_ROUTE, unix.RTMGRP_LINK, 1); err != nil {
+			t.Error(err)
+			return
+		}
+		for i := range 200 {
+			if err := setLoopback(i%2 == 0); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	w := &Watcher{events: make(chan Event)}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.receive(ctx, "rtnetlink", file, decodeRoute) }()
+	t.Cleanup(func() {
+		cancel()
+		_ = file.Close()
+		<-ended
+	})
+	e := await(t, w, "the loss", func(e Event) bool { return e.Kind == Lost })
+	if e != (Event{Kind: Lost, Subsystem: "rtnetlink"}) {
+		t.Errorf("event %+v", e)
+	}
+}
+
+// A consumer that does not take events does not keep the watcher from ending.
+func TestEndsUnread(t *testing.T) {
+	var w *Watcher
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	inNamespace(t, func() {
+		var err error
+		if w, err = Open(ctx); err != nil {
+			t.Error(err)
+			return
+		}
+		for i := range 100 { // more than the channel holds
+			if err := newBridge("kev" + string(rune('a'+i/26)) + string(rune('a'+i%26))); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	cancel()
+	if w == nil {
+		return
+	}
+	n := 0
+	for range w.Events() {
+		n++
+	}
+	if err := w.Err(); err != nil || n > 100 {
+		t.Errorf("%d events, ended with %v", n, err)
+	}
+}

@@ -1,0 +1,271 @@
+package nl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// devlinkRequest builds a request about one devlink device.
+func (h *Handle) devlinkRequest(ctx context.Context, cmd uint8, bus, dev string) (*nl.NetlinkRequest, error) {
+	id, err := h.family(ctx, nl.GENL_DEVLINK_NAME)
+	if err != nil {
+		return nil, err
+	}
+	req := nl.NewNetlinkRequest(int(id), unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	req.AddData(genlHeader{cmd, nl.GENL_DEVLINK_VERSION})
+	req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_BUS_NAME, nl.ZeroTerminated(bus)))
+	req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_DEV_NAME, nl.ZeroTerminated(dev)))
+	return req, nil
+}
+
+// EswitchMode returns "legacy" or "switchdev" (or the number of a mode that is
+// newer than this code). A device without an eswitch is [ErrUnsupported].
+func (h *Handle) EswitchMode(ctx context.Context, bus, dev string) (string, error) {
+	const op = "read eswitch mode"
+	target := bus + "/" + dev
+	req, err := h.devlinkRequest(ctx, nl.DEVLINK_CMD_ESWITCH_GET, bus, dev)
+	if err != nil {
+		return "", wrap(err, op, target, "")
+	}
+	mode := ""
+	err = h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) error {
+		mode = decodeEswitch(genl(b))
+		return nil
+	})
+	if err == nil && mode == "" {
+		err = unix.EOPNOTSUPP
+	}
+	return mode, wrap(noDevice(err), op, target, "")
+}
+
+// decodeEswitch finds the mode among the attributes, "" when it is not there.
+func decodeEswitch(b []byte) string {
+	for typ, v := range attrs(b) {
+		if typ == nl.DEVLINK_ATTR_ESWITCH_MODE {
+			switch m := u16(v); m {
+			case nl.DEVLINK_ESWITCH_MODE_LEGACY:
+				return "legacy"
+			case nl.DEVLINK_ESWITCH_MODE_SWITCHDEV:
+				return "switchdev"
+			default:
+				return fmt.Sprintf("mode %d", m)
+			}
+		}
+	}
+	return ""
+}
+
+// SetEswitchMode sets "legacy" or "switchdev". mlx5 takes seconds over it.
+func (h *Handle) SetEswitchMode(ctx context.Context, bus, dev, mode string) error {
+	const op = "set eswitch mode"
+	target := bus + "/" + dev
+	var n uint16
+	switch mode {
+	case "legacy":
+		n = nl.DEVLINK_ESWITCH_MODE_LEGACY
+	case "switchdev":
+		n = nl.DEVLINK_ESWITCH_MODE_SWITCHDEV
+	default:
+		return &Error{Op: op, Target: target, Value: mode, Err: fmt.Errorf("no such mode: %w", unix.EINVAL)}
+	}
+	req, err := h.devlinkRequest(ctx, nl.DEVLINK_CMD_ESWITCH_SET, bus, dev)
+	if err == nil {
+		req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_ESWITCH_MODE, nl.Uint16Attr(n)))
+		err = noDevice(h.do(ctx, unix.NETLINK_GENERIC, req, nil))
+	}
+	return wrap(err, op, target, mode)
+}
+
+// noDevice adds ErrUnsupported to ENODEV, which is devlink's answer for a
+// device that has no devlink.
+func noDevice(err error) error {
+	if errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("%w: no devlink device: %w", ErrUnsupported, err)
+	}
+	return err
+}
+
+// Param is a devlink parameter at run time. Value is a bool, string, uint8,
+// uint16 or uint32.
+type Param struct {
+	Type  uint8 // nla type as the kernel sends it, needed to set
+	Value any
+}
+
+// Types of devlink parameters (NLA_U8 ...), and of where they hold.
+const (
+	paramU8, paramU16, paramU32 = 1, 2, 3
+	paramString, paramFlag      = 5, 6
+	cmodeRuntime                = 0
+)
+
+// DevlinkParam reads the run-time value of a parameter ("flow_steering_mode",
+// "enable_rdma").
+func (h *Handle) DevlinkParam(ctx context.Context, bus, dev, name string) (Param, error) {
+	op, target := "read devlink parameter "+name, bus+"/"+dev
+	req, err := h.devlinkRequest(ctx, nl.DEVLINK_CMD_PARAM_GET, bus, dev)
+	if err != nil {
+		return Param{}, wrap(err, op, target, "")
+	}
+	req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_NAME, nl.ZeroTerminated(name)))
+	var p Param
+	err = h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) error {
+		p = decodeParam(genl(b))
+		return nil
+	})
+	// EINVAL is the answer for a parameter that the device does not have.
+	if errors.Is(err, unix.EINVAL) || err == nil && p.Type == 0 {
+		err = fmt.Errorf("%w: the device has no such parameter: %w", ErrUnsupported, unix.EINVAL)
+	}
+	return p, wrap(noDevice(err), op, target, "")
+}
+
+// SetDevlinkParam sets the run-time value of a parameter. value has the type
+// that DevlinkParam returns for it.
+func (h *Handle) SetDevlinkParam(ctx context.Context, bus, dev, name string, value any) error {
+	op, target := "set devlink parameter "+name, bus+"/"+dev
+	cur, err := h.DevlinkParam(ctx, bus, dev, name)
+	if err != nil {
+		return err
+	}
+	data, err := encodeParam(cur.Type, value)
+	if err != nil {
+		return wrap(err, op, target, fmt.Sprint(value))
+	}
+	req, err := h.devlinkRequest(ctx, nl.DEVLINK_CMD_PARAM_SET, bus, dev)
+	if err == nil {
+		req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_NAME, nl.ZeroTerminated(name)))
+		req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_TYPE, nl.Uint8Attr(cur.Type)))
+		req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_VALUE_CMODE, nl.Uint8Attr(cmodeRuntime)))
+		if data != nil {
+			req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_VALUE_DATA, data))
+		}
+		err = h.do(ctx, unix.NETLINK_GENERIC, req, nil)
+	}
+	return wrap(err, op, target, fmt.Sprint(value))
+}
+
+// encodeParam is the attribute of a value; nil (no attribute) is false.
+func encodeParam(typ uint8, value any) ([]byte, error) {
+	switch v := value.(type) {
+	case uint8:
+		if typ == paramU8 {
+			return nl.Uint8Attr(v), nil
+		}
+	case uint16:
+		if typ == paramU16 {
+			return nl.Uint16Attr(v), nil
+		}
+	case uint32:
+		if typ == paramU32 {
+			return nl.Uint32Attr(v), nil
+		}
+	case string:
+		if typ == paramString {
+			return nl.ZeroTerminated(v), nil
+		}
+	case bool:
+		if typ == paramFlag {
+			if v {
+				return []byte{}, nil
+			}
+			return nil, nil
+		}
+	}
+	return nil, fmt.Errorf("a %T is not what a parameter of type %d takes: %w", value, typ, unix.EINVAL)
+}
+
+// decodeParam finds the run-time value: PARAM{TYPE, VALUES_LIST{VALUE{CMODE,
+// DATA}...}}. A flag without DATA is false.
+func decodeParam(b []byte) (p Param) {
+	var list []byte
+	for typ, v := range attrs(b) {
+		if typ != nl.DEVLINK_ATTR_PARAM {
+			continue
+		}
+		for typ, v := range attrs(v) {
+			switch typ {
+			case nl.DEVLINK_ATTR_PARAM_TYPE:
+				p.Type = u8(v)
+			case nl.DEVLINK_ATTR_PARAM_VALUES_LIST:
+				list = v
+			}
+		}
+	}
+	for _, value := range attrs(list) {
+		cmode, data, has := uint8(0xff), []byte(nil), false
+		for typ, v := range attrs(value) {
+			switch typ {
+			case nl.DEVLINK_ATTR_PARAM_VALUE_CMODE:
+				cmode = u8(v)
+			case nl.DEVLINK_ATTR_PARAM_VALUE_DATA:
+				data, has = v, true
+			}
+		}
+		if cmode != cmodeRuntime {
+			continue
+		}
+		switch p.Type {
+		case paramU8:
+			p.Value = u8(data)
+		case paramU16:
+			p.Value = u16(data)
+		case paramU32:
+			p.Value = u32(data)
+		case paramString:
+			p.Value = str(data)
+		case paramFlag:
+			p.Value = has
+		}
+	}
+	return p
+}
+
+// DevlinkInfo returns the device's versions by name; the DDP profile of Intel
+// adapters is "fw.app.name". Where a name has a stored and a running version,
+// the running one is told.
+func (h *Handle) DevlinkInfo(ctx context.Context, bus, dev string) (map[string]string, error) {
+	const op = "read devlink info"
+	target := bus + "/" + dev
+	req, err := h.devlinkRequest(ctx, nl.DEVLINK_CMD_INFO_GET, bus, dev)
+	if err != nil {
+		return nil, wrap(err, op, target, "")
+	}
+	var info map[string]string
+	err = h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) error {
+		info = decodeInfo(genl(b))
+		return nil
+	})
+	return info, wrap(noDevice(err), op, target, "")
+}
+
+func decodeInfo(b []byte) map[string]string {
+	info := make(map[string]string)
+	running := make(map[string]bool)
+	for typ, v := range attrs(b) {
+		switch typ {
+		case nl.DEVLINK_ATTR_INFO_DRIVER_NAME:
+			info["driver"] = str(v)
+		case nl.DEVLINK_ATTR_INFO_VERSION_FIXED, nl.DEVLINK_ATTR_INFO_VERSION_RUNNING, nl.DEVLINK_ATTR_INFO_VERSION_STORED:
+			var name, value string
+			for typ, v := range attrs(v) {
+				switch typ {
+				case nl.DEVLINK_ATTR_INFO_VERSION_NAME:
+					name = str(v)
+				case nl.DEVLINK_ATTR_INFO_VERSION_VALUE:
+					value = str(v)
+				}
+			}
+			if running[name] {
+				continue
+			}
+			info[name] = value
+			running[name] = typ == nl.DEVLINK_ATTR_INFO_VERSION_RUNNING
+		}
+	}
+	return info
+}

@@ -1,0 +1,156 @@
+package nl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// dumpTries bounds how often an interrupted dump is repeated. Interfaces that
+// come and go while VFs are made interrupt dumps, but not five in a row.
+const dumpTries = 5
+
+// replyTimeout bounds the wait for an answer when the context has no deadline.
+// The kernel answers when it is done, and a driver may take long over it.
+const replyTimeout = 60 * time.Second
+
+// Handle asks the kernel in one network namespace. It holds no socket: each
+// request opens its own, so that requests for different PFs do not wait for
+// each other. It is safe for concurrent use.
+type Handle struct {
+	ns netns.NsHandle // closed: the caller's own
+}
+
+// Open returns a handle on the process' network namespace.
+func Open() *Handle { return &Handle{ns: netns.None()} }
+
+// OpenAt returns a handle on the network namespace at path
+// (/var/run/netns/NAME, /proc/PID/ns/net). It must be closed.
+func OpenAt(path string) (*Handle, error) {
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return nil, fmt.Errorf("open network namespace %s: %w", path, err)
+	}
+	return &Handle{ns: ns}, nil
+}
+
+// Close releases the namespace.
+func (h *Handle) Close() error {
+	if !h.ns.IsOpen() {
+		return nil
+	}
+	return h.ns.Close()
+}
+
+// do sends one request and calls f for the payload of each answer. Sending is
+// where the kernel acts on rtnetlink requests, and is not interruptible; the
+// context bounds the wait for the answer.
+func (h *Handle) do(ctx context.Context, proto int, req *nl.NetlinkRequest, f func([]byte) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	sock, err := nl.GetNetlinkSocketAt(h.ns, netns.None(), proto)
+	if err != nil {
+		return err
+	}
+	defer sock.Close()
+	defer context.AfterFunc(ctx, sock.Close)()
+	// Kernels before 4.12 have no extended messages; errno is enough then.
+	_ = sock.SetExtAck(true)
+	timeout := replyTimeout
+	if d, ok := ctx.Deadline(); ok {
+		timeout = max(time.Until(d), time.Millisecond)
+	}
+	tv := unix.NsecToTimeval(timeout.Nanoseconds())
+	if err := sock.SetReceiveTimeout(&tv); err != nil {
+		return err
+	}
+	req.Sockets = map[int]*nl.SocketHandle{proto: {Seq: req.Seq, Socket: sock}}
+
+	var cbErr error
+	err = req.ExecuteIter(proto, 0, func(msg []byte) bool {
+		if f != nil {
+			cbErr = f(msg)
+		}
+		return cbErr == nil
+	})
+	if ctxErr := ctx.Err(); ctxErr != nil && err != nil && !isErrno(err) {
+		return ctxErr
+	}
+	if errors.Is(err, unix.EAGAIN) {
+		return fmt.Errorf("no answer from the kernel within %s: %w", timeout.Round(time.Millisecond), os.ErrDeadlineExceeded)
+	}
+	return errors.Join(err, cbErr)
+}
+
+func isErrno(err error) bool {
+	var errno unix.Errno
+	return errors.As(err, &errno) && errno != unix.EAGAIN
+}
+
+// dump repeats a dump until the kernel calls it consistent. begin is called
+// before each try, to forget what an interrupted one gave.
+func (h *Handle) dump(ctx context.Context, proto int, build func() *nl.NetlinkRequest, begin func(), f func([]byte) error) error {
+	var err error
+	for range dumpTries {
+		begin()
+		err = h.do(ctx, proto, build(), f)
+		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+	return fmt.Errorf("the kernel's tables changed during each of %d tries: %w", dumpTries, err)
+}
+
+// family resolves a generic netlink family by name; ENOENT when its module is
+// not there.
+func (h *Handle) family(ctx context.Context, name string) (uint16, error) {
+	req := nl.NewNetlinkRequest(unix.GENL_ID_CTRL, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	req.AddData(genlHeader{unix.CTRL_CMD_GETFAMILY, 1})
+	req.AddData(nl.NewRtAttr(unix.CTRL_ATTR_FAMILY_NAME, nl.ZeroTerminated(name)))
+	var id uint16
+	err := h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) error {
+		for typ, v := range attrs(genl(b)) {
+			if typ == unix.CTRL_ATTR_FAMILY_ID {
+				id = u16(v)
+			}
+		}
+		return nil
+	})
+	if err == nil && id == 0 {
+		err = unix.ENOENT
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return 0, fmt.Errorf("%w: the kernel has no netlink family %q: %w", ErrUnsupported, name, err)
+	}
+	return id, err
+}
+
+// genlHeader is struct genlmsghdr. The library's own reads two bytes past its
+// struct for the reserved field, which the kernel wants to be zero.
+type genlHeader struct{ cmd, version uint8 }
+
+func (h genlHeader) Len() int          { return nl.SizeofGenlmsg }
+func (h genlHeader) Serialize() []byte { return []byte{h.cmd, h.version, 0, 0} }
+
+// genl cuts the generic netlink header off.
+func genl(b []byte) []byte {
+	if len(b) < nl.SizeofGenlmsg {
+		return nil
+	}
+	return b[nl.SizeofGenlmsg:]
+}
+
+// wrap makes an *Error of a failed request, nil of a good one.
+func wrap(err error, op, target, value string) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Op: op, Target: target, Value: value, Err: err}
+}

@@ -1,0 +1,120 @@
+package kerneltest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/talos-sriov/talos-sriov/pkg/apply"
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+)
+
+// address is the PCI address that stands for the device, which has none.
+const address = "0000:99:00.0"
+
+// pciView is /sys with the device at the place of a PCI one; everything else
+// is the kernel's.
+type pciView struct{ d *device }
+
+func (v pciView) name(name string) string {
+	if rest, ok := strings.CutPrefix(name, sysfs.Device(address)); ok {
+		return folder + "/" + v.d.name + rest
+	}
+	return name
+}
+
+func (v pciView) ReadFile(name string) ([]byte, error)  { return v.d.sys.ReadFile(v.name(name)) }
+func (v pciView) ReadDir(name string) ([]string, error) { return v.d.sys.ReadDir(v.name(name)) }
+func (v pciView) ReadLink(name string) (string, error)  { return v.d.sys.ReadLink(v.name(name)) }
+func (v pciView) Write(name, value string) error        { return v.d.sys.Write(v.name(name), value) }
+
+// pciLinks is the kernel's netlink, with the device at the same place.
+type pciLinks struct {
+	*nl.Handle
+	d *device
+}
+
+func (l pciLinks) SetEswitchMode(ctx context.Context, _, _, mode string) error {
+	return l.Handle.SetEswitchMode(ctx, bus, l.d.name, mode)
+}
+
+func step(kind plan.Kind, key, value string, vfs ...int) plan.Step {
+	return plan.Step{ID: address + "/" + string(kind), Kind: kind, Key: key, PF: address, VFs: vfs, New: value, Path: "netdevsim"}
+}
+
+func (d *device) apply(steps ...plan.Step) apply.PFReport {
+	d.t.Helper()
+	a := apply.New(pciView{d}, apply.Options{Links: pciLinks{d.nl, d}})
+	p := &plan.Plan{PFs: []plan.PFPlan{{Address: address, Name: d.pf.Name, Driver: "netdevsim", Steps: steps}}}
+	return a.Run(d.t.Context(), p).PFs[0]
+}
+
+// All that a plan can ask of a PF in legacy mode, by the real executors.
+func TestApplyAttributes(t *testing.T) {
+	d := newDevice(t, 5, 0)
+	rep := d.apply(
+		step(plan.KindNumVFs, "", "3"),
+		step(plan.KindPFMTU, "", "2000"),
+		step(plan.KindPFUp, "", "up"),
+		step(plan.KindVFMAC, "macAddresses", "02:00:00:00:00:21", 1),
+		step(plan.KindVFVLAN, "vlan", "300 6 802.1ad", 1),
+		step(plan.KindVFTrust, "trust", "on", 1),
+		step(plan.KindVFSpoof, "spoofCheck", "on", 1),
+		step(plan.KindVFLinkState, "linkState", "enable", 1),
+		step(plan.KindVFRate, "rate", "20 200", 1),
+	)
+	if rep.Err != nil || len(rep.Done) != 9 || len(rep.Problems)+len(rep.Refused) != 0 {
+		t.Fatalf("%+v", rep)
+	}
+	on := true
+	want := nl.VFInfo{
+		Index: 1, MAC: []byte{2, 0, 0, 0, 0, 0x21}, VLAN: 300, QoS: 6, VLANProto: nl.Proto8021AD,
+		MinRate: 20, MaxRate: 200, SpoofCheck: &on, Trust: &on, LinkState: nl.LinkStateEnable,
+	}
+	if diff := cmp.Diff(want, d.vf(1)); diff != "" {
+		t.Errorf("VF 1 (-want +got):\n%s", diff)
+	}
+	if l, err := d.nl.Link(t.Context(), d.pf); err != nil || l.MTU != 2000 || !l.Up {
+		t.Errorf("the PF is %+v, %v", l, err)
+	}
+}
+
+// An attribute that the driver refuses is a problem of its VF group, which names
+// driver, key and answer; the rest of the group is configured.
+func TestApplyRefusal(t *testing.T) {
+	d := newDevice(t, 6, 3)
+	rate := step(plan.KindVFRate, "rate", "0 100", 0)
+	rep := d.apply(
+		step(plan.KindEswitch, "", "switchdev"),
+		rate,
+		step(plan.KindVFTrust, "trust", "on", 0),
+	)
+	if rep.Err != nil || len(rep.Done) != 2 || !slices.Equal(rep.Refused, []string{rate.ID}) || len(rep.Problems) != 1 {
+		t.Fatalf("%+v", rep)
+	}
+	p := rep.Problems[0]
+	for _, want := range []string{"rate", "netdevsim", "EOPNOTSUPP"} {
+		if !strings.Contains(p.Msg, want) || !p.Partial {
+			t.Errorf("no %q in the problem %+v", want, p)
+		}
+	}
+	if v := d.vf(0); v.Trust == nil || !*v.Trust {
+		t.Errorf("after the refusal, the PF holds %+v", v)
+	}
+
+	// The same answer to a step that is no attribute of a document is an error.
+	rate.Key = ""
+	rep = d.apply(rate)
+	var e *apply.StepError
+	if !errors.As(rep.Err, &e) || !errors.Is(rep.Err, syscall.EOPNOTSUPP) || !errors.Is(rep.Err, nl.ErrUnsupported) ||
+		e.Step.ID != rate.ID || !strings.Contains(e.Words, "EOPNOTSUPP") || e.Remedy == "" {
+		t.Errorf("got %v", rep.Err)
+	}
+}

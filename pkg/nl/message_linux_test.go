@@ -1,0 +1,402 @@
+package nl
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/vishvananda/netlink/nl"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func attr(typ uint16, data ...[]byte) []byte {
+	var body []byte
+	for _, d := range data {
+		body = append(body, d...)
+	}
+	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(body)))
+	b = binary.NativeEndian.AppendUint16(b, typ)
+	b = append(b, body...)
+	return append(b, make([]byte, -len(b)&3)...)
+}
+
+func cat(parts ...[]byte) (b []byte) {
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	return b
+}
+
+func zstr(s string) []byte { return []byte(s + "\x00") }
+
+func hw(s string) net.HardwareAddr {
+	a, err := net.ParseMAC(s)
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+func ifinfo(arphrd uint16, index int32, flags uint32) []byte {
+	b := make([]byte, unix.SizeofIfInfomsg)
+	binary.NativeEndian.PutUint16(b[2:], arphrd)
+	binary.NativeEndian.PutUint32(b[4:], uint32(index))
+	binary.NativeEndian.PutUint32(b[8:], flags)
+	return b
+}
+
+func num(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
+
+func TestDecodeLink(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		in   []byte
+		want Link
+	}{
+		{"PF", cat(ifinfo(1, 3, unix.IFF_UP|unix.IFF_LOWER_UP),
+			attr(unix.IFLA_IFNAME, zstr("enp1s0f0np0")), attr(unix.IFLA_MTU, num(9000)), attr(unix.IFLA_MAX_MTU, num(9978)),
+			attr(unix.IFLA_ADDRESS, hw("b8:3f:d2:00:00:01")), attr(unix.IFLA_PERM_ADDRESS, hw("b8:3f:d2:00:00:02")),
+			attr(unix.IFLA_CARRIER, []byte{1}), attr(unix.IFLA_MASTER, num(9)),
+			attr(unix.IFLA_PHYS_SWITCH_ID, []byte{1, 0, 0xd2}), attr(unix.IFLA_PHYS_PORT_NAME, zstr("p0")),
+			attr(unix.IFLA_PARENT_DEV_NAME, zstr("0000:01:00.0")), attr(unix.IFLA_PARENT_DEV_BUS_NAME, zstr("pci")),
+			attr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, attr(unix.IFLA_ALT_IFNAME, zstr("enp1s0f0")), attr(unix.IFLA_ALT_IFNAME, zstr("storage")))),
+			Link{
+				Index: 3, Name: "enp1s0f0np0", AltNames: []string{"enp1s0f0", "storage"}, MTU: 9000, MaxMTU: 9978,
+				MAC: hw("b8:3f:d2:00:00:01"), PermMAC: hw("b8:3f:d2:00:00:02"), Up: true, Carrier: true, Type: 1, Master: 9,
+				PhysSwitchID: "0100d2", PhysPortName: "p0", ParentDev: "0000:01:00.0", ParentBus: "pci",
+			}},
+		{"VLAN", cat(ifinfo(1, 5, unix.IFF_UP), attr(unix.IFLA_IFNAME, zstr("eth0.7")), attr(unix.IFLA_LINK, num(3)),
+			attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, []byte("vlan")))),
+			Link{Index: 5, Name: "eth0.7", Kind: "vlan", Lower: 3, Up: true, Type: 1}},
+		{"macvlan whose lower is elsewhere", cat(ifinfo(1, 5, 0), attr(unix.IFLA_LINK_NETNSID, num(0)), attr(unix.IFLA_LINK, num(3))),
+			Link{Index: 5, Type: 1}},
+		{"its own lower", cat(ifinfo(1, 5, 0), attr(unix.IFLA_LINK, num(5))), Link{Index: 5, Type: 1}},
+		{"InfiniBand", cat(ifinfo(32, 2, 0), attr(unix.IFLA_ADDRESS, make([]byte, 20))), Link{Index: 2, Type: 32, MAC: make([]byte, 20)}},
+		{"loopback", ifinfo(772, 1, unix.IFF_LOOPBACK|unix.IFF_UP), Link{Index: 1, Type: 772, Loopback: true, Up: true}},
+		{"cut attribute", cat(ifinfo(1, 3, 0), attr(unix.IFLA_MTU, num(1500)), []byte{200, 0, 3, 0, 'e'}), Link{Index: 3, Type: 1, MTU: 1500}},
+		{"number too short", cat(ifinfo(1, 3, 0), attr(unix.IFLA_MTU, []byte{1})), Link{Index: 3, Type: 1}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := DecodeLink(tc.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+	if _, err := DecodeLink(make([]byte, unix.SizeofIfInfomsg-1)); !errors.Is(err, errShort) {
+		t.Errorf("short message: %v", err)
+	}
+}
+
+func TestDecodeVFs(t *testing.T) {
+	mac := func(vf uint32, mac net.HardwareAddr) []byte {
+		return attr(vfMAC, num(vf), mac, make([]byte, 32-len(mac)))
+	}
+	yes, no := true, false
+	in := cat(ifinfo(1, 3, 0), attr(unix.IFLA_ADDRESS, hw("b8:3f:d2:00:00:01")),
+		attr(unix.IFLA_VFINFO_LIST,
+			attr(vfInfo, mac(0, hw("02:00:00:00:00:01")), attr(vfVLAN, num(0), num(100), num(2)),
+				attr(vfVLANList, attr(vfVLANInfo, num(0), num(100), num(2), []byte{0x88, 0xa8, 0, 0})),
+				attr(vfRate, num(0), num(10), num(1000)), attr(vfSpoof, num(0), num(1)), attr(vfTrust, num(0), num(0)),
+				attr(vfLinkState, num(0), num(2)), attr(8, make([]byte, 64))),
+			// An old driver: no VLAN list, and settings that it does not report.
+			attr(vfInfo, mac(1, make([]byte, 6)), attr(vfVLAN, num(1), num(7), num(0)), attr(vfSpoof, num(1), num(unreported)), attr(vfTrust, num(1), num(unreported))),
+			attr(vfInfo, attr(vfNodeGUID, num(2), num(0), u64bytes(0x0011223344556677)), attr(vfPortGUID, num(2), num(0), u64bytes(0x0011223344556678)))))
+	got, err := decodeVFs(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []VFInfo{
+		{
+			Index: 0, MAC: hw("02:00:00:00:00:01"), VLAN: 100, QoS: 2, VLANProto: Proto8021AD, MinRate: 10, MaxRate: 1000,
+			SpoofCheck: &yes, Trust: &no, LinkState: LinkStateDisable,
+		},
+		{Index: 1, MAC: make([]byte, 6), VLAN: 7},
+		{Index: 2, NodeGUID: hw("00:11:22:33:44:55:66:77"), PortGUID: hw("00:11:22:33:44:55:66:78")},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if _, err := decodeVFs(nil); !errors.Is(err, errShort) {
+		t.Errorf("short message: %v", err)
+	}
+}
+
+func u64bytes(v uint64) []byte { return binary.NativeEndian.AppendUint64(nil, v) }
+
+func TestDecodeAddr(t *testing.T) {
+	msg := func(family, bits byte, attrs ...[]byte) []byte {
+		b := make([]byte, unix.SizeofIfAddrmsg)
+		b[0], b[1] = family, bits
+		binary.NativeEndian.PutUint32(b[4:], 3)
+		return append(b, cat(attrs...)...)
+	}
+	for _, tc := range []struct {
+		name string
+		in   []byte
+		want string
+	}{
+		{"IPv4", msg(unix.AF_INET, 24, attr(unix.IFA_ADDRESS, []byte{192, 0, 2, 1}), attr(unix.IFA_LOCAL, []byte{192, 0, 2, 1})), "192.0.2.1/24"},
+		{"point to point", msg(unix.AF_INET, 32, attr(unix.IFA_LOCAL, []byte{192, 0, 2, 1}), attr(unix.IFA_ADDRESS, []byte{192, 0, 2, 9})), "192.0.2.1/32"},
+		{"IPv6", msg(unix.AF_INET6, 64, attr(unix.IFA_ADDRESS, netip.MustParseAddr("2001:db8::1").AsSlice())), "2001:db8::1/64"},
+	} {
+		if got, err := DecodeAddr(tc.in); err != nil || got.Index != 3 || got.Prefix.String() != tc.want {
+			t.Errorf("%s: %+v, %v; want %s", tc.name, got, err, tc.want)
+		}
+	}
+	if a, err := DecodeAddr(msg(unix.AF_INET, 24, attr(unix.IFA_ADDRESS, []byte{1}))); err != nil || a.Prefix.IsValid() {
+		t.Errorf("a one-byte address: %+v, %v", a, err)
+	}
+}
+
+func TestDecodeRoute(t *testing.T) {
+	msg := func(family, dstLen, typ byte, flags uint32, attrs ...[]byte) []byte {
+		b := make([]byte, unix.SizeofRtMsg)
+		b[0], b[1], b[4], b[7] = family, dstLen, unix.RT_TABLE_MAIN, typ
+		binary.NativeEndian.PutUint32(b[8:], flags)
+		return append(b, cat(attrs...)...)
+	}
+	hop := func(index uint32) []byte {
+		gateway := attr(unix.RTA_GATEWAY, []byte{192, 0, 2, 254})
+		return cat([]byte{16, 0, 0, 0}, num(index), gateway)
+	}
+	for _, tc := range []struct {
+		name string
+		in   []byte
+		want *Route
+	}{
+		{"IPv4", msg(unix.AF_INET, 0, unix.RTN_UNICAST, 0, attr(unix.RTA_OIF, num(3))), &Route{Table: 254, Indexes: []int{3}}},
+		{"IPv6 in another table", msg(unix.AF_INET6, 0, unix.RTN_UNICAST, 0, attr(unix.RTA_TABLE, num(1000)), attr(unix.RTA_OIF, num(3))), &Route{IPv6: true, Table: 1000, Indexes: []int{3}}},
+		// The library writes 0.0.0.0/0 where the kernel leaves the destination out.
+		{"with a destination of zero", msg(unix.AF_INET, 0, unix.RTN_UNICAST, 0, attr(unix.RTA_DST, make([]byte, 4)), attr(unix.RTA_OIF, num(3))), &Route{Table: 254, Indexes: []int{3}}},
+		{"two next hops", msg(unix.AF_INET, 0, unix.RTN_UNICAST, 0, attr(unix.RTA_MULTIPATH, hop(3), hop(4))), &Route{Table: 254, Indexes: []int{3, 4}}},
+		{"cut next hops", msg(unix.AF_INET, 0, unix.RTN_UNICAST, 0, attr(unix.RTA_MULTIPATH, hop(3), []byte{99, 0, 0, 0, 4, 0, 0, 0})), &Route{Table: 254, Indexes: []int{3}}},
+		{"next hop of length zero", msg(unix.AF_INET, 0, unix.RTN_UNICAST, 0, attr(unix.RTA_MULTIPATH, make([]byte, 16))), nil},
+		{"a subnet's", msg(unix.AF_INET, 24, unix.RTN_UNICAST, 0, attr(unix.RTA_OIF, num(3))), nil},
+		{"unreachable", msg(unix.AF_INET6, 0, unix.RTN_UNREACHABLE, 0, attr(unix.RTA_OIF, num(1))), nil},
+		{"cache entry", msg(unix.AF_INET6, 0, unix.RTN_UNICAST, unix.RTM_F_CLONED, attr(unix.RTA_OIF, num(3))), nil},
+		{"other family", msg(unix.AF_MPLS, 0, unix.RTN_UNICAST, 0, attr(unix.RTA_OIF, num(3))), nil},
+	} {
+		got, ok, err := DecodeRoute(tc.in)
+		if err != nil || ok != (tc.want != nil) || ok && !cmp.Equal(got, *tc.want) {
+			t.Errorf("%s: %+v, %v, %v; want %+v", tc.name, got, ok, err, tc.want)
+		}
+	}
+	if _, _, err := DecodeRoute(nil); !errors.Is(err, errShort) {
+		t.Errorf("short message: %v", err)
+	}
+}
+
+func TestDecodeDevlink(t *testing.T) {
+	mode := func(m uint16) []byte {
+		return cat(attr(nl.DEVLINK_ATTR_BUS_NAME, zstr("pci")), attr(nl.DEVLINK_ATTR_ESWITCH_MODE, binary.NativeEndian.AppendUint16(nil, m)))
+	}
+	for in, want := range map[uint16]string{0: "legacy", 1: "switchdev", 2: "mode 2"} {
+		if got := decodeEswitch(mode(in)); got != want {
+			t.Errorf("eswitch mode %d is %q, want %q", in, got, want)
+		}
+	}
+	if got := decodeEswitch(attr(nl.DEVLINK_ATTR_BUS_NAME, zstr("pci"))); got != "" {
+		t.Errorf("no mode is %q", got)
+	}
+
+	param := func(typ byte, values ...[]byte) []byte {
+		return attr(nl.DEVLINK_ATTR_PARAM, attr(nl.DEVLINK_ATTR_PARAM_NAME, zstr("x")),
+			attr(nl.DEVLINK_ATTR_PARAM_TYPE, []byte{typ}), attr(nl.DEVLINK_ATTR_PARAM_VALUES_LIST, values...))
+	}
+	value := func(cmode byte, data ...[]byte) []byte {
+		b := attr(nl.DEVLINK_ATTR_PARAM_VALUE_CMODE, []byte{cmode})
+		for _, d := range data {
+			b = append(b, attr(nl.DEVLINK_ATTR_PARAM_VALUE_DATA, d)...)
+		}
+		return attr(nl.DEVLINK_ATTR_PARAM_VALUE, b)
+	}
+	for _, tc := range []struct {
+		name string
+		in   []byte
+		want any
+	}{
+		{"string", param(paramString, value(1, zstr("dmfs")), value(cmodeRuntime, zstr("smfs"))), "smfs"},
+		{"u8", param(paramU8, value(cmodeRuntime, []byte{7})), uint8(7)},
+		{"u16", param(paramU16, value(cmodeRuntime, []byte{1, 1})), uint16(0x101)},
+		{"u32", param(paramU32, value(cmodeRuntime, num(70000))), uint32(70000)},
+		{"set flag", param(paramFlag, value(cmodeRuntime, nil)), true},
+		{"clear flag", param(paramFlag, value(cmodeRuntime)), false},
+		{"only at driver start", param(paramString, value(1, zstr("dmfs"))), nil},
+	} {
+		if got := decodeParam(tc.in); got.Value != tc.want {
+			t.Errorf("%s: %v, want %v", tc.name, got.Value, tc.want)
+		}
+	}
+	for _, tc := range []struct {
+		typ   uint8
+		value any
+		want  []byte
+		bad   bool
+	}{
+		{paramString, "smfs", []byte("smfs\x00"), false}, {paramFlag, true, []byte{}, false}, {paramFlag, false, nil, false},
+		{paramU8, uint8(3), []byte{3}, false}, {paramU32, uint32(70000), num(70000), false},
+		{paramU32, "smfs", nil, true}, {paramString, 3, nil, true},
+	} {
+		got, err := encodeParam(tc.typ, tc.value)
+		if !cmp.Equal(got, tc.want) || errors.Is(err, unix.EINVAL) != tc.bad {
+			t.Errorf("encodeParam(%d, %v) = %v, %v", tc.typ, tc.value, got, err)
+		}
+	}
+
+	version := func(typ uint16, name, v string) []byte {
+		return attr(typ, attr(nl.DEVLINK_ATTR_INFO_VERSION_NAME, zstr(name)), attr(nl.DEVLINK_ATTR_INFO_VERSION_VALUE, zstr(v)))
+	}
+	info := decodeInfo(cat(attr(nl.DEVLINK_ATTR_INFO_DRIVER_NAME, zstr("ice")),
+		version(nl.DEVLINK_ATTR_INFO_VERSION_RUNNING, "fw.app.name", "ICE OS Default Package"),
+		version(nl.DEVLINK_ATTR_INFO_VERSION_STORED, "fw.app.name", "older"),
+		version(nl.DEVLINK_ATTR_INFO_VERSION_FIXED, "board.id", "K65390")))
+	want := map[string]string{"driver": "ice", "fw.app.name": "ICE OS Default Package", "board.id": "K65390"}
+	if diff := cmp.Diff(want, info); diff != "" {
+		t.Errorf("info (-want +got)\n%s", diff)
+	}
+}
+
+func TestDecodeOthers(t *testing.T) {
+	for in, want := range map[byte]RDMANetnsMode{0: RDMAExclusive, 1: RDMAShared} {
+		if got := decodeRDMAMode(attr(nl.RDMA_NLDEV_SYS_ATTR_NETNS_MODE, []byte{in})); got != want {
+			t.Errorf("RDMA mode %d is %q, want %q", in, got, want)
+		}
+	}
+	if got := decodeRDMAMode(nil); got != "" {
+		t.Errorf("no RDMA mode is %q", got)
+	}
+	d := decodeVDPA(cat(attr(nl.VDPA_ATTR_DEV_NAME, zstr("vdpa0")), attr(nl.VDPA_ATTR_MGMTDEV_BUS_NAME, zstr("pci")),
+		attr(nl.VDPA_ATTR_MGMTDEV_DEV_NAME, zstr("0000:08:00.2"))))
+	if d != (VDPADev{"vdpa0", "pci", "0000:08:00.2"}) {
+		t.Errorf("vDPA device %+v", d)
+	}
+}
+
+// What is sent, attribute by attribute, against linux/if_link.h.
+func TestRequests(t *testing.T) {
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		t.Skip("the expected bytes are little-endian")
+	}
+	pf := LinkRef{Index: 5, Name: "ens1"}
+	// The first number is the type: 0x13 RTM_SETLINK, 0x10 RTM_NEWLINK.
+	const head = "0000000005000000" // ifinfomsg: family, type; index
+	vf := func(attr string) string {
+		return head + "0000000000000000 16:{1:{" + attr + "}}" // IFLA_VFINFO_LIST, IFLA_VF_INFO
+	}
+	for _, tc := range []struct {
+		name string
+		req  *nl.NetlinkRequest
+		want string
+	}{
+		{"MAC", vfRequest(pf, vfMAC, macValue(3, hw("02:00:00:00:00:01"))), "13 " + vf("1:03000000020000000001"+strings.Repeat("0", 52))},
+		{"VLAN", vfRequest(pf, vfVLAN, u32s(3, 100, 2)), "13 " + vf("2:030000006400000002000000")},
+		{"VLAN 802.1ad", vfRequest(pf, vfVLANList, vlanValue(3, VLAN{100, 2, Proto8021AD}), vfVLANInfo), "13 " + vf("c:{1:03000000640000000200000088a80000}")},
+		{"rate", vfRequest(pf, vfRate, u32s(3, 10, 1000)), "13 " + vf("6:030000000a000000e8030000")},
+		{"spoof check", vfRequest(pf, vfSpoof, u32s(3, number(true))), "13 " + vf("4:0300000001000000")},
+		{"trust", vfRequest(pf, vfTrust, u32s(3, number(false))), "13 " + vf("9:0300000000000000")},
+		{"link state", vfRequest(pf, vfLinkState, u32s(3, int(LinkStateDisable))), "13 " + vf("5:0300000002000000")},
+		{"node GUID", vfRequest(pf, vfNodeGUID, guidValue(3, hw("00:11:22:33:44:55:66:77"))), "13 " + vf("a:03000000000000007766554433221100")},
+		{"up", upRequest(pf, true), "10 " + head + "0100000001000000"},
+		{"down", upRequest(pf, false), "10 " + head + "0000000001000000"},
+		{"by name", upRequest(LinkRef{Name: "ens1"}, true), "10 00000000000000000100000001000000 3:656e733100"},
+		{"by altname", upRequest(LinkRef{Name: "a-very-long-name"}, true), "10 00000000000000000100000001000000 35:612d766572792d6c6f6e672d6e616d6500"},
+		{"vDPA", vdpaAdd(0x1c, "v0", "pci", "a"), "1c 03010000 4:763000 1:70636900 2:6100"},
+		{"vDPA without a bus", vdpaAdd(0x1c, "v0", "", "a"), "1c 03010000 4:763000 2:6100"},
+		{"port GUID", vfRequest(pf, vfPortGUID, guidValue(3, hw("00:11:22:33:44:55:66:77"))), "13 " + vf("b:03000000000000007766554433221100")},
+	} {
+		if got := render(tc.req); got != tc.want {
+			t.Errorf("%s:\n got %s\nwant %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+// render prints a request as type, fixed part and attributes, the nested ones
+// in braces.
+func render(req *nl.NetlinkRequest) string {
+	b := req.Serialize()
+	typ := binary.NativeEndian.Uint16(b[4:])
+	fixed := unix.SizeofIfInfomsg
+	if typ != unix.RTM_SETLINK && typ != unix.RTM_NEWLINK {
+		fixed = nl.SizeofGenlmsg
+	}
+	s := fmt.Sprintf("%x %x", typ, b[16:16+fixed])
+	for typ, v := range attrs(b[16+fixed:]) {
+		s += " " + renderAttr(typ, v, 0)
+	}
+	return s
+}
+
+func renderAttr(typ uint16, v []byte, depth int) string {
+	nested := depth == 0 && typ == unix.IFLA_VFINFO_LIST || depth == 1 || depth == 2 && typ == vfVLANList
+	if !nested {
+		return fmt.Sprintf("%x:%s", typ, hex.EncodeToString(v))
+	}
+	var inner []string
+	for typ, v := range attrs(v) {
+		inner = append(inner, renderAttr(typ, v, depth+1))
+	}
+	return fmt.Sprintf("%x:{%s}", typ, strings.Join(inner, " "))
+}
+
+func TestError(t *testing.T) {
+	err := wrap(fmt.Errorf("%w: VF is busy", unix.EBUSY), "set VF 3 MAC", "ens1", "02:00:00:00:00:01")
+	if want := "set VF 3 MAC to 02:00:00:00:00:01 on ens1: device or resource busy: VF is busy"; err.Error() != want {
+		t.Errorf("message %q, want %q", err, want)
+	}
+	var e *Error
+	if !errors.As(err, &e) || e.Errno() != syscall.EBUSY || !errors.Is(err, unix.EBUSY) || errors.Is(err, ErrUnsupported) {
+		t.Errorf("error %#v", err)
+	}
+	for errno, want := range map[syscall.Errno]bool{unix.EOPNOTSUPP: true, unix.EPROTONOSUPPORT: true, unix.ENODEV: false, unix.EINVAL: false} {
+		if got := errors.Is(wrap(errno, "x", "", ""), ErrUnsupported); got != want {
+			t.Errorf("%v is unsupported: %v", errno, got)
+		}
+	}
+	if wrap(nil, "x", "", "") != nil {
+		t.Error("no error became one")
+	}
+	if (&Error{Err: errors.New("no errno")}).Errno() != 0 {
+		t.Error("an errno out of nothing")
+	}
+	if got := noDevice(unix.ENODEV); !errors.Is(got, ErrUnsupported) || !errors.Is(got, unix.ENODEV) {
+		t.Errorf("noDevice = %v", got)
+	}
+}
+
+// No message, however broken, makes a decoder fail otherwise than by an error.
+func FuzzDecode(f *testing.F) {
+	f.Add(cat(ifinfo(1, 3, 1), attr(unix.IFLA_IFNAME, zstr("x")), attr(unix.IFLA_VFINFO_LIST, attr(vfInfo, attr(vfMAC, make([]byte, 36))))))
+	f.Add(cat(make([]byte, unix.SizeofRtMsg), attr(unix.RTA_MULTIPATH, make([]byte, 16))))
+	f.Add(attr(nl.DEVLINK_ATTR_PARAM, attr(nl.DEVLINK_ATTR_PARAM_VALUES_LIST, attr(1))))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, err := DecodeLink(b)
+		if err == nil && l.Lower == l.Index && l.Lower != 0 {
+			t.Errorf("%+v is below itself", l)
+		}
+		_, _ = decodeVFs(b)
+		_, _ = DecodeAddr(b)
+		if r, ok, _ := DecodeRoute(b); ok && len(r.Indexes) == 0 {
+			t.Error("a route to nowhere")
+		}
+		_ = decodeEswitch(b)
+		_ = decodeParam(b)
+		_ = decodeInfo(b)
+		_ = decodeRDMAMode(b)
+		_ = decodeVDPA(b)
+	})
+}

@@ -1,0 +1,221 @@
+package nl
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// ID names the handle's network namespace: equal for two handles on the same
+// one. It is device and inode of the namespace file; namespaces(7).
+func (h *Handle) ID() (string, error) {
+	var st unix.Stat_t
+	err := h.withFD(func(fd int) error { return unix.Fstat(fd, &st) })
+	if err != nil {
+		return "", fmt.Errorf("identify network namespace: %w", err)
+	}
+	return fmt.Sprintf("%d:%d", st.Dev, st.Ino), nil
+}
+
+// withFD calls f with a descriptor of the namespace.
+func (h *Handle) withFD(f func(fd int) error) error {
+	if h.ns.IsOpen() {
+		return f(int(h.ns))
+	}
+	file, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return f(int(file.Fd()))
+}
+
+// FD is the namespace's descriptor, -1 for the process' own.
+func (h *Handle) FD() int {
+	if !h.ns.IsOpen() {
+		return -1
+	}
+	return int(h.ns)
+}
+
+// MoveLink moves the interface, selected by index, to another namespace and
+// names it there, in one request. The kernel takes it down on the way. When
+// the old name is taken over there the kernel uses the new one at once; when
+// the new name is taken the interface may have moved all the same (it renames
+// last), so a failed call says nothing about where the interface is. The
+// index may change.
+func (h *Handle) MoveLink(ctx context.Context, ref LinkRef, to *Handle, name string) error {
+	err := to.withFD(func(fd int) error {
+		req := linkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK, ref, 0)
+		req.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(fd))))
+		req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+		return h.do(ctx, unix.NETLINK_ROUTE, req, nil)
+	})
+	return wrap(err, "move to another network namespace as "+name, ref.String(), "")
+}
+
+// Rename names the interface, which has to be down on most kernels. ref must
+// have an index.
+func (h *Handle) Rename(ctx context.Context, ref LinkRef, name string) error {
+	req := linkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK, ref, 0)
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), "rename", ref.String(), name)
+}
+
+// SetMAC sets the interface's own address (not the one that a PF holds for a
+// VF, see [Handle.SetVFMAC]).
+func (h *Handle) SetMAC(ctx context.Context, ref LinkRef, mac net.HardwareAddr) error {
+	req := linkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK, ref, 0)
+	req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, mac))
+	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), "set MAC", ref.String(), mac.String())
+}
+
+// AddAltName gives the interface one more name.
+func (h *Handle) AddAltName(ctx context.Context, ref LinkRef, name string) error {
+	return h.altName(ctx, unix.RTM_NEWLINKPROP, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_APPEND,
+		"add alternative name", ref, name)
+}
+
+// DelAltName takes an alternative name away.
+func (h *Handle) DelAltName(ctx context.Context, ref LinkRef, name string) error {
+	return h.altName(ctx, unix.RTM_DELLINKPROP, 0, "remove alternative name", ref, name)
+}
+
+func (h *Handle) altName(ctx context.Context, typ, flags int, op string, ref LinkRef, name string) error {
+	req := linkRequest(typ, unix.NLM_F_ACK|flags, ref, 0)
+	list := nl.NewRtAttr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, nil)
+	list.AddRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(name))
+	req.AddData(list)
+	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), op+" "+name, ref.String(), "")
+}
+
+// AddAddr gives the interface with the index an address. An address that it
+// has already is EEXIST.
+func (h *Handle) AddAddr(ctx context.Context, a Addr) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR,
+		unix.NLM_F_REQUEST|unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	addr := a.Prefix.Addr()
+	msg := nl.NewIfAddrmsg(family(addr))
+	msg.Prefixlen = uint8(a.Prefix.Bits())
+	msg.Index = uint32(a.Index)
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFA_LOCAL, addr.AsSlice()))
+	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, addr.AsSlice()))
+	if addr.Is4() && a.Prefix.Bits() < 31 {
+		req.AddData(nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(a.Prefix)))
+	}
+	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), "add address", fmt.Sprintf("interface %d", a.Index), a.Prefix.String())
+}
+
+func broadcast(p netip.Prefix) []byte {
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < 32; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return b
+}
+
+// NewRoute is a route to add.
+type NewRoute struct {
+	Dst     netip.Prefix
+	Gateway netip.Addr // zero: directly on the link
+	Index   int        // ifindex of the way out
+	// Table, Priority, MTU and AdvMSS are the kernel's defaults when 0.
+	Table, Priority, MTU, AdvMSS int
+	Scope                        uint8 // RT_SCOPE_*
+}
+
+// AddRoute adds a route; EEXIST when it is there.
+func (h *Handle) AddRoute(ctx context.Context, r NewRoute) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWROUTE,
+		unix.NLM_F_REQUEST|unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	msg := nl.NewRtMsg() // unicast, main table, protocol boot
+	msg.Family = uint8(family(r.Dst.Addr()))
+	msg.Dst_len = uint8(r.Dst.Bits())
+	msg.Scope = r.Scope
+	req.AddData(msg)
+	if r.Dst.Bits() > 0 {
+		req.AddData(nl.NewRtAttr(unix.RTA_DST, r.Dst.Masked().Addr().AsSlice()))
+	}
+	if r.Gateway.IsValid() {
+		req.AddData(nl.NewRtAttr(unix.RTA_GATEWAY, r.Gateway.AsSlice()))
+	}
+	req.AddData(nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(r.Index))))
+	if r.Table != 0 {
+		msg.Table = unix.RT_TABLE_UNSPEC
+		req.AddData(nl.NewRtAttr(unix.RTA_TABLE, nl.Uint32Attr(uint32(r.Table))))
+	}
+	if r.Priority != 0 {
+		req.AddData(nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(uint32(r.Priority))))
+	}
+	if r.MTU != 0 || r.AdvMSS != 0 {
+		metrics := nl.NewRtAttr(unix.RTA_METRICS, nil)
+		if r.MTU != 0 {
+			metrics.AddRtAttr(unix.RTAX_MTU, nl.Uint32Attr(uint32(r.MTU)))
+		}
+		if r.AdvMSS != 0 {
+			metrics.AddRtAttr(unix.RTAX_ADVMSS, nl.Uint32Attr(uint32(r.AdvMSS)))
+		}
+		req.AddData(metrics)
+	}
+	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), "add route", fmt.Sprintf("interface %d", r.Index), r.Dst.String())
+}
+
+func family(a netip.Addr) int {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+// RDMADev is an RDMA device of a namespace.
+type RDMADev struct {
+	Index uint32
+	Name  string // mlx5_2
+}
+
+// RDMADevs lists the RDMA devices that are visible in the namespace;
+// [ErrUnsupported] when the RDMA core is not loaded.
+func (h *Handle) RDMADevs(ctx context.Context) ([]RDMADev, error) {
+	var out []RDMADev
+	err := h.dump(ctx, unix.NETLINK_RDMA,
+		func() *nl.NetlinkRequest {
+			return nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|nl.RDMA_NLDEV_CMD_GET, unix.NLM_F_DUMP)
+		},
+		func() { out = nil },
+		func(b []byte) error {
+			out = append(out, decodeRDMADev(b))
+			return nil
+		})
+	return out, wrap(err, "list RDMA devices", "", "")
+}
+
+func decodeRDMADev(b []byte) (d RDMADev) {
+	for typ, v := range attrs(b) {
+		switch typ {
+		case nl.RDMA_NLDEV_ATTR_DEV_INDEX:
+			d.Index = u32(v)
+		case nl.RDMA_NLDEV_ATTR_DEV_NAME:
+			d.Name = str(v)
+		}
+	}
+	return d
+}
+
+// MoveRDMA moves an RDMA device to another namespace, where it keeps its name.
+// The subsystem has to be in exclusive mode.
+func (h *Handle) MoveRDMA(ctx context.Context, dev RDMADev, to *Handle) error {
+	err := to.withFD(func(fd int) error {
+		req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|nl.RDMA_NLDEV_CMD_SET,
+			unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+		req.AddData(nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_INDEX, nl.Uint32Attr(dev.Index)))
+		req.AddData(nl.NewRtAttr(nl.RDMA_NLDEV_NET_NS_FD, nl.Uint32Attr(uint32(fd))))
+		return h.do(ctx, unix.NETLINK_RDMA, req, nil)
+	})
+	return wrap(err, "move to another network namespace", "RDMA device "+dev.Name, "")
+}

@@ -1,0 +1,174 @@
+package nl
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// SetMTU sets the MTU in bytes.
+func (h *Handle) SetMTU(ctx context.Context, ref LinkRef, mtu int) error {
+	req := linkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK, ref, 0)
+	req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))))
+	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), "set MTU", ref.String(), strconv.Itoa(mtu))
+}
+
+// SetUp sets the interface administratively up or down.
+func (h *Handle) SetUp(ctx context.Context, ref LinkRef, up bool) error {
+	req := upRequest(ref, up)
+	value := "down"
+	if up {
+		value = "up"
+	}
+	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), "set link", ref.String(), value)
+}
+
+func upRequest(ref LinkRef, up bool) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(ref.Index)
+	msg.Change = unix.IFF_UP
+	if up {
+		msg.Flags = unix.IFF_UP
+	}
+	req.AddData(msg)
+	addName(req, ref)
+	return req
+}
+
+// VLAN is what SetVFVLAN sets. ID 0 removes the tag; Proto is Proto8021Q or
+// Proto8021AD, 0 for the former.
+type VLAN struct {
+	ID, QoS int
+	Proto   uint16
+}
+
+// SetVFMAC sets the MAC address that the PF gives the VF. All zero gives it
+// back to the driver.
+func (h *Handle) SetVFMAC(ctx context.Context, pf LinkRef, vf int, mac net.HardwareAddr) error {
+	if len(mac) > 32 {
+		return &Error{Op: vfOp(vf, "MAC"), Target: pf.String(), Value: mac.String(), Err: unix.EINVAL}
+	}
+	return h.setVF(ctx, pf, vf, "MAC", mac.String(), vfMAC, macValue(vf, mac))
+}
+
+// macValue is struct ifla_vf_mac: index, address in 32 bytes.
+func macValue(vf int, mac net.HardwareAddr) []byte {
+	b := append(u32s(vf), mac...)
+	return append(b, make([]byte, 36-len(b))...)
+}
+
+// SetVFVLAN sets VLAN, priority and protocol in one. Kernels and drivers that
+// only know 802.1Q get the request that they understand.
+func (h *Handle) SetVFVLAN(ctx context.Context, pf LinkRef, vf int, vlan VLAN) error {
+	value := fmt.Sprintf("%d qos %d", vlan.ID, vlan.QoS)
+	if vlan.Proto == 0 || vlan.Proto == Proto8021Q {
+		return h.setVF(ctx, pf, vf, "VLAN", value, vfVLAN, u32s(vf, vlan.ID, vlan.QoS))
+	}
+	value += fmt.Sprintf(" protocol %#04x", vlan.Proto)
+	return wrap(h.do(ctx, unix.NETLINK_ROUTE, vfRequest(pf, vfVLANList, vlanValue(vf, vlan), vfVLANInfo), nil),
+		vfOp(vf, "VLAN"), pf.String(), value)
+}
+
+// vlanValue is struct ifla_vf_vlan_info: index, id, priority, the protocol in
+// network order, padding.
+func vlanValue(vf int, vlan VLAN) []byte {
+	b := binary.BigEndian.AppendUint16(u32s(vf, vlan.ID, vlan.QoS), vlan.Proto)
+	return append(b, 0, 0)
+}
+
+// SetVFRate sets the limits of what the VF sends, in Mbit/s; 0 is no limit.
+func (h *Handle) SetVFRate(ctx context.Context, pf LinkRef, vf, minRate, maxRate int) error {
+	return h.setVF(ctx, pf, vf, "rate", fmt.Sprintf("min %d max %d Mbit/s", minRate, maxRate),
+		vfRate, u32s(vf, minRate, maxRate))
+}
+
+// SetVFSpoofCheck sets whether the VF may only send from its own MAC.
+func (h *Handle) SetVFSpoofCheck(ctx context.Context, pf LinkRef, vf int, on bool) error {
+	return h.setVF(ctx, pf, vf, "spoof check", onOff(on), vfSpoof, u32s(vf, number(on)))
+}
+
+// SetVFTrust sets whether the VF may change its MAC and become promiscuous.
+func (h *Handle) SetVFTrust(ctx context.Context, pf LinkRef, vf int, on bool) error {
+	return h.setVF(ctx, pf, vf, "trust", onOff(on), vfTrust, u32s(vf, number(on)))
+}
+
+// SetVFLinkState sets whether the VF's link follows the port's.
+func (h *Handle) SetVFLinkState(ctx context.Context, pf LinkRef, vf int, state LinkState) error {
+	return h.setVF(ctx, pf, vf, "link state", state.String(), vfLinkState, u32s(vf, int(state)))
+}
+
+// SetVFNodeGUID sets the node GUID (8 bytes) of an InfiniBand VF.
+func (h *Handle) SetVFNodeGUID(ctx context.Context, pf LinkRef, vf int, guid net.HardwareAddr) error {
+	return h.setGUID(ctx, pf, vf, "node GUID", vfNodeGUID, guid)
+}
+
+// SetVFPortGUID sets the port GUID (8 bytes) of an InfiniBand VF.
+func (h *Handle) SetVFPortGUID(ctx context.Context, pf LinkRef, vf int, guid net.HardwareAddr) error {
+	return h.setGUID(ctx, pf, vf, "port GUID", vfPortGUID, guid)
+}
+
+func (h *Handle) setGUID(ctx context.Context, pf LinkRef, vf int, what string, attr int, guid net.HardwareAddr) error {
+	if len(guid) != 8 {
+		return &Error{
+			Op: vfOp(vf, what), Target: pf.String(), Value: guid.String(),
+			Err: fmt.Errorf("a GUID has 8 bytes, not %d: %w", len(guid), unix.EINVAL),
+		}
+	}
+	return h.setVF(ctx, pf, vf, what, guid.String(), attr, guidValue(vf, guid))
+}
+
+// guidValue is struct ifla_vf_guid: index, padding, GUID as a number in host
+// order.
+func guidValue(vf int, guid net.HardwareAddr) []byte {
+	b := append(u32s(vf), 0, 0, 0, 0)
+	return binary.NativeEndian.AppendUint64(b, binary.BigEndian.Uint64(guid))
+}
+
+func (h *Handle) setVF(ctx context.Context, pf LinkRef, vf int, what, value string, attr int, b []byte) error {
+	return wrap(h.do(ctx, unix.NETLINK_ROUTE, vfRequest(pf, attr, b), nil), vfOp(vf, what), pf.String(), value)
+}
+
+// vfRequest builds RTM_SETLINK with one VF attribute, inside nested ones when
+// more types are given.
+func vfRequest(pf LinkRef, attr int, value []byte, inner ...int) *nl.NetlinkRequest {
+	req := linkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK, pf, 0)
+	list := nl.NewRtAttr(unix.IFLA_VFINFO_LIST, nil)
+	at := list.AddRtAttr(vfInfo, nil)
+	for _, typ := range inner {
+		at = at.AddRtAttr(attr, nil)
+		attr = typ
+	}
+	at.AddRtAttr(attr, value)
+	req.AddData(list)
+	return req
+}
+
+func vfOp(vf int, what string) string { return fmt.Sprintf("set VF %d %s", vf, what) }
+
+func u32s(values ...int) []byte {
+	var b []byte
+	for _, v := range values {
+		b = binary.NativeEndian.AppendUint32(b, uint32(v))
+	}
+	return b
+}
+
+func number(on bool) int {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}

@@ -1,0 +1,286 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/nic"
+	"github.com/talos-sriov/talos-sriov/pkg/selection"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+// Input is everything that a plan depends on. Compute changes none of it.
+type Input struct {
+	// Config is the document in force; nil selects nothing.
+	Config *spec.Config
+	// SpecHash identifies the document (spec.Hash).
+	SpecHash string
+	Snapshot *inventory.Snapshot
+	Use      use.Set
+	// NetworkOverdue is true when the bounded time for a default route to
+	// appear is over: what Snapshot says of uplinks is then taken as the whole
+	// truth, but proves nothing for later boots. See design invariant 8.
+	NetworkOverdue bool
+	// State is what earlier runs recorded, and BootID the boot of now.
+	State  State
+	BootID string
+	// Force holds the addresses of the PFs on which the operator of the machine
+	// said not to wait for holders.
+	Force map[string]bool
+}
+
+// Compute says what has to be done. It is a pure function: same input, same
+// plan, and a machine that is as the document says gives no steps.
+func Compute(in Input) *Plan {
+	p := &Plan{}
+	if in.Snapshot == nil {
+		in.Snapshot = &inventory.Snapshot{}
+	}
+	sel := selection.PFs(in.Config, in.Snapshot)
+	for i := range sel.Entries {
+		entryFindings(p, &in.Config.PhysicalFunctions[i], &sel.Entries[i])
+	}
+	rdmaFindings(p, in.Config, in.Snapshot)
+	for i := range sel.Bindings {
+		b := &sel.Bindings[i]
+		pf := in.Snapshot.PF(b.PF)
+		entry := &in.Config.PhysicalFunctions[b.Entry]
+		w := newWork(&in, pf, entry)
+		if b.Conflict != nil {
+			w.conflict(b.Conflict)
+		} else {
+			w.plan()
+		}
+		p.PFs = append(p.PFs, w.out)
+	}
+	for i := range in.Snapshot.PFs {
+		pf := &in.Snapshot.PFs[i]
+		if sel.Binding(pf.Address) != nil {
+			continue
+		}
+		if w := newWork(&in, pf, &spec.PhysicalFunction{}); w.record.Made != nil && w.reset() {
+			p.PFs = append(p.PFs, w.out)
+		}
+	}
+	slices.SortFunc(p.PFs, func(a, b PFPlan) int { return strings.Compare(a.Address, b.Address) })
+	return p
+}
+
+// rdmaFindings tells, once, what the kernel's mode means for a document that asks
+// for RDMA. Either mode works: the choice is the operator's.
+func rdmaFindings(p *Plan, cfg *spec.Config, snap *inventory.Snapshot) {
+	if snap.RDMANetns != "shared" {
+		return
+	}
+	for i := range cfg.PhysicalFunctions {
+		for j := range cfg.PhysicalFunctions[i].VirtualFunctions {
+			g := &cfg.PhysicalFunctions[i].VirtualFunctions[j]
+			if !g.RDMA {
+				continue
+			}
+			p.Notices = append(p.Notices, Problem{
+				Pos:  g.Pos,
+				Msg:  "rdma: RDMA devices are shared by all network namespaces here, so a pod sees those of other pods",
+				Hint: inventory.RDMAExclusive,
+			})
+			return
+		}
+	}
+}
+
+// entryFindings tells what an entry of the document does not find.
+func entryFindings(p *Plan, e *spec.PhysicalFunction, found *selection.Entry) {
+	for _, u := range found.Unusable {
+		pr := Problem{Pos: e.Pos, PF: u.Address}
+		if u.PF != "" {
+			pr.Msg = fmt.Sprintf("%s is itself a virtual function, of %s; VFs cannot be made on it", u.Named, u.PF)
+			pr.Hint = "name the physical function " + u.PF
+		} else {
+			pr.Msg = fmt.Sprintf("%s (%s) has no SR-IOV capability that the kernel shows; VFs cannot be made on it", u.Named, u.Address)
+			pr.Hint = "enable SR-IOV for it in the firmware (BIOS, or the card's own configuration tool), or take it out of the entry"
+		}
+		if e.Required {
+			p.Problems = append(p.Problems, pr)
+		} else {
+			p.Notices = append(p.Notices, pr)
+		}
+	}
+	if len(found.PFs) > 0 || len(found.Unusable) > 0 {
+		return
+	}
+	pr := Problem{
+		Pos: e.Pos, Pending: true,
+		Msg:  fmt.Sprintf("no physical function matches %s", describe(&e.Match)),
+		Hint: "`sriovd discover` lists what this machine has; an entry for other machines is fine as it is",
+	}
+	if !e.Required {
+		p.Notices = append(p.Notices, pr)
+		return
+	}
+	pr.Hint = "`sriovd discover` lists what this machine has; `required: false` makes this a notice"
+	p.Problems = append(p.Problems, pr)
+}
+
+// describe words a match for a message: names [enp1s0f0np0], drivers [ice].
+func describe(m *spec.Match) string {
+	var parts []string
+	add := func(key string, vals []string) {
+		if len(vals) > 0 {
+			parts = append(parts, key+" ["+strings.Join(vals, " ")+"]")
+		}
+	}
+	add("names", m.Names)
+	add("pciAddresses", m.PCIAddresses)
+	add("vendors", m.Vendors)
+	add("devices", m.Devices)
+	add("drivers", m.Drivers)
+	add("macAddresses", m.MACAddresses)
+	return strings.Join(parts, ", ")
+}
+
+func found(pf *inventory.PF) PFState {
+	f := PFState{
+		Device: pf.Vendor + ":" + pf.Device, PermMAC: permMAC(pf),
+		Made: &Made{NumVFs: pf.NumVFs, AutoProbe: pf.AutoProbe, EswitchMode: pf.EswitchMode},
+	}
+	if len(pf.Netdevs) > 0 {
+		f.Made.MTU = pf.Netdevs[0].MTU
+	}
+	return f
+}
+
+func permMAC(pf *inventory.PF) string {
+	if len(pf.Netdevs) == 0 {
+		return ""
+	}
+	return pf.Netdevs[0].PermMAC
+}
+
+// work is the computation for one PF.
+type work struct {
+	in     *Input
+	pf     *inventory.PF
+	entry  *spec.PhysicalFunction
+	nic    nic.Behaviour
+	record PFState
+	out    PFPlan
+
+	vfs []*vfWork
+	// modeNow is the eswitch mode at this point of the plan.
+	modeNow spec.EswitchMode
+	// Findings about VFs, gathered to be told once each.
+	refusals    []refusal
+	noInterface []int
+	noLink      []int // VFs with an attribute that wants a link
+	unseen      []int // VFs whose attributes are not reported
+	postponed   []postponed
+	missing     map[string][]int // driver that is not loaded -> VFs
+}
+
+func newWork(in *Input, pf *inventory.PF, entry *spec.PhysicalFunction) *work {
+	w := &work{
+		in: in, pf: pf, entry: entry, nic: nic.ForDriver(pf.Driver),
+		record:  in.State.For(pf.Address, pf.Vendor+":"+pf.Device, permMAC(pf), in.BootID),
+		out:     PFPlan{Address: pf.Address, Name: pf.Name(), Entry: entry.Pos, Found: found(pf), Driver: pf.Driver},
+		missing: map[string][]int{},
+	}
+	if !slices.Contains(w.record.Forced, entry.Force) {
+		w.out.Order = entry.Force
+	}
+	w.modeNow = w.eswitch()
+	w.out.Carrier = len(pf.Netdevs) > 0 && pf.Netdevs[0].Carrier
+	return w
+}
+
+func (w *work) conflict(c *selection.Conflict) {
+	w.problem(Problem{
+		Pos: c.SecondPos,
+		Msg: fmt.Sprintf("two entries select this PF and disagree in %s: the one at line %d, column %d and the one at line %d, column %d",
+			strings.Join(c.Keys, ", "), c.FirstPos.Line, c.FirstPos.Column, c.SecondPos.Line, c.SecondPos.Column),
+		Hint: "narrow one match, or make both entries say the same",
+	})
+}
+
+// problem records pr for this PF.
+func (w *work) problem(pr Problem) {
+	w.out.Problems = append(w.out.Problems, w.about(pr))
+}
+
+func (w *work) notice(pr Problem) {
+	w.out.Notices = append(w.out.Notices, w.about(pr))
+}
+
+func (w *work) about(pr Problem) Problem {
+	if pr.Pos == (spec.Pos{}) {
+		pr.Pos = w.entry.Pos
+	}
+	pr.PF = w.pf.Address
+	return pr
+}
+
+// withdraw lists the VFs that pools must stop offering: those that a step
+// destroys or resets, whether it can run now or waits, and those that lack an
+// attribute for want of a link.
+func (w *work) withdraw() {
+	taken := slices.Clone(w.noLink)
+	for i := range w.out.Steps {
+		s := &w.out.Steps[i]
+		if s.Disruption == DisruptDestroyed || s.Disruption == DisruptReset {
+			taken = append(taken, s.VFs...)
+		}
+	}
+	slices.Sort(taken)
+	for _, v := range slices.Compact(taken) {
+		if vf := w.pf.VF(v); vf != nil {
+			w.out.Withdraw = append(w.out.Withdraw, vf.Address)
+		}
+	}
+}
+
+// add appends the step and returns its ID.
+func (w *work) add(s Step) string {
+	s.PF = w.pf.Address
+	s.Needs = append([]string(nil), s.Needs...)
+	w.out.Steps = append(w.out.Steps, s)
+	return s.ID
+}
+
+func (w *work) vfID(index int, k Kind) string {
+	return w.pf.Address + "/vf" + strconv.Itoa(index) + "/" + string(k)
+}
+
+func (w *work) id(k Kind, value string) string {
+	id := w.pf.Address + "/" + string(k)
+	if value != "" {
+		id += "=" + value
+	}
+	return id
+}
+
+// existing are the indexes of the VFs that exist now.
+func (w *work) existing() []int {
+	out := make([]int, 0, len(w.pf.VFs))
+	for i := range w.pf.VFs {
+		out = append(out, w.pf.VFs[i].Index)
+	}
+	return out
+}
+
+func indexes(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}
+
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}

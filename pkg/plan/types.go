@@ -1,0 +1,103 @@
+package plan
+
+import (
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+)
+
+// Plan is what has to be done to make the machine what the document says.
+// It is pure data: computing it touches nothing.
+type Plan struct {
+	// PFs has one entry for each PF that the document selects, or that an
+	// earlier run configured, sorted by address. PFs are independent of each
+	// other and may be applied in parallel.
+	PFs []PFPlan `json:"pfs" yaml:"pfs"`
+	// Notices are entries of the document that select nothing and the like:
+	// worth telling, not wrong.
+	Notices []Problem `json:"notices,omitempty" yaml:"notices,omitempty"`
+	// Problems are errors of the document against this machine that belong to
+	// no PF (a required PF that is not there).
+	Problems []Problem `json:"problems,omitempty" yaml:"problems,omitempty"`
+}
+
+// PFPlan is the work on one PF. Steps run in order; a step whose Wait is not
+// empty does not run now, and neither does any later step that needs it.
+type PFPlan struct {
+	Address string `json:"address" yaml:"address"`
+	Name    string `json:"name" yaml:"name"`
+	// Steps is empty when the PF is as the document says.
+	Steps []Step `json:"steps,omitempty" yaml:"steps,omitempty"`
+	// Problems are why (part of) the document cannot be had on this PF.
+	Problems []Problem `json:"problems,omitempty" yaml:"problems,omitempty"`
+	Notices  []Problem `json:"notices,omitempty" yaml:"notices,omitempty"`
+	// Withdraw are the addresses of the VFs that pools must stop offering,
+	// because a step destroys or resets them: now, or when their holders are
+	// gone. Sorted by index.
+	Withdraw []string `json:"withdraw,omitempty" yaml:"withdraw,omitempty"`
+	// Order is the document's order not to wait for holders, until it is carried
+	// out.
+	Order string `json:"order,omitempty" yaml:"order,omitempty"`
+	// Found is what the PF is now, for the journal: which card it is, and in
+	// Made what a reset would have to bring back.
+	Found PFState `json:"-" yaml:"-"`
+	// Safe is true when there is evidence that the PF is no uplink: worth
+	// recording with the document's hash for the next early start.
+	Safe bool `json:"-" yaml:"-"`
+	// Uplink is true when there is evidence that it is one.
+	Uplink bool `json:"-" yaml:"-"`
+	// Left is true when the PF left the document and its steps reset it.
+	Left bool `json:"left,omitempty" yaml:"left,omitempty"`
+	// Driver is the PF's driver, which a refusal is told with.
+	Driver string `json:"-" yaml:"-"`
+	// Carrier is whether the PF's port had a link when the plan was made.
+	Carrier bool `json:"-" yaml:"-"`
+	// Entry is where the document's entry for this PF stands; zero for a PF
+	// that left the document.
+	Entry spec.Pos `json:"entry" yaml:"entry"`
+}
+
+// Problem is something a person has to know, and what they can do.
+type Problem struct {
+	Pos  spec.Pos `json:"pos,omitzero" yaml:"pos,omitempty"`
+	PF   string   `json:"pf,omitempty" yaml:"pf,omitempty"`
+	VFs  []int    `json:"vfs,omitempty" yaml:"vfs,omitempty"`
+	Msg  string   `json:"msg" yaml:"msg"`
+	Hint string   `json:"hint,omitempty" yaml:"hint,omitempty"`
+	// Pending is true when the cure is to wait: the kernel's own event will
+	// bring it (a driver not loaded yet, a PF not there yet).
+	Pending bool `json:"pending,omitempty" yaml:"pending,omitempty"`
+	// Partial is true when everything else that the entry says is in force all
+	// the same (one attribute that the driver refuses).
+	Partial bool `json:"partial,omitempty" yaml:"partial,omitempty"`
+}
+
+// Done reports whether nothing is left to do and nothing is wrong.
+func (p *Plan) Done() bool {
+	if len(p.Problems) > 0 {
+		return false
+	}
+	for i := range p.PFs {
+		if len(p.PFs[i].Steps) > 0 || len(p.PFs[i].Problems) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *PFPlan) has(id string) bool {
+	for i := range f.Steps {
+		if f.Steps[i].ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// PF returns the plan of the PF with the address, or nil.
+func (p *Plan) PF(address string) *PFPlan {
+	for i := range p.PFs {
+		if p.PFs[i].Address == address {
+			return &p.PFs[i]
+		}
+	}
+	return nil
+}

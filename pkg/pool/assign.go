@@ -1,0 +1,205 @@
+package pool
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/selection"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+)
+
+// Assign builds the pools of the document from what is on the machine. sel is
+// selection.PFs of the same two arguments. Only VFs that exist are in a pool,
+// so a pool grows as the kernel creates them.
+func Assign(cfg *spec.Config, snap *inventory.Snapshot, sel selection.Result) *Assignment {
+	b := builder{index: map[string]int{}, owner: map[string]string{}, lost: map[[2]string]int{}}
+	if cfg == nil {
+		return &b.out
+	}
+	// All names first: pools of entries that match nothing here exist as well.
+	for i := range cfg.PhysicalFunctions {
+		e := &cfg.PhysicalFunctions[i]
+		b.pool(e.ResourceName, e.AllocationPolicy)
+		for j := range e.VirtualFunctions {
+			b.pool(e.VirtualFunctions[j].ResourceName, e.AllocationPolicy)
+		}
+	}
+	for i := range cfg.ResourceList {
+		b.pool(cfg.ResourceList[i].FullName(), cfg.ResourceList[i].AllocationPolicy)
+	}
+	for i := range sel.Bindings {
+		bind := &sel.Bindings[i]
+		if pf := snap.PF(bind.PF); pf != nil {
+			b.addPF(&cfg.PhysicalFunctions[bind.Entry], bind, pf, snap)
+		}
+	}
+	if len(cfg.ResourceList) > 0 {
+		all := gather(cfg, snap, &sel)
+		for i := range cfg.ResourceList {
+			b.addResource(&cfg.ResourceList[i], all, snap)
+		}
+	}
+	b.tellLost()
+	for i := range b.out.Pools {
+		b.out.Pools[i].CDI = cfg.DevicePlugin.CDI
+		slices.SortFunc(b.out.Pools[i].Devices, func(x, y Device) int {
+			return cmp.Or(cmp.Compare(x.PF, y.PF), cmp.Compare(x.Index, y.Index), cmp.Compare(x.ID, y.ID))
+		})
+	}
+	return &b.out
+}
+
+type builder struct {
+	out   Assignment
+	index map[string]int    // resource -> index in out.Pools
+	owner map[string]string // device ID -> resource; the first claim wins
+	// lost counts the devices that a pool (second) selects and another (first)
+	// has.
+	lost map[[2]string]int
+}
+
+// pool makes sure that the pool exists. No name, no pool: VFs without a
+// resource are made for the host's own use.
+//
+// Of several entries that say how to choose from the pool the first counts.
+func (b *builder) pool(resource, policy string) {
+	if resource == "" {
+		return
+	}
+	if _, ok := b.index[resource]; !ok {
+		b.index[resource] = len(b.out.Pools)
+		b.out.Pools = append(b.out.Pools, Pool{Resource: resource})
+	}
+	if p := &b.out.Pools[b.index[resource]]; p.Policy == "" {
+		p.Policy = Policy(policy)
+	}
+}
+
+func (b *builder) add(resource string, d Device) {
+	if resource == "" {
+		return
+	}
+	if owner, taken := b.owner[d.ID]; taken {
+		if owner != resource {
+			b.lost[[2]string{owner, resource}]++
+		}
+		return
+	}
+	b.owner[d.ID] = resource
+	p := &b.out.Pools[b.index[resource]]
+	p.Devices = append(p.Devices, d)
+}
+
+// tellLost says on both sides which pools select the same devices. The first of
+// the document has them.
+func (b *builder) tellLost() {
+	for i := range b.out.Pools {
+		p := &b.out.Pools[i]
+		for j := range b.out.Pools {
+			o := &b.out.Pools[j]
+			if n := b.lost[[2]string{o.Resource, p.Resource}]; n > 0 {
+				p.Notices = append(p.Notices, fmt.Sprintf("%d selected device(s) belong to %s, which comes first", n, o.Resource))
+			}
+			if n := b.lost[[2]string{p.Resource, o.Resource}]; n > 0 {
+				p.Notices = append(p.Notices, fmt.Sprintf("%d of these devices are selected by %s too, which comes later and goes without", n, o.Resource))
+			}
+		}
+	}
+}
+
+func (b *builder) addPF(e *spec.PhysicalFunction, bind *selection.Binding, pf *inventory.PF, snap *inventory.Snapshot) {
+	for i := range pf.VFs {
+		vf := &pf.VFs[i]
+		g := groupOf(e, vf.Index)
+		resource := e.ResourceName
+		if g.ResourceName != "" {
+			resource = g.ResourceName
+		}
+		d := Device{
+			ID: vf.Address, Kind: kindOf(pf), PF: pf.Address, PFName: pf.Name(), Index: vf.Index,
+			NUMANode: vf.NUMANode, Driver: vf.Driver,
+		}
+		d.Reason = unfit(e, bind, g, vf, snap)
+		d.Healthy = d.Reason == ""
+		equip(&d, subject{
+			address: vf.Address, driver: vf.Driver, fn: &vf.Function, pf: pf.Address,
+			representor: vf.Representor, rdma: vf.RDMA, vdpa: vf.VDPA,
+		}, wish{rdma: g.RDMA, vhostNet: g.VhostNet && snap.VhostNet && snap.Tun, vdpa: g.VDPA})
+		b.add(resource, d)
+	}
+}
+
+func kindOf(pf *inventory.PF) Kind {
+	if strings.HasPrefix(pf.Class, "12") {
+		return KindAccelerator
+	}
+	return KindNet
+}
+
+// groupOf returns the group of the VF index; the zero group when there is none.
+func groupOf(e *spec.PhysicalFunction, index int) *spec.VFGroup {
+	for i := range e.VirtualFunctions {
+		if _, ok := slices.BinarySearch(e.VirtualFunctions[i].Indexes, index); ok {
+			return &e.VirtualFunctions[i]
+		}
+	}
+	return &spec.VFGroup{}
+}
+
+// unfit says why the VF must not be given to a pod, "" when it may.
+func unfit(e *spec.PhysicalFunction, bind *selection.Binding, g *spec.VFGroup, vf *inventory.VF, snap *inventory.Snapshot) string {
+	if c := bind.Conflict; c != nil {
+		return fmt.Sprintf("the entries at line %d and line %d both select this PF and disagree (%s): make them agree or select different PFs",
+			c.FirstPos.Line, c.SecondPos.Line, c.Keys[0])
+	}
+	if e.NumVFs != nil && vf.Index >= *e.NumVFs {
+		return fmt.Sprintf("VF %d is beyond numVFs: %d and is to be removed", vf.Index, *e.NumVFs)
+	}
+	if why := wrongDriver(g.Driver, &vf.Function); why != "" {
+		return why
+	}
+	switch {
+	case g.VDPA != "" && vdpaType(vf.VDPA) != g.VDPA:
+		return fmt.Sprintf("the VF has no vDPA device for %s yet", g.VDPA)
+	case g.RDMA && len(vf.RDMA) == 0 && len(vf.Netdevs) > 0:
+		// Without a netdev it is in a pod, and its RDMA device with it.
+		return "the VF has no RDMA device: is the RDMA module of its driver loaded?"
+	case g.VhostNet && !(snap.VhostNet && snap.Tun):
+		return "the document asks for vhost-net, and this node has no " + missingVhost(snap)
+	}
+	return ""
+}
+
+// wrongDriver compares the bound driver with the wanted one.
+func wrongDriver(want spec.Driver, f *inventory.Function) string {
+	switch want {
+	case spec.DriverNone:
+		if f.Driver != "" {
+			return fmt.Sprintf("driver %s is bound, the document asks for none", f.Driver)
+		}
+		return ""
+	case spec.DriverVFIO, spec.DriverUIOPCIGeneric:
+		if f.Driver != string(want) {
+			return fmt.Sprintf("driver %s is bound, the document asks for %s", orNone(f.Driver), want)
+		}
+		return lacking(f)
+	case spec.DriverDefault:
+		if spec.Driver(f.Driver).Userspace() {
+			return fmt.Sprintf("driver %s is bound, the document asks for the default driver", f.Driver)
+		}
+	}
+	if f.Driver == "" {
+		return "no driver is bound: is the kernel module for this VF loaded?"
+	}
+	return lacking(f)
+}
+
+func orNone(driver string) string {
+	if driver == "" {
+		return "none"
+	}
+	return driver
+}

@@ -1,0 +1,191 @@
+package pool
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+)
+
+// wish is what a container shall get beside the device itself.
+type wish struct {
+	rdma, vhostNet bool
+	vdpa           spec.VDPAType
+	extra          map[string]string // nil: no such provider
+}
+
+// subject is the device that a container is given something of.
+type subject struct {
+	address     string // PCI address; of an SF its parent's
+	driver      string
+	fn          *inventory.Function // nil for an SF
+	pf          string              // address of a VF's PF
+	representor string
+	rdma        []inventory.RDMADevice
+	vdpa        *inventory.VDPADevice
+}
+
+// Drivers that need device nodes. igb_uio and uio are out-of-tree names of the
+// generic uio driver.
+func isUIO(driver string) bool {
+	switch driver {
+	case "uio_pci_generic", "igb_uio", "uio":
+		return true
+	}
+	return false
+}
+
+// isVFIO knows vfio-pci and its vendor variants (mlx5_vfio_pci, ice_vfio_pci,
+// xe-vfio-pci), which a process uses alike.
+func isVFIO(driver string) bool { return strings.Contains(driver, "vfio") }
+
+// lacking says what the bound driver has not made that it should have made, ""
+// when nothing.
+func lacking(f *inventory.Function) string {
+	switch {
+	case isVFIO(f.Driver) && f.IOMMUGroup < 0:
+		return "the device has no IOMMU group: turn the IOMMU on (firmware and kernel arguments)"
+	case isUIO(f.Driver) && f.UIO == "":
+		return fmt.Sprintf("driver %s is bound and has made no uio device", f.Driver)
+	}
+	return ""
+}
+
+// equip fills in what the container is told (the _INFO variable), the device
+// nodes that it gets, and the device-info file. Names and values are those of
+// the SR-IOV network device plugin.
+func equip(d *Device, of subject, want wish) {
+	d.Info = map[string]map[string]string{"generic": {"deviceID": d.ID}}
+	provide := func(name string, keys map[string]string, nodes []Node) {
+		d.Info[name] = keys
+		d.Nodes = append(d.Nodes, nodes...)
+	}
+	switch {
+	case of.fn == nil:
+	case isVFIO(of.driver):
+		provide(vfio(of.fn))
+	case isUIO(of.driver):
+		provide(uio(of.fn))
+	}
+	if want.rdma {
+		provide(rdma(of.rdma))
+	}
+	if want.vdpa != "" {
+		provide(vdpa(of.vdpa, want.vdpa))
+	}
+	if want.vhostNet {
+		provide("vhost", map[string]string{"net-mount": "/dev/vhost-net", "tun-mount": "/dev/net/tun"},
+			[]Node{device("/dev/vhost-net"), device("/dev/net/tun")})
+	}
+	if want.extra != nil {
+		provide("extra", want.extra, nil)
+	}
+	if d.Kind == KindNet {
+		d.DeviceInfo = deviceInfo(&of, want)
+	}
+}
+
+func device(path string) Node { return Node{HostPath: path, ContainerPath: path, Permissions: "rw"} }
+
+// vfio: the container and the group. The groups of the no-IOMMU mode have
+// another name on the host, and their ordinary one in the container.
+func vfio(f *inventory.Function) (string, map[string]string, []Node) {
+	const container = "/dev/vfio/vfio"
+	keys := map[string]string{"mount": container}
+	nodes := []Node{device(container)}
+	if f.IOMMUGroup >= 0 {
+		group := "/dev/vfio/" + strconv.Itoa(f.IOMMUGroup)
+		n := device(group)
+		if f.NoIOMMU {
+			n.HostPath = "/dev/vfio/noiommu-" + strconv.Itoa(f.IOMMUGroup)
+		}
+		keys["dev-mount"] = group
+		nodes = append(nodes, n)
+	}
+	return "vfio", keys, nodes
+}
+
+func uio(f *inventory.Function) (string, map[string]string, []Node) {
+	if f.UIO == "" {
+		return "uio", map[string]string{}, nil
+	}
+	n := device("/dev/" + f.UIO)
+	return "uio", map[string]string{"mount": n.ContainerPath}, []Node{n}
+}
+
+// rdma: every character device of every RDMA device of the function. Of several
+// of one kind the last is told, and of several RDMA devices the first.
+func rdma(list []inventory.RDMADevice) (string, map[string]string, []Node) {
+	keys := map[string]string{}
+	var nodes []Node
+	for i := range list {
+		if i == 0 {
+			keys["rdma_dev"] = list[i].Name
+		}
+		for _, c := range list[i].CharDevs {
+			n := device("/dev/" + c)
+			name := path.Base(c)
+			if name != "rdma_cm" {
+				name = strings.TrimRight(name, "0123456789")
+			}
+			switch name {
+			case "uverbs", "umad", "issm", "rdma_cm":
+				keys[name] = n.ContainerPath
+			}
+			nodes = append(nodes, n)
+		}
+	}
+	return "rdma", keys, nodes
+}
+
+// vdpa: the character device of vhost; virtio devices are the kernel's.
+func vdpa(dev *inventory.VDPADevice, want spec.VDPAType) (string, map[string]string, []Node) {
+	if want != spec.VDPAVhost || vdpaType(dev) != want || dev.Path == "" {
+		return "vdpa", map[string]string{}, nil
+	}
+	n := device("/dev/" + dev.Path)
+	return "vdpa", map[string]string{"mount": n.ContainerPath}, []Node{n}
+}
+
+// deviceInfo is the device-info document of a network function.
+func deviceInfo(of *subject, want wish) *DeviceInfo {
+	info := &DeviceInfo{Version: DeviceInfoVersion}
+	if want.vdpa != "" && of.vdpa != nil && vdpaType(of.vdpa) == want.vdpa {
+		v := &VDPAInfo{
+			ParentDevice: of.vdpa.Name, Driver: string(want.vdpa), PCIAddress: of.address,
+			PFPCIAddress: of.pf, Representor: of.representor,
+		}
+		if of.vdpa.Path != "" {
+			v.Path = "/dev/" + of.vdpa.Path
+		}
+		info.Type, info.VDPA = "vdpa", v
+		return info
+	}
+	p := &PCIInfo{Address: of.address, PFPCIAddress: of.pf, Representor: of.representor}
+	if want.rdma {
+		var names []string
+		for _, r := range of.rdma {
+			names = append(names, r.Name)
+		}
+		p.RDMADevice = strings.Join(names, ",")
+	}
+	if want.vhostNet {
+		p.VhostNet = "/dev/vhost-net"
+	}
+	info.Type, info.PCI = "pci", p
+	return info
+}
+
+// missingVhost names the nodes of vhost-net that the machine lacks.
+func missingVhost(snap *inventory.Snapshot) string {
+	switch {
+	case snap.VhostNet:
+		return "/dev/net/tun (kernel module tun)"
+	case snap.Tun:
+		return "/dev/vhost-net (kernel module vhost_net)"
+	}
+	return "/dev/vhost-net and /dev/net/tun (kernel modules vhost_net and tun)"
+}

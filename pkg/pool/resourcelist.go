@@ -1,0 +1,306 @@
+package pool
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/selection"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+)
+
+// candidate is a device that an entry of resourceList may select.
+type candidate struct {
+	id     string
+	fn     *inventory.Function // of an SF: its parent
+	pf     *inventory.PF       // parent of a VF or SF; the PF itself; nil when there is none
+	vf     *inventory.VF
+	sf     *inventory.Subfunction
+	index  int // VF index or sfnum; -1 for what is neither
+	uplink bool
+}
+
+// candidates are the devices of the machine, by device type.
+type candidates map[string][]candidate
+
+// gather sorts the functions by what they are to the device plugin's
+// vocabulary: base class 02 is a netDevice, 12 an accelerator. A network PF is
+// offered itself only while it has no VFs and the document wants none.
+func gather(cfg *spec.Config, snap *inventory.Snapshot, sel *selection.Result) candidates {
+	out := candidates{}
+	add := func(c candidate) {
+		switch {
+		case strings.HasPrefix(c.fn.Class, "02"):
+			out[spec.DeviceTypeNet] = append(out[spec.DeviceTypeNet], c)
+		case strings.HasPrefix(c.fn.Class, "12"):
+			out[spec.DeviceTypeAccelerator] = append(out[spec.DeviceTypeAccelerator], c)
+		}
+	}
+	for i := range snap.PFs {
+		pf := &snap.PFs[i]
+		if accelerator := strings.HasPrefix(pf.Class, "12"); accelerator || !parent(cfg, pf, sel) {
+			add(candidate{id: pf.Address, fn: &pf.Function, pf: pf, index: -1, uplink: pf.Uplink != ""})
+		}
+		for j := range pf.VFs {
+			vf := &pf.VFs[j]
+			add(candidate{id: vf.Address, fn: &vf.Function, pf: pf, vf: vf, index: vf.Index})
+		}
+	}
+	for i := range snap.Others {
+		f := &snap.Others[i]
+		add(candidate{id: f.Address, fn: f, index: -1, uplink: snap.OtherUse[f.Address] != ""})
+	}
+	for i := range snap.Subfunctions {
+		sf := &snap.Subfunctions[i]
+		c := candidate{id: sf.Name, sf: sf, index: sf.SFNum}
+		if c.pf = snap.PF(sf.Parent); c.pf != nil {
+			c.fn = &c.pf.Function
+		} else {
+			c.fn = function(snap, sf.Parent)
+		}
+		out[spec.DeviceTypeAux] = append(out[spec.DeviceTypeAux], c)
+	}
+	return out
+}
+
+// parent reports whether the PF has VFs, or is going to.
+func parent(cfg *spec.Config, pf *inventory.PF, sel *selection.Result) bool {
+	if pf.NumVFs > 0 || len(pf.VFs) > 0 {
+		return true
+	}
+	b := sel.Binding(pf.Address)
+	if b == nil {
+		return false
+	}
+	n := cfg.PhysicalFunctions[b.Entry].NumVFs
+	return b.Conflict != nil || n == nil || *n > 0
+}
+
+// function is the function with the address; one that nothing is known of has
+// only its address.
+func function(snap *inventory.Snapshot, address string) *inventory.Function {
+	for i := range snap.Others {
+		if snap.Others[i].Address == address {
+			return &snap.Others[i]
+		}
+	}
+	for i := range snap.PFs {
+		for j := range snap.PFs[i].VFs {
+			if vf := &snap.PFs[i].VFs[j]; vf.Address == address {
+				return &vf.Function
+			}
+		}
+	}
+	return &inventory.Function{Address: address, NUMANode: -1, IOMMUGroup: -1}
+}
+
+// netdevs, rdma and vdpa are of the device itself; what a selector says of
+// vendors, devices and drivers is of the parent's for an SF.
+func (c *candidate) netdevs() []inventory.Netdev {
+	if c.sf != nil {
+		return c.sf.Netdevs
+	}
+	return c.fn.Netdevs
+}
+
+func (c *candidate) rdma() []inventory.RDMADevice {
+	if c.sf != nil {
+		return c.sf.RDMA
+	}
+	return c.fn.RDMA
+}
+
+func (c *candidate) vdpa() *inventory.VDPADevice {
+	if c.sf != nil {
+		return c.sf.VDPA
+	}
+	return c.fn.VDPA
+}
+
+// linkType is the vocabulary's word for the link. A VF whose interface is in a
+// pod, or that has none, is of its PF's type.
+func (c *candidate) linkType() string {
+	list := c.netdevs()
+	if len(list) == 0 && c.pf != nil {
+		list = c.pf.Netdevs
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	if list[0].LinkType == "ethernet" {
+		return "ether"
+	}
+	return list[0].LinkType
+}
+
+// child reports whether pfNames and rootDevices can mean the device: it is a VF
+// or SF, no PF.
+func (c *candidate) child() bool { return c.vf != nil || c.sf != nil }
+
+// matches is AND over the keys, OR within one; a key that is not given does not
+// restrict.
+func matches(s *spec.Selector, c *candidate) bool {
+	return oneOf(s.Vendors, c.fn.Vendor) &&
+		oneOf(s.Devices, c.fn.Device) &&
+		oneOf(s.Drivers, c.fn.Driver) &&
+		oneOf(s.PCIAddresses, c.fn.Address) &&
+		oneOf(s.ACPIIndexes, c.fn.ACPIIndex) &&
+		oneOf(s.LinkTypes, c.linkType()) &&
+		(len(s.AuxTypes) == 0 || c.sf != nil && slices.Contains(s.AuxTypes, "sf")) &&
+		inRanges(s.PFNames, c, parentNamed) &&
+		inRanges(s.RootDevices, c, parentAt) &&
+		(len(s.DDPProfiles) == 0 || slices.Contains(s.DDPProfiles, c.ddpProfile())) &&
+		(len(s.PKeys) == 0 || slices.Contains(s.PKeys, c.pkey())) &&
+		(!s.IsRDMA || len(c.rdma()) > 0) &&
+		(s.VDPAType == "" || vdpaType(c.vdpa()) == spec.VDPAType(s.VDPAType))
+}
+
+func oneOf(list []string, v string) bool { return len(list) == 0 || slices.Contains(list, v) }
+
+// inRanges reports whether any of the entries (name#ranges) means the device.
+// All entries of one name count, not only the first.
+func inRanges(list []string, c *candidate, named func(*candidate, string) bool) bool {
+	if len(list) == 0 {
+		return true
+	}
+	return c.child() && slices.ContainsFunc(list, func(s string) bool {
+		r, err := spec.ParseRanges(s)
+		return err == nil && r.Contains(c.index) && named(c, r.Name)
+	})
+}
+
+func parentNamed(c *candidate, name string) bool {
+	var list []inventory.Netdev
+	switch {
+	case c.pf != nil:
+		list = c.pf.Netdevs
+	case c.sf != nil:
+		list = c.fn.Netdevs
+	}
+	return slices.ContainsFunc(list, func(n inventory.Netdev) bool {
+		return strings.EqualFold(n.Name, name) ||
+			slices.ContainsFunc(n.AltNames, func(a string) bool { return strings.EqualFold(a, name) })
+	})
+}
+
+func parentAt(c *candidate, address string) bool {
+	if c.sf != nil {
+		return c.sf.Parent == address
+	}
+	return c.pf != nil && c.pf.Address == address
+}
+
+func (c *candidate) ddpProfile() string {
+	if c.fn.DDPProfile == "" && c.pf != nil {
+		return c.pf.DDPProfile
+	}
+	return c.fn.DDPProfile
+}
+
+// pkey is the first partition key; only InfiniBand links have one that means
+// anything.
+func (c *candidate) pkey() string {
+	if r := c.rdma(); len(r) > 0 && c.linkType() == "infiniband" {
+		return r[0].PKey
+	}
+	return ""
+}
+
+// vdpaType tells who consumes the vDPA device, "" when nobody is bound to it.
+func vdpaType(d *inventory.VDPADevice) spec.VDPAType {
+	if d == nil {
+		return ""
+	}
+	switch d.Driver {
+	case "virtio_vdpa":
+		return spec.VDPAVirtio
+	case "vhost_vdpa":
+		return spec.VDPAVhost
+	}
+	return ""
+}
+
+// addResource gives the entry's pool what it selects and nobody had before.
+func (b *builder) addResource(r *spec.Resource, all candidates, snap *inventory.Snapshot) {
+	name := r.FullName()
+	uplinks := 0
+	for i := range r.Selectors {
+		s := &r.Selectors[i]
+		want := wish{rdma: s.IsRDMA, vhostNet: s.NeedVhostNet, vdpa: spec.VDPAType(s.VDPAType)}
+		for j := range all[r.DeviceType] {
+			c := &all[r.DeviceType][j]
+			if !matches(s, c) {
+				continue
+			}
+			if c.uplink && r.DeviceType == spec.DeviceTypeNet {
+				uplinks++
+				continue
+			}
+			want.extra = additional(r.AdditionalInfo, c.fn.Address)
+			d := c.device(r, want, snap)
+			b.add(name, d)
+		}
+	}
+	p := &b.out.Pools[b.index[name]]
+	if uplinks > 0 {
+		p.Notices = append(p.Notices, fmt.Sprintf("%d selected device(s) carry the node's own network and are left out", uplinks))
+	}
+	if !(snap.VhostNet && snap.Tun) && slices.ContainsFunc(r.Selectors, func(s spec.Selector) bool { return s.NeedVhostNet }) {
+		p.Notices = append(p.Notices, "needVhostNet: this node has no "+missingVhost(snap)+"; the devices are offered without it")
+	}
+}
+
+// device is what the pool offers of the candidate.
+func (c *candidate) device(r *spec.Resource, want wish, snap *inventory.Snapshot) Device {
+	d := Device{
+		ID: c.id, Index: -1, Kind: KindNet, NUMANode: c.fn.NUMANode, Driver: c.fn.Driver,
+		NoTopology: r.ExcludeTopology,
+	}
+	if c.pf != nil {
+		d.PF, d.PFName = c.pf.Address, c.pf.Name()
+	}
+	of := subject{address: c.fn.Address, driver: c.fn.Driver, fn: c.fn, rdma: c.rdma(), vdpa: c.vdpa()}
+	switch {
+	case c.sf != nil:
+		d.Kind, d.Index, d.Driver, d.PF = KindSF, c.index, c.sf.Driver, c.sf.Parent
+		of.driver, of.fn = "", nil // an SF is for the kernel
+	case c.vf != nil:
+		d.Index = c.index
+		of.pf, of.representor = c.pf.Address, c.vf.Representor
+	}
+	if r.DeviceType == spec.DeviceTypeAccelerator {
+		d.Kind = KindAccelerator
+	}
+	d.Reason = fitting(d.Driver, c)
+	d.Healthy = d.Reason == ""
+	want.vhostNet = want.vhostNet && snap.VhostNet && snap.Tun
+	equip(&d, of, want)
+	return d
+}
+
+// fitting says why a device must not be given to a pod, "" when it may.
+func fitting(driver string, c *candidate) string {
+	if driver == "" {
+		return "no driver is bound: is the kernel module for this device loaded?"
+	}
+	if c.sf != nil {
+		return ""
+	}
+	return lacking(c.fn)
+}
+
+// additional merges what "*" and the device's own address say; the device's
+// own wins. nil only when the document says nothing of any device.
+func additional(info map[string]map[string]string, address string) map[string]string {
+	if info == nil {
+		return nil
+	}
+	out := map[string]string{}
+	for _, key := range []string{"*", address} {
+		for k, v := range info[key] {
+			out[k] = v
+		}
+	}
+	return out
+}

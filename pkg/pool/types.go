@@ -1,0 +1,126 @@
+package pool
+
+import "slices"
+
+// Assignment is every pool of a node. It is not changed after it was handed to
+// anybody; Withhold returns a copy.
+type Assignment struct {
+	// Pools has one element for each resource name of the document, in the
+	// order in which the document names them first. A pool without devices is
+	// kept: it is offered to the kubelet as 0, so that a pod that asks for it
+	// hears "insufficient" and not "unknown resource".
+	Pools []Pool `json:"pools" yaml:"pools"`
+}
+
+// Pool is the devices behind one resource name.
+type Pool struct {
+	// Resource is the full name, prefix/name (nvidia.com/cx7_qsfp).
+	Resource string `json:"resource" yaml:"resource"`
+	// Devices are sorted by PF address, VF index and ID.
+	Devices []Device `json:"devices" yaml:"devices"`
+	// Policy is how devices are preferred; "" means Packed.
+	Policy Policy `json:"policy,omitempty" yaml:"policy,omitempty"`
+	// CDI: containers get their device nodes through CDI and not through the
+	// kubelet.
+	CDI bool `json:"cdi,omitempty" yaml:"cdi,omitempty"`
+	// Notices are worth knowing and not wrong: devices that another pool has.
+	Notices []string `json:"notices,omitempty" yaml:"notices,omitempty"`
+}
+
+// Policy is how GetPreferredAllocation chooses among devices of one NUMA node.
+type Policy string
+
+const (
+	Packed Policy = "packed" // from as few PFs as possible
+	Spread Policy = "spread" // from as many PFs as possible
+)
+
+// Kind is what a device is, in the words of the CDI names of the SR-IOV network
+// device plugin.
+type Kind string
+
+const (
+	KindNet         Kind = "net-pci"
+	KindAccelerator Kind = "net-accel"
+	KindSF          Kind = "net-sf"
+)
+
+// Device is one unit of a resource.
+type Device struct {
+	// ID is what the kubelet and the pod know the device by: its PCI address,
+	// or its name on the auxiliary bus.
+	ID   string `json:"id" yaml:"id"`
+	Kind Kind   `json:"-" yaml:"-"`
+	// PF is the address of the parent, PFName its interface name (its address
+	// when it has none).
+	PF     string `json:"pf,omitempty" yaml:"pf,omitempty"`
+	PFName string `json:"pfName,omitempty" yaml:"pfName,omitempty"`
+	// Index is the VF index, the number of an SF, -1 for what is neither.
+	Index    int    `json:"index" yaml:"index"`
+	NUMANode int    `json:"numaNode" yaml:"numaNode"` // -1 when unknown
+	Driver   string `json:"driver,omitempty" yaml:"driver,omitempty"`
+	// NoTopology keeps the NUMA node from the kubelet.
+	NoTopology bool `json:"noTopology,omitempty" yaml:"noTopology,omitempty"`
+	// Healthy devices can be allocated. Reason says why one cannot.
+	Healthy bool   `json:"healthy" yaml:"healthy"`
+	Reason  string `json:"reason,omitempty" yaml:"reason,omitempty"`
+	// Info is what the container is told about the device, by provider and key
+	// (the _INFO environment variable).
+	Info map[string]map[string]string `json:"-" yaml:"-"`
+	// Nodes are the device nodes that the container gets.
+	Nodes []Node `json:"-" yaml:"-"`
+	// DeviceInfo is the content of the device-info file, nil for none.
+	DeviceInfo *DeviceInfo `json:"-" yaml:"-"`
+}
+
+// Node is a device node in a container.
+type Node struct {
+	HostPath      string
+	ContainerPath string
+	Permissions   string // of "rwm"
+}
+
+// Pool returns the pool of the resource, or nil.
+func (a *Assignment) Pool(resource string) *Pool {
+	if a == nil {
+		return nil
+	}
+	for i := range a.Pools {
+		if a.Pools[i].Resource == resource {
+			return &a.Pools[i]
+		}
+	}
+	return nil
+}
+
+// Withhold returns the assignment with the devices in reasons (by ID)
+// unhealthy. A device that was unhealthy already keeps its own reason, which is
+// nearer to the cause. Neither argument is changed.
+func (a *Assignment) Withhold(reasons map[string]string) *Assignment {
+	if a == nil || len(reasons) == 0 {
+		return a
+	}
+	out := &Assignment{Pools: slices.Clone(a.Pools)}
+	for i := range out.Pools {
+		p := &out.Pools[i]
+		p.Devices = slices.Clone(p.Devices)
+		for j := range p.Devices {
+			d := &p.Devices[j]
+			if r, ok := reasons[d.ID]; ok && d.Healthy {
+				d.Healthy, d.Reason = false, r
+			}
+		}
+	}
+	return out
+}
+
+// Healthy counts the devices that can be allocated.
+func (p *Pool) Healthy() int {
+	n := 0
+	for i := range p.Devices {
+		if p.Devices[i].Healthy {
+			n++
+		}
+	}
+	return n
+}

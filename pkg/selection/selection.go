@@ -1,0 +1,247 @@
+package selection
+
+import (
+	"path"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+)
+
+// Result is what the entries of a document mean on one machine.
+type Result struct {
+	// Entries has one element for each of cfg.PhysicalFunctions, in that order.
+	Entries []Entry
+	// Bindings has one element for each PF that any entry selects, sorted by
+	// PCI address.
+	Bindings []Binding
+}
+
+// Entry is what one entry of the document found.
+type Entry struct {
+	// PFs are the addresses of all PFs that the entry matches, sorted. Empty
+	// means that the entry matches nothing here.
+	PFs []string
+	// Unusable are the functions that the entry means by an exact name, PCI
+	// address or MAC address, that satisfy the entry's other keys too, and that
+	// are no PF. In the order of the inventory.
+	Unusable []Unusable
+	// Missing are the exact names, PCI addresses and MAC addresses of the entry
+	// that no function of this machine has, in the order of the document.
+	Missing []string
+}
+
+// Unusable is a function that exists but cannot have VFs.
+type Unusable struct {
+	Named   string // the value in the document that means it
+	Address string // PCI address of the function
+	// PF is the address of the parent when the function is itself a VF, and ""
+	// when it is a function without the SR-IOV capability.
+	PF string
+}
+
+// Binding says which entry governs a PF.
+type Binding struct {
+	PF string // PCI address
+	// Entry is the index in cfg.PhysicalFunctions of the first entry that
+	// selects the PF.
+	Entry int
+	// Also are the indexes of the later entries that select it and agree.
+	Also []int
+	// Conflict is not nil when entries that select the PF disagree. Nothing may
+	// be changed on the PF then.
+	Conflict *Conflict
+}
+
+// Conflict is two entries that want different things of one PF.
+type Conflict struct {
+	First, Second       int      // indexes in cfg.PhysicalFunctions
+	FirstPos, SecondPos spec.Pos // where they stand in the document
+	Keys                []string // the keys in which they differ, in the document's order
+}
+
+// Binding returns the binding of the PF with the address, or nil.
+func (r *Result) Binding(pf string) *Binding {
+	i, ok := slices.BinarySearchFunc(r.Bindings, pf, func(b Binding, pf string) int { return strings.Compare(b.PF, pf) })
+	if !ok {
+		return nil
+	}
+	return &r.Bindings[i]
+}
+
+// PFs matches every entry of cfg against every function of snap. Neither is
+// changed. A nil cfg selects nothing.
+func PFs(cfg *spec.Config, snap *inventory.Snapshot) Result {
+	var res Result
+	if cfg == nil || snap == nil {
+		return res
+	}
+	byPF := map[string]int{} // address -> index in res.Bindings
+	for i := range cfg.PhysicalFunctions {
+		e := entry(&cfg.PhysicalFunctions[i].Match, snap)
+		res.Entries = append(res.Entries, e)
+		for _, pf := range e.PFs {
+			j, taken := byPF[pf]
+			if !taken {
+				byPF[pf] = len(res.Bindings)
+				res.Bindings = append(res.Bindings, Binding{PF: pf, Entry: i})
+				continue
+			}
+			res.Bindings[j].add(cfg, i)
+		}
+	}
+	slices.SortFunc(res.Bindings, func(a, b Binding) int { return strings.Compare(a.PF, b.PF) })
+	return res
+}
+
+// add records that entry i selects the PF as well. The first conflict is kept.
+func (b *Binding) add(cfg *spec.Config, i int) {
+	first, second := &cfg.PhysicalFunctions[b.Entry], &cfg.PhysicalFunctions[i]
+	keys := Differences(first, second)
+	switch {
+	case len(keys) == 0:
+		b.Also = append(b.Also, i)
+	case b.Conflict == nil:
+		b.Conflict = &Conflict{First: b.Entry, Second: i, FirstPos: first.Pos, SecondPos: second.Pos, Keys: keys}
+	}
+}
+
+func entry(m *spec.Match, snap *inventory.Snapshot) Entry {
+	var e Entry
+	for i := range snap.PFs {
+		if Matches(m, &snap.PFs[i].Function) && !slices.Contains(m.Except, snap.PFs[i].Address) {
+			e.PFs = append(e.PFs, snap.PFs[i].Address)
+		}
+	}
+	slices.Sort(e.PFs)
+	seen := map[string]bool{}
+	look := func(f *inventory.Function, pf string, isPF bool) {
+		named := exactly(m, f)
+		for _, n := range named {
+			seen[n] = true
+		}
+		if !isPF && len(named) > 0 && Matches(m, f) {
+			e.Unusable = append(e.Unusable, Unusable{Named: named[0], Address: f.Address, PF: pf})
+		}
+	}
+	for i := range snap.PFs {
+		pf := &snap.PFs[i]
+		look(&pf.Function, "", true)
+		for j := range pf.VFs {
+			look(&pf.VFs[j].Function, pf.Address, false)
+		}
+	}
+	for i := range snap.Others {
+		look(&snap.Others[i], "", false)
+	}
+	for _, list := range [][]string{m.Names, m.PCIAddresses, m.MACAddresses} {
+		for _, v := range list {
+			if !isGlob(v) && !seen[v] && !slices.Contains(e.Missing, v) {
+				e.Missing = append(e.Missing, v)
+			}
+		}
+	}
+	return e
+}
+
+// Matches reports whether the function satisfies every key of m: AND across the
+// keys, OR within one, a key that is not given does not restrict. A Match
+// without any key matches nothing, because "everything" must be said.
+func Matches(m *spec.Match, f *inventory.Function) bool {
+	if len(m.Names)+len(m.PCIAddresses)+len(m.Vendors)+len(m.Devices)+len(m.Drivers)+len(m.MACAddresses) == 0 {
+		return false
+	}
+	return has(m.PCIAddresses, f.Address) &&
+		has(m.Vendors, f.Vendor) &&
+		has(m.Devices, f.Device) &&
+		has(m.Drivers, f.Driver) &&
+		(len(m.Names) == 0 || slices.ContainsFunc(m.Names, func(n string) bool { return hasName(f, n) })) &&
+		(len(m.MACAddresses) == 0 || slices.ContainsFunc(m.MACAddresses, func(a string) bool { return hasMAC(f, a) }))
+}
+
+func has(list []string, v string) bool { return len(list) == 0 || slices.Contains(list, v) }
+
+// hasName compares the pattern with the interface names and altnames.
+func hasName(f *inventory.Function, pattern string) bool {
+	match := func(name string) bool {
+		if name == pattern {
+			return true
+		}
+		// A malformed pattern is refused by pkg/spec; here it matches nothing.
+		ok, err := path.Match(pattern, name)
+		return err == nil && ok
+	}
+	return slices.ContainsFunc(f.Netdevs, func(n inventory.Netdev) bool {
+		return match(n.Name) || slices.ContainsFunc(n.AltNames, match)
+	})
+}
+
+// hasMAC compares the permanent MAC. The current one counts only for drivers
+// that report no permanent one: a bond rewrites the current MAC of its ports.
+func hasMAC(f *inventory.Function, mac string) bool {
+	return slices.ContainsFunc(f.Netdevs, func(n inventory.Netdev) bool {
+		have := n.PermMAC
+		if have == "" {
+			have = n.MAC
+		}
+		return strings.EqualFold(have, mac)
+	})
+}
+
+// exactly returns the values of m that mean exactly this function.
+func exactly(m *spec.Match, f *inventory.Function) []string {
+	var out []string
+	for _, n := range m.Names {
+		if !isGlob(n) && hasName(f, n) {
+			out = append(out, n)
+		}
+	}
+	for _, a := range m.PCIAddresses {
+		if a == f.Address {
+			out = append(out, a)
+		}
+	}
+	for _, a := range m.MACAddresses {
+		if hasMAC(f, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func isGlob(s string) bool { return strings.ContainsAny(s, `*?[\`) }
+
+// Differences returns the keys in which two entries want different things of a
+// PF that both select, in the document's order; empty means that they agree.
+// How they select it and whether it is required is no difference.
+func Differences(a, b *spec.PhysicalFunction) []string {
+	var keys []string
+	differ := func(key string, same bool) {
+		if !same {
+			keys = append(keys, key)
+		}
+	}
+	differ("numVFs", equalPtr(a.NumVFs, b.NumVFs))
+	differ("mtu", equalPtr(a.MTU, b.MTU))
+	differ("linkType", a.LinkType == b.LinkType)
+	differ("eswitchMode", a.EswitchMode == b.EswitchMode)
+	differ("externallyManaged", a.ExternallyManaged == b.ExternallyManaged)
+	differ("allowUplink", a.AllowUplink == b.AllowUplink)
+	differ("force", a.Force == b.Force)
+	differ("resourceName", a.ResourceName == b.ResourceName)
+	differ("allocationPolicy", a.AllocationPolicy == b.AllocationPolicy)
+	differ("virtualFunctions", slices.EqualFunc(a.VirtualFunctions, b.VirtualFunctions, func(x, y spec.VFGroup) bool {
+		x.Pos, y.Pos = spec.Pos{}, spec.Pos{}
+		return reflect.DeepEqual(x, y)
+	}))
+	return keys
+}
+
+func equalPtr(a, b *int) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}

@@ -1,0 +1,18 @@
+// Package spec is the user's document: its types, how it is read, and
+// everything about it that can be judged without looking at a machine.
+//
+// Reading is strict. The YAML is walked node by node against the types, so that
+// every unknown key, wrong type, contradiction and value out of range is
+// reported with its line and column, all of them at once ([Errors]). Anchors,
+// aliases, merge keys and tags are refused, which also means that no input can
+// expand to more than it is.
+//
+// [Load] reads the bare document, as the node sees it. [LoadFile] also accepts a
+// machine-config patch that carries the document ([Extract]), and reports
+// positions of that outer file. [LoadResourceList] reads a whole configuration
+// of the SR-IOV network device plugin.
+//
+// It imports the standard library and gopkg.in/yaml.v3, nothing else of this
+// module. It never reads a file, never looks at a machine and never writes
+// anything.
+package spec

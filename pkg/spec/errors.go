@@ -1,0 +1,134 @@
+package spec
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// maxErrors bounds a report: a binary file must not fill the log.
+const maxErrors = 100
+
+// Error is one thing wrong with a document, for the person who wrote it.
+type Error struct {
+	Pos  Pos    `json:"pos" yaml:"pos"`
+	Path string `json:"path,omitempty" yaml:"path,omitempty"` // physicalFunctions[0].numVFs; "" for the document
+	Msg  string `json:"msg" yaml:"msg"`
+	Hint string `json:"hint,omitempty" yaml:"hint,omitempty"` // what to do
+}
+
+// Error returns "line:column: path: message (hint)".
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Pos.Line > 0 {
+		fmt.Fprintf(&b, "%d:%d: ", e.Pos.Line, e.Pos.Column)
+	}
+	b.WriteString(e.text())
+	if e.Hint != "" {
+		b.WriteString(" (" + e.Hint + ")")
+	}
+	return b.String()
+}
+
+func (e *Error) text() string {
+	if e.Path == "" {
+		return e.Msg
+	}
+	return e.Path + ": " + e.Msg
+}
+
+// Errors is everything wrong with a document, sorted by position.
+type Errors struct {
+	Source string   `json:"source" yaml:"source"` // the file's name, for people
+	List   []*Error `json:"list" yaml:"list"`     // never empty
+	More   int      `json:"more,omitempty" yaml:"more,omitempty"`
+}
+
+// Error returns one line for one error, else a heading and a line for each.
+func (e *Errors) Error() string {
+	if len(e.List) == 1 && e.More == 0 {
+		sep := ":"
+		if e.List[0].Pos.Line == 0 {
+			sep = ": "
+		}
+		return e.Source + sep + e.List[0].Error()
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %d errors", e.Source, len(e.List)+e.More)
+	for _, x := range e.List {
+		b.WriteString("\n  " + x.Error())
+	}
+	if e.More > 0 {
+		fmt.Fprintf(&b, "\n  and %d more", e.More)
+	}
+	return b.String()
+}
+
+// Unwrap gives errors.As access to the single errors.
+func (e *Errors) Unwrap() []error {
+	out := make([]error, len(e.List))
+	for i, x := range e.List {
+		out[i] = x
+	}
+	return out
+}
+
+// collector gathers the errors of one document and remembers which paths they
+// concern, so that a later rule does not complain about the consequence of an
+// earlier error.
+type collector struct {
+	list []*Error
+	more int
+	bad  map[string]bool
+}
+
+func (c *collector) add(e *Error) {
+	c.mark(e.Path)
+	// Ten times what is shown: enough to show the first ones by position,
+	// which is not the order in which the rules find them.
+	if len(c.list) >= 10*maxErrors {
+		c.more++
+		return
+	}
+	c.list = append(c.list, e)
+}
+
+// mark notes an error at path, and so in everything that path is part of.
+func (c *collector) mark(path string) {
+	if c.bad == nil {
+		c.bad = make(map[string]bool)
+	}
+	for p := path; p != ""; p = p[:max(strings.LastIndexAny(p, ".["), 0)] {
+		c.bad[p] = true
+	}
+}
+
+// ok reports whether neither path nor anything below it has an error.
+func (c *collector) ok(path string) bool { return !c.bad[path] }
+
+// err returns nil or the sorted errors.
+func (c *collector) err(source string) error {
+	if len(c.list) == 0 {
+		return nil
+	}
+	list := slices.Clone(c.list)
+	slices.SortStableFunc(list, func(a, b *Error) int {
+		return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
+	})
+	out := &Errors{Source: source, List: list, More: c.more}
+	if len(list) > maxErrors {
+		out.More += len(list) - maxErrors
+		out.List = list[:maxErrors:maxErrors]
+	}
+	return out
+}
+
+// quote renders a value of the document for a message: quoted, and short.
+func quote(s string) string {
+	const limit = 60
+	if r := []rune(s[:min(len(s), 4*limit+4)]); len(r) > limit {
+		return fmt.Sprintf("%q...", string(r[:limit]))
+	}
+	return fmt.Sprintf("%q", s)
+}

@@ -1,0 +1,304 @@
+package spec
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// How Talos delivers a document to an extension service.
+const (
+	extensionKind = "ExtensionServiceConfig"
+	// ExtensionName is the name of our extension service.
+	ExtensionName = "sriov"
+	// MountPath is where the document is to be mounted.
+	MountPath = "/etc/sriov/config.yaml"
+)
+
+// Embedded is our document as found in a file.
+type Embedded struct {
+	// Data is the bare document.
+	Data []byte
+	// Bare is true when the file is the document itself.
+	Bare bool
+	// Pos is where the document starts in the file.
+	Pos Pos
+
+	where *posMap
+}
+
+// Position turns a position in Data into one of the file.
+func (e Embedded) Position(p Pos) Pos { return e.where.at(p) }
+
+// Extract finds our document in data: the bare document, or the content of the
+// [extension service document] named sriov in a machine-config patch of any
+// number of documents. Without an error there is exactly one. What is inside is
+// not judged; the error is an [*Errors].
+//
+// [extension service document]: https://www.talos.dev/latest/reference/configuration/extensions/extensionserviceconfig/
+func Extract(source string, data []byte) ([]Embedded, error) {
+	bare := []Embedded{{Data: data, Bare: true, Pos: Pos{Line: 1, Column: 1}}}
+	x := extractor{decoder: decoder{spans: make(map[string]span)}, data: data}
+	docs, e := parse(data)
+	if e != nil {
+		x.add(e)
+		return nil, x.err(source)
+	}
+	var ours, others []*yaml.Node // extension service documents by name
+	var specs []*yaml.Node        // our kind at the top level
+	machine := false
+	for _, n := range docs {
+		kind := child(n, "kind")
+		switch {
+		case kind != nil && kind.Value == extensionKind:
+			if name := child(n, "name"); name != nil && name.Value == ExtensionName {
+				ours = append(ours, n)
+			} else {
+				others = append(others, n)
+			}
+		case kind != nil && kind.Value == Kind:
+			specs = append(specs, n)
+		case kind == nil && (child(n, "machine") != nil || child(n, "cluster") != nil):
+			machine = true
+		}
+	}
+	switch {
+	case len(ours)+len(others) == 0 && !machine && (len(docs) <= 1 || len(specs) == len(docs)):
+		return bare, nil // Load knows what to say about it
+	case len(specs) > 0:
+		x.fail(nodePos(specs[0]), "", "make it the content of an "+extensionKind+" named "+ExtensionName,
+			"Talos does not know the kind %s: it cannot stand beside machine-config documents", Kind)
+	case len(ours) > 1:
+		x.fail(nodePos(ours[1]), "", "join them into one", "a second %s named %s; the first is at line %d", extensionKind, ExtensionName, ours[0].Line)
+	case len(ours) == 0:
+		x.missing(docs, others)
+	default:
+		if emb, ok := x.extension(ours[0]); ok {
+			return []Embedded{emb}, nil
+		}
+	}
+	return nil, x.err(source)
+}
+
+type extractor struct {
+	decoder
+	data []byte
+}
+
+// missing explains a patch without a document of ours.
+func (x *extractor) missing(docs, others []*yaml.Node) {
+	for _, n := range others {
+		name, pos := child(n, "name"), nodePos(n)
+		if x.carries(n) == nil {
+			continue
+		}
+		if name == nil {
+			x.fail(pos, "name", "add name: "+ExtensionName, "is missing")
+			return
+		}
+		x.fail(nodePos(name), "name", "write name: "+ExtensionName, "want %s, found %s: the document would go to another service", ExtensionName, describe(name))
+		return
+	}
+	x.fail(nodePos(docs[0]), "", "add it, with a configFiles entry for "+MountPath, "there is no %s named %s in this file", extensionKind, ExtensionName)
+}
+
+// carries returns the configFiles entry that holds a document of ours.
+func (x *extractor) carries(n *yaml.Node) *yaml.Node {
+	files := child(n, "configFiles")
+	if files == nil || files.Kind != yaml.SequenceNode {
+		return nil
+	}
+	for _, f := range files.Content {
+		if mount := child(f, "mountPath"); mount != nil && mount.Value == MountPath {
+			return f
+		}
+		content := child(f, "content")
+		if content == nil || content.Kind != yaml.ScalarNode {
+			continue
+		}
+		inner, e := parse([]byte(content.Value))
+		if e != nil || len(inner) == 0 {
+			continue
+		}
+		if kind := child(inner[0], "kind"); kind != nil && kind.Value == Kind {
+			return f
+		}
+	}
+	return nil
+}
+
+// extension checks the one document of our name as far as it concerns us.
+func (x *extractor) extension(n *yaml.Node) (Embedded, bool) {
+	if v := child(n, "apiVersion"); v == nil {
+		x.fail(nodePos(n), "apiVersion", "add apiVersion: v1alpha1", "is missing")
+	} else if v.Value != "v1alpha1" {
+		x.fail(nodePos(v), "apiVersion", "", "want v1alpha1, found %s", describe(v))
+	}
+	files := child(n, "configFiles")
+	switch {
+	case files == nil:
+		x.fail(nodePos(n), "configFiles", "add an entry with mountPath: "+MountPath, "is missing")
+		return Embedded{}, false
+	case files.Kind != yaml.SequenceNode:
+		x.wrongType(files, "configFiles", "a list", "")
+		return Embedded{}, false
+	}
+	var found *yaml.Node
+	at := ""
+	for i, f := range files.Content {
+		mount := child(f, "mountPath")
+		if mount == nil || mount.Value != MountPath {
+			continue
+		}
+		if found != nil {
+			x.fail(nodePos(mount), index("configFiles", i)+".mountPath", "keep one of them", "%s is given twice", MountPath)
+			continue
+		}
+		found, at = f, index("configFiles", i)
+	}
+	if found == nil {
+		x.noMount(n, files)
+		return Embedded{}, false
+	}
+	content := child(found, "content")
+	at += ".content"
+	switch {
+	case content == nil:
+		x.fail(nodePos(found), at, "add content: | and the document below it", "is missing")
+	case content.Kind == yaml.MappingNode:
+		x.fail(nodePos(content), at, `write "content: |": Talos wants a text here`, "want a text, found a mapping")
+	case content.Kind != yaml.ScalarNode || content.ShortTag() != "!!str" && !isNull(content):
+		x.wrongType(content, at, "a text", "")
+	}
+	if len(x.list) > 0 {
+		return Embedded{}, false
+	}
+	if isNull(content) {
+		x.fail(nodePos(content), at, "add the document below content: |", "is empty")
+		return Embedded{}, false
+	}
+	where := newPosMap(x.data, content)
+	return Embedded{Data: []byte(content.Value), Pos: where.at(Pos{Line: 1, Column: 1}), where: where}, true
+}
+
+func (x *extractor) noMount(n, files *yaml.Node) {
+	f := x.carries(n)
+	if f == nil {
+		x.fail(nodePos(files), "configFiles", "add an entry with this mountPath", "no entry has mountPath %s", MountPath)
+		return
+	}
+	at := ""
+	for i, c := range files.Content {
+		if c == f {
+			at = index("configFiles", i) + ".mountPath"
+		}
+	}
+	mount := child(f, "mountPath")
+	if mount == nil {
+		x.fail(nodePos(f), at, "add mountPath: "+MountPath, "is missing")
+		return
+	}
+	x.fail(nodePos(mount), at, "write mountPath: "+MountPath, "want %s, found %s: the document would not be found there", MountPath, describe(mount))
+}
+
+// posMap translates positions in an embedded text to positions in its file. A
+// nil posMap changes nothing.
+type posMap struct {
+	start Pos   // of the YAML node that holds the text
+	segs  []seg // empty: no exact translation, everything is at start
+}
+
+// seg is a piece of the text that stands in one piece in the file.
+type seg struct{ inner, outer Pos }
+
+func (m *posMap) at(p Pos) Pos {
+	if m == nil || p.Line == 0 {
+		return p
+	}
+	// The last piece that begins at or before p.
+	i := sort.Search(len(m.segs), func(i int) bool {
+		in := m.segs[i].inner
+		return in.Line > p.Line || in.Line == p.Line && in.Column > p.Column
+	})
+	if i == 0 {
+		return m.start
+	}
+	s := m.segs[i-1]
+	if s.inner.Line == p.Line {
+		return Pos{Line: s.outer.Line, Column: s.outer.Column + p.Column - s.inner.Column}
+	}
+	return Pos{Line: s.outer.Line + p.Line - s.inner.Line, Column: p.Column} // a blank line
+}
+
+// note adds to e what the position cannot say.
+func (m *posMap) note(e *Error, inner Pos) {
+	if m != nil && len(m.segs) == 0 && inner.Line > 0 {
+		e.Msg += fmt.Sprintf(" (line %d, column %d of the content)", inner.Line, inner.Column)
+	}
+}
+
+// newPosMap finds the text of a block scalar in the raw source, line by line.
+// The lines of the source, less their indentation, follow each other in the
+// text, separated by line feeds or, when folded, by spaces.
+func newPosMap(data []byte, content *yaml.Node) *posMap {
+	m := &posMap{start: nodePos(content)}
+	lines := splitLines([]byte(strings.TrimPrefix(string(data), string(utf8BOM))))
+	if content.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 || content.Line > len(lines) {
+		return m
+	}
+	header := []rune(lines[content.Line-1])
+	if content.Column < 1 || content.Column > len(header) || header[content.Column-1] != '|' && header[content.Column-1] != '>' {
+		return m
+	}
+	text := content.Value
+	indent := -1
+	var segs []seg
+	inner := Pos{Line: 1, Column: 1}
+	for i := content.Line; i < len(lines) && text != ""; i++ {
+		line := lines[i]
+		if strings.TrimLeft(line, " ") == "" {
+			continue
+		}
+		if indent < 0 {
+			if indent = blockIndent(line, text); indent < 0 {
+				return m
+			}
+		}
+		if len(line) < indent || strings.TrimLeft(line[:indent], " ") != "" {
+			break // the end of the block; what is left of text must be blank
+		}
+		line = line[indent:]
+		for !strings.HasPrefix(text, line) {
+			if text == "" || text[0] != ' ' && text[0] != '\n' {
+				return m
+			}
+			if text[0] == '\n' {
+				inner = Pos{Line: inner.Line + 1, Column: 1}
+			} else {
+				inner.Column++
+			}
+			text = text[1:]
+		}
+		segs = append(segs, seg{inner: inner, outer: Pos{Line: i + 1, Column: indent + 1}})
+		inner.Column += len([]rune(line))
+		text = text[len(line):]
+	}
+	if strings.Trim(text, " \n") == "" {
+		m.segs = segs
+	}
+	return m
+}
+
+// blockIndent compares the first line that is not blank with the text: what the
+// line has more is the indentation of the block.
+func blockIndent(line, text string) int {
+	first, _, _ := strings.Cut(strings.TrimLeft(text, "\n"), "\n")
+	bare := strings.TrimLeft(line, " ")
+	own := len(first) - len(strings.TrimLeft(first, " "))
+	if !strings.HasPrefix(strings.TrimLeft(first, " "), bare) {
+		return -1
+	}
+	return len(line) - len(bare) - own
+}

@@ -1,0 +1,216 @@
+package spec
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// unsupportedKey is a key that the types have and this version does not act
+// on. It is refused, because a setting that is accepted and ignored is worse.
+type unsupportedKey struct {
+	path string // indexes left out: physicalFunctions[].mtu
+	// offOK accepts the values that ask for nothing: false and an empty list
+	// or mapping.
+	offOK bool
+}
+
+// notSupportedYet is what [Load] refuses: keys whose features have not landed.
+// There are none now.
+var notSupportedYet []unsupportedKey
+
+// refuse reports a key that is not supported yet.
+func (d *decoder) refuse(key, val *yaml.Node, path string) bool {
+	if len(d.unsupported) == 0 {
+		return false
+	}
+	plain := withoutIndexes(path)
+	for _, u := range d.unsupported {
+		if u.path != plain {
+			continue
+		}
+		off := val.Kind == yaml.ScalarNode && val.ShortTag() == "!!bool" && strings.EqualFold(val.Value, "false") ||
+			val.Kind != yaml.ScalarNode && val.Kind != yaml.AliasNode && len(val.Content) == 0
+		if u.offOK && off {
+			return false
+		}
+		d.fail(nodePos(key), path, "remove it, or use a version that supports it", "is not supported yet")
+		return true
+	}
+	return false
+}
+
+// withoutIndexes turns a[0].b[12] into a[].b[].
+func withoutIndexes(path string) string {
+	var b strings.Builder
+	for path != "" {
+		open := strings.IndexByte(path, '[')
+		end := strings.IndexByte(path, ']')
+		if open < 0 || end < open {
+			break
+		}
+		b.WriteString(path[:open] + "[]")
+		path = path[end+1:]
+	}
+	return b.String() + path
+}
+
+// foldsKeys reports whether the keys of t are matched without regard to case,
+// as encoding/json does. Only the device plugin's vocabulary does, because its
+// documented examples rely on it.
+func foldsKeys(t reflect.Type) bool {
+	switch t {
+	case reflect.TypeFor[resourceListDocument](), reflect.TypeFor[Resource](), reflect.TypeFor[Selector]():
+		return true
+	}
+	return false
+}
+
+func yamlName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	return name
+}
+
+func findField(t reflect.Type, key string, fold bool) (reflect.StructField, bool) {
+	for f := range fields(t) {
+		if name := yamlName(f); name == key || fold && strings.EqualFold(name, key) {
+			return f, true
+		}
+	}
+	return reflect.StructField{}, false
+}
+
+// fields yields the fields of t that are keys of the document.
+func fields(t reflect.Type) func(func(reflect.StructField) bool) {
+	return func(yield func(reflect.StructField) bool) {
+		for i := range t.NumField() {
+			f := t.Field(i)
+			if name := yamlName(f); name == "" || name == "-" {
+				continue
+			}
+			if !yield(f) {
+				return
+			}
+		}
+	}
+}
+
+// unknownKey reports a key that t does not have, and guesses what was meant.
+func (d *decoder) unknownKey(key *yaml.Node, path string, t reflect.Type, fold bool) {
+	var names []string
+	for f := range fields(t) {
+		names = append(names, yamlName(f))
+	}
+	var hint string
+	best, near := closest(key.Value, names)
+	slip := near && editDistance(key.Value, best) == 1 // driver for drivers
+	if place, ok := keyPlaces[key.Value]; ok && !fold && !slip {
+		hint = "this key belongs in " + place
+	} else if near {
+		hint = fmt.Sprintf("did you mean %q?", best)
+		if d.meant == nil {
+			d.meant = make(map[string]bool)
+		}
+		d.meant[join(path, best)] = true
+	} else {
+		hint = "known here: " + strings.Join(names, ", ")
+	}
+	what := "unknown key"
+	if key.Value == "" {
+		what = "empty key"
+	}
+	d.fail(nodePos(key), join(path, key.Value), hint, "%s", what)
+}
+
+// keyPlaces says where a key is at home that was found elsewhere. Keys that
+// exist at several levels are left out, because the guess would be one.
+var keyPlaces = map[string]string{
+	"match":             "an entry of physicalFunctions",
+	"required":          "an entry of physicalFunctions",
+	"numVFs":            "an entry of physicalFunctions",
+	"eswitchMode":       "an entry of physicalFunctions",
+	"externallyManaged": "an entry of physicalFunctions",
+	"allowUplink":       "an entry of physicalFunctions",
+	"virtualFunctions":  "an entry of physicalFunctions",
+	"linkType":          "an entry of physicalFunctions",
+	"names":             "match",
+	"pciAddresses":      "match",
+	"vendors":           "match",
+	"devices":           "match",
+	"drivers":           "match",
+	"indexes":           "an entry of virtualFunctions",
+	"driver":            "an entry of virtualFunctions",
+	"rdma":              "an entry of virtualFunctions",
+	"vhostNet":          "an entry of virtualFunctions",
+	"vdpa":              "an entry of virtualFunctions",
+	"trust":             "an entry of virtualFunctions",
+	"spoofCheck":        "an entry of virtualFunctions",
+	"linkState":         "an entry of virtualFunctions",
+	"vlan":              "an entry of virtualFunctions",
+	"rate":              "an entry of virtualFunctions",
+	"guids":             "an entry of virtualFunctions",
+	"physicalFunctions": "the top level of the document",
+	"resourceList":      "the top level of the document",
+	"devicePlugin":      "the top level of the document",
+	"health":            "the top level of the document",
+	"cni":               "the top level of the document",
+	"metrics":           "the top level of the document",
+	"selectors":         "an entry of resourceList",
+	"deviceType":        "an entry of resourceList",
+	"resourcePrefix":    "an entry of resourceList",
+	"isRdma":            "a selector of resourceList",
+	"pfNames":           "a selector of resourceList",
+	"rootDevices":       "a selector of resourceList",
+	"cdi":               "devicePlugin",
+	"holdDown":          "health",
+	"binDir":            "cni",
+	"listen":            "metrics",
+}
+
+// closest returns the word that s is most likely a misspelling of.
+func closest(s string, words []string) (string, bool) {
+	best, dist := "", len(s)
+	if len(s) > 40 {
+		return "", false
+	}
+	for _, w := range words {
+		if strings.EqualFold(s, w) {
+			return w, true
+		}
+		a, b := strings.ToLower(s), strings.ToLower(w)
+		if min(len(a), len(b)) >= 4 && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a)) {
+			best, dist = w, 1
+			continue
+		}
+		if d := editDistance(a, b); d < dist {
+			best, dist = w, d
+		}
+	}
+	return best, best != "" && dist <= max(1, min(len(s), len(best))/3)
+}
+
+// editDistance counts insertions, deletions, replacements and swaps of
+// neighbours (optimal string alignment).
+func editDistance(a, b string) int {
+	prev2, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		cur[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				cur[j] = min(cur[j], prev2[j-2]+1)
+			}
+		}
+		prev2, prev, cur = prev, cur, prev2
+	}
+	return prev[len(b)]
+}

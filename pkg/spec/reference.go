@@ -1,0 +1,9 @@
+package spec
+
+import _ "embed"
+
+//go:embed testdata/reference.yaml
+var reference []byte
+
+// Reference returns the document that shows and explains every key.
+func Reference() []byte { return append([]byte(nil), reference...) }

@@ -1,0 +1,103 @@
+package spec
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// excerptWidth is how much of a long line an excerpt shows, in characters.
+const excerptWidth = 120
+
+// Render writes every error with the source line, a caret below the place, and
+// the hint. data is what was given to the function that returned e.
+func (e *Errors) Render(w io.Writer, data []byte) error {
+	return RenderList(w, e.Source, e.List, e.More, data)
+}
+
+// RenderList is Render for a list that is not an error, as [Config.Warnings]
+// returns it. more is the number of entries that were left out.
+func RenderList(w io.Writer, source string, list []*Error, more int, data []byte) error {
+	lines := splitLines(bytes.TrimPrefix(data, utf8BOM))
+	var b strings.Builder
+	for _, x := range list {
+		if x.Pos.Line == 0 {
+			fmt.Fprintf(&b, "%s: %s\n", source, x.text())
+		} else {
+			fmt.Fprintf(&b, "%s:%d:%d: %s\n", source, x.Pos.Line, x.Pos.Column, x.text())
+			b.WriteString(excerpt(lines, x.Pos))
+		}
+		if x.Hint != "" {
+			fmt.Fprintf(&b, "hint: %s\n", x.Hint)
+		}
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, "%s: and %d more\n", source, more)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// Excerpt returns the line of data at pos with a caret below the column, or ""
+// when there is no such line.
+func Excerpt(data []byte, pos Pos) string {
+	return excerpt(splitLines(bytes.TrimPrefix(data, utf8BOM)), pos)
+}
+
+func excerpt(lines []string, pos Pos) string {
+	if pos.Line < 1 || pos.Line > len(lines) {
+		return ""
+	}
+	raw := []rune(strings.ToValidUTF8(lines[pos.Line-1], string(utf8.RuneError)))
+	col := min(max(pos.Column-1, 0), len(raw))
+	from, to := 0, len(raw)
+	if len(raw) > excerptWidth {
+		from = max(min(col-excerptWidth/2, len(raw)-excerptWidth), 0)
+		to = from + excerptWidth
+	}
+	var text, pad strings.Builder
+	for i, r := range raw[from:to] {
+		// What a terminal would obey, and what would hide or reorder text,
+		// is shown as a replacement character.
+		if r != '\t' && !unicode.IsPrint(r) {
+			r = utf8.RuneError
+		}
+		text.WriteRune(r)
+		if from+i < col {
+			if r == '\t' {
+				pad.WriteRune('\t')
+			} else {
+				pad.WriteRune(' ')
+			}
+		}
+	}
+	num := fmt.Sprintf("%5d", pos.Line)
+	return fmt.Sprintf("%s | %s\n%s | %s^\n", num, strings.TrimRight(text.String(), " \t"), strings.Repeat(" ", len(num)), pad.String())
+}
+
+// splitLines cuts where YAML counts lines: LF, CRLF, CR, NEL, LS and PS. The
+// breaks themselves are dropped.
+func splitLines(data []byte) []string {
+	var lines []string
+	s := string(data)
+	start := 0
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch r {
+		case '\r', '\n', '\u0085', '\u2028', '\u2029':
+			lines = append(lines, s[start:i])
+			if r == '\r' && i+1 < len(s) && s[i+1] == '\n' {
+				n++
+			}
+			start = i + n
+		}
+		i += n
+	}
+	if start < len(s) {
+		lines = append(lines, s[start:])
+	}
+	return lines
+}

@@ -1,0 +1,284 @@
+package spec
+
+import (
+	"net"
+)
+
+// Identification of the document (the style of Talos' own documents).
+const (
+	APIVersion = "v1alpha1"
+	Kind       = "SRIOVConfig"
+)
+
+// The struct tags of the types below drive the decoder: yaml is the key, enum
+// lists the only values of a string (or of each element), format names an entry
+// of the table in formats.go that checks and normalises one.
+
+// Config is the whole document. The zero value configures nothing.
+type Config struct {
+	APIVersion string `yaml:"apiVersion"`
+	Kind       string `yaml:"kind"`
+
+	// PhysicalFunctions says which PFs get which VFs. Entries are independent
+	// of each other: two that select the same PF must agree.
+	PhysicalFunctions []PhysicalFunction `yaml:"physicalFunctions"`
+	// ResourceList is the SR-IOV network device plugin's own vocabulary.
+	ResourceList []Resource `yaml:"resourceList"`
+
+	DevicePlugin DevicePlugin `yaml:"devicePlugin"`
+	Health       Health       `yaml:"health"`
+	CNI          CNI          `yaml:"cni"`
+	Metrics      Metrics      `yaml:"metrics"`
+}
+
+// PhysicalFunction is one entry of physicalFunctions.
+type PhysicalFunction struct {
+	Match    Match `yaml:"match"`
+	Required bool  `yaml:"required"`
+
+	// NumVFs is nil when the document does not say (only legal with
+	// ExternallyManaged).
+	NumVFs            *int        `yaml:"numVFs"`
+	MTU               *int        `yaml:"mtu"` // bytes
+	LinkType          LinkType    `yaml:"linkType" enum:"ethernet,infiniband"`
+	EswitchMode       EswitchMode `yaml:"eswitchMode" enum:"legacy,switchdev"`
+	ExternallyManaged bool        `yaml:"externallyManaged"`
+	AllowUplink       bool        `yaml:"allowUplink"`
+	// Force is an order not to wait for holders, carried out once: a text that
+	// was no order for this PF before. "" means none.
+	Force string `yaml:"force" format:"order"`
+
+	// ResourceName is the resource of every VF that is in no group, or in a
+	// group that names none of its own.
+	ResourceName string `yaml:"resourceName" format:"resource"`
+	// AllocationPolicy is how the kubelet is told to choose among the VFs of
+	// the entry's resources; "" means packed.
+	AllocationPolicy string    `yaml:"allocationPolicy" enum:"packed,spread"`
+	VirtualFunctions []VFGroup `yaml:"virtualFunctions"`
+
+	// Pos is where the entry starts in the document.
+	Pos Pos `yaml:"-"`
+}
+
+// Match selects PFs: AND across the keys, OR within one. An empty key does not
+// restrict. At least one key must be given.
+type Match struct {
+	Names        []string `yaml:"names" format:"ifname"`     // interface names or altnames, globs allowed
+	PCIAddresses []string `yaml:"pciAddresses" format:"pci"` // DDDD:BB:DD.F, lower case
+	Vendors      []string `yaml:"vendors" format:"hexid"`    // 4 hex digits, lower case
+	Devices      []string `yaml:"devices" format:"hexid"`    // 4 hex digits, lower case
+	Drivers      []string `yaml:"drivers" format:"driver"`   // of the PF, as in sysfs
+	MACAddresses []string `yaml:"macAddresses" format:"mac"` // permanent MAC, lower case, colons
+
+	// Except are PCI addresses that the entry does not select, whatever the keys
+	// say. No key of the document: the agent sets it for PFs that keep what an
+	// earlier document said of them.
+	Except []string `yaml:"-"`
+}
+
+// VFGroup configures the VFs of one PF whose indexes it lists. A nil pointer
+// or zero string means: not said, leave the driver's default.
+type VFGroup struct {
+	Indexes      IndexSet `yaml:"indexes"`
+	ResourceName string   `yaml:"resourceName" format:"resource"`
+
+	Driver     Driver    `yaml:"driver" enum:"default,vfio-pci,uio_pci_generic,none"`
+	RDMA       bool      `yaml:"rdma"`
+	VhostNet   bool      `yaml:"vhostNet"`
+	VDPA       VDPAType  `yaml:"vdpa" enum:"virtio,vhost"`
+	Trust      *bool     `yaml:"trust"`
+	SpoofCheck *bool     `yaml:"spoofCheck"`
+	LinkState  LinkState `yaml:"linkState" enum:"auto,enable,disable"`
+	VLAN       *VLAN     `yaml:"vlan"`
+	Rate       *Rate     `yaml:"rate"`
+	MTU        *int      `yaml:"mtu"` // bytes
+
+	MACAddresses MACPolicy  `yaml:"macAddresses"`
+	GUIDs        GUIDPolicy `yaml:"guids"`
+
+	// Optional names the attributes of this group that a driver may refuse
+	// without that being an error. `true` in the document means all of them.
+	Optional Optional `yaml:"optional"`
+
+	Pos Pos `yaml:"-"`
+}
+
+// LinkType is the PF's port protocol. It is checked, never changed.
+type LinkType string
+
+const (
+	LinkEthernet   LinkType = "ethernet"
+	LinkInfiniBand LinkType = "infiniband"
+)
+
+// EswitchMode is the devlink eswitch mode of a PF.
+type EswitchMode string
+
+const (
+	EswitchLegacy    EswitchMode = "legacy"
+	EswitchSwitchdev EswitchMode = "switchdev"
+)
+
+// Driver says which driver a VF is bound to.
+type Driver string
+
+const (
+	DriverDefault       Driver = "default"
+	DriverVFIO          Driver = "vfio-pci"
+	DriverUIOPCIGeneric Driver = "uio_pci_generic"
+	DriverNone          Driver = "none"
+)
+
+// Userspace reports whether VFs with this driver have no kernel netdev.
+func (d Driver) Userspace() bool { return d == DriverVFIO || d == DriverUIOPCIGeneric }
+
+// LinkState is IFLA_VF_LINK_STATE.
+type LinkState string
+
+const (
+	LinkStateAuto    LinkState = "auto"
+	LinkStateEnable  LinkState = "enable"
+	LinkStateDisable LinkState = "disable"
+)
+
+// VDPAType is the consumer of a VF's vDPA device.
+type VDPAType string
+
+const (
+	VDPAVirtio VDPAType = "virtio"
+	VDPAVhost  VDPAType = "vhost"
+)
+
+// VLAN is IFLA_VF_VLAN_LIST with one entry.
+type VLAN struct {
+	ID       int    `yaml:"id"`                             // 0..4094; 0 removes the tag
+	QoS      int    `yaml:"qos"`                            // 0..7
+	Protocol string `yaml:"protocol" enum:"802.1q,802.1ad"` // 802.1q | 802.1ad; "" means 802.1q
+}
+
+// Rate is IFLA_VF_RATE, in Mbit/s; 0 means no limit.
+type Rate struct {
+	Min int `yaml:"min"`
+	Max int `yaml:"max"`
+}
+
+// MACMode is how a group's VFs get their MAC addresses.
+type MACMode string
+
+const (
+	// MACDefault is what an absent key means: the kernel's, left alone.
+	MACDefault MACMode = ""
+	MACKernel  MACMode = "kernel"
+	MACStable  MACMode = "stable"
+	MACList    MACMode = "list"
+)
+
+// MACPolicy is the value of macAddresses: a mode, or a list with one address
+// for each index of the group, in the order of the indexes.
+type MACPolicy struct {
+	Mode MACMode
+	List []net.HardwareAddr
+}
+
+// GUIDPolicy is the value of guids (InfiniBand), by the same rule as MACPolicy.
+// A listed GUID serves as both node and port GUID.
+type GUIDPolicy struct {
+	Mode MACMode
+	List []net.HardwareAddr // 8 bytes each
+}
+
+// IndexSet is a sorted set of VF indexes, without duplicates.
+type IndexSet []int
+
+// Optional is the set of attribute keys that may be refused.
+type Optional struct {
+	All  bool
+	Keys []string
+}
+
+// Has reports whether the attribute (a key of VFGroup) is optional.
+func (o Optional) Has(key string) bool {
+	if o.All {
+		return true
+	}
+	for _, k := range o.Keys {
+		if k == key {
+			return true
+		}
+	}
+	return false
+}
+
+// Resource is one entry of resourceList, the device plugin's vocabulary.
+type Resource struct {
+	ResourceName    string `yaml:"resourceName" format:"resourceName"`
+	ResourcePrefix  string `yaml:"resourcePrefix" format:"resourcePrefix"`
+	DeviceType      string `yaml:"deviceType" enum:"netDevice,accelerator,auxNetDevice"`
+	ExcludeTopology bool   `yaml:"excludeTopology"`
+	// AllocationPolicy is as in PhysicalFunction. The device plugin has no such
+	// key.
+	AllocationPolicy string                       `yaml:"allocationPolicy" enum:"packed,spread"`
+	Selectors        []Selector                   `yaml:"selectors"`
+	AdditionalInfo   map[string]map[string]string `yaml:"additionalInfo"`
+	Pos              Pos                          `yaml:"-"`
+}
+
+// Selector is one selector object of a Resource: AND over keys, OR in a key.
+type Selector struct {
+	Vendors      []string `yaml:"vendors" format:"hexid"`
+	Devices      []string `yaml:"devices" format:"hexid"`
+	Drivers      []string `yaml:"drivers" format:"driver"`
+	PCIAddresses []string `yaml:"pciAddresses" format:"pci"`
+	ACPIIndexes  []string `yaml:"acpiIndexes" format:"acpiIndex"`
+	PFNames      []string `yaml:"pfNames" format:"pfName"`
+	RootDevices  []string `yaml:"rootDevices" format:"rootDevice"`
+	LinkTypes    []string `yaml:"linkTypes" enum:"ether,infiniband"`
+	DDPProfiles  []string `yaml:"ddpProfiles" format:"text"`
+	PKeys        []string `yaml:"pKeys" format:"pkey"`
+	IsRDMA       bool     `yaml:"isRdma"`
+	NeedVhostNet bool     `yaml:"needVhostNet"`
+	VDPAType     string   `yaml:"vdpaType" enum:"virtio,vhost"`
+	AuxTypes     []string `yaml:"auxTypes" enum:"sf"`
+	Pos          Pos      `yaml:"-"`
+}
+
+// Health configures device health.
+type Health struct {
+	Link     *bool    `yaml:"link"`     // nil: true
+	HoldDown Duration `yaml:"holdDown"` // 0: the default of 2s
+}
+
+// DefaultBinDir is where a container runtime looks for CNI plugins.
+const DefaultBinDir = "/opt/cni/bin"
+
+// DevicePlugin configures what is the same for all pools.
+type DevicePlugin struct {
+	CDI bool `yaml:"cdi"` // device nodes through CDI and not through the kubelet
+}
+
+// CNI configures the installation of the CNI plugin. A document that does not
+// say anything of it has it installed.
+type CNI struct {
+	Install CNIInstall `yaml:"install" enum:"true,false,force"` // "" means true
+	BinDir  string     `yaml:"binDir" format:"absPath"`         // "": DefaultBinDir
+}
+
+// CNIInstall says whether the CNI plugin is installed.
+type CNIInstall string
+
+const (
+	CNIInstallOn    CNIInstall = "true"
+	CNIInstallOff   CNIInstall = "false" // what was installed is removed
+	CNIInstallForce CNIInstall = "force" // also over a program of somebody else
+)
+
+// Metrics configures the Prometheus endpoint.
+type Metrics struct {
+	Listen string `yaml:"listen" format:"listen"` // host:port; "" means off
+}
+
+// Pos is a position in the document, both counted from 1; zero means unknown.
+type Pos struct {
+	Line   int `yaml:"line" json:"line"`
+	Column int `yaml:"column" json:"column"`
+}

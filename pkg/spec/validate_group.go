@@ -1,0 +1,149 @@
+package spec
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// switchdevRefuses are the attributes of a VF that exist in eswitch mode legacy
+// only. In switchdev mode the traffic of a VF is ruled at its representor.
+//
+//	vlan        mlx5 answers EOPNOTSUPP unless the id is 0 (esw/legacy.c,
+//	            mlx5_eswitch_set_vport_vlan)
+//	trust       ice answers EOPNOTSUPP (ice_sriov.c, ice_set_vf_trust); mlx5
+//	            keeps the value and does nothing with it
+//	spoofCheck  mlx5 keeps the value and does nothing with it: the ACL that
+//	            would act on it is set up in legacy mode only
+//
+// rate, linkState and MAC addresses work in both modes.
+var switchdevRefuses = []struct {
+	key, hint string
+	set       func(*VFGroup) bool
+}{
+	{"vlan", "tag at the representor (bridge VLAN filtering, OVS or tc)", func(g *VFGroup) bool { return g.VLAN != nil && g.VLAN.ID != 0 }},
+	{"trust", "remove it; what the VF may send is ruled at its representor", func(g *VFGroup) bool { return g.Trust != nil }},
+	{"spoofCheck", "remove it; filter at the representor with tc", func(g *VFGroup) bool { return g.SpoofCheck != nil }},
+}
+
+// infinibandRefuses are the attributes that an IPoIB PF has no operation for
+// (drivers/infiniband/ulp/ipoib/ipoib_main.c, ipoib_netdev_ops_pf: link state,
+// GUIDs, statistics).
+var infinibandRefuses = []struct {
+	key, hint string
+	set       func(*VFGroup) bool
+}{
+	{"macAddresses", "use guids", func(g *VFGroup) bool { return g.MACAddresses.Mode != MACDefault }},
+	{"vlan", "use partition keys, which the subnet manager gives", func(g *VFGroup) bool { return g.VLAN != nil }},
+	{"trust", "remove it", func(g *VFGroup) bool { return g.Trust != nil }},
+	{"spoofCheck", "remove it", func(g *VFGroup) bool { return g.SpoofCheck != nil }},
+	{"rate", "remove it", func(g *VFGroup) bool { return g.Rate != nil }},
+	{"vdpa", "remove it", func(g *VFGroup) bool { return g.VDPA != "" }},
+}
+
+// group checks the attributes of one VF group against each other and against
+// its PF's.
+func (v *validator) group(pf *PhysicalFunction, g *VFGroup, at string) {
+	v.ranges(g, at)
+	noNetdev := g.Driver.Userspace() || g.Driver == DriverNone
+	if noNetdev {
+		driver := "driver " + string(g.Driver) + " (" + v.line(at+".driver") + ")"
+		if g.RDMA {
+			v.complain(at+".rdma", "remove one of the two; an RDMA device is made by the NIC's own driver", "rdma cannot be had with "+driver)
+		}
+		if g.VDPA != "" {
+			v.complain(at+".vdpa", "remove one of the two; a vDPA device is made by the NIC's own driver", "vdpa cannot be had with "+driver)
+		}
+		if g.MTU != nil {
+			v.complain(at+".mtu", "remove it; who drives the VF sets its MTU, up to the PF's", "a VF with "+driver+" has no netdev to carry an MTU")
+		}
+	}
+	if g.VDPA != "" && pf.EswitchMode != EswitchSwitchdev {
+		v.complain(at+".vdpa", "add eswitchMode: switchdev to the PF", "vdpa needs eswitchMode switchdev")
+	}
+	if pf.EswitchMode == EswitchSwitchdev {
+		for _, r := range switchdevRefuses {
+			if r.set(g) {
+				v.complain(at+"."+r.key, r.hint, r.key+" exists in eswitch mode legacy only, and this PF's is switchdev ("+v.line(parent(parent(at))+".eswitchMode")+")")
+			}
+		}
+	}
+	switch {
+	case pf.LinkType == LinkInfiniBand:
+		for _, r := range infinibandRefuses {
+			if r.set(g) {
+				v.complain(at+"."+r.key, r.hint, r.key+" is for Ethernet, and this PF's linkType is infiniband ("+v.line(parent(parent(at))+".linkType")+")")
+			}
+		}
+	case pf.LinkType == LinkEthernet && g.GUIDs.Mode != MACDefault:
+		v.complain(at+".guids", "use macAddresses", "guids is for InfiniBand, and this PF's linkType is ethernet ("+v.line(parent(parent(at))+".linkType")+")")
+	case g.GUIDs.Mode != MACDefault && g.MACAddresses.Mode != MACDefault:
+		v.complain(at+".guids", "keep guids for InfiniBand, macAddresses for Ethernet", "guids and macAddresses ("+v.line(at+".macAddresses")+") cannot both apply to one VF")
+	}
+	v.listLength(len(g.MACAddresses.List), g.MACAddresses.Mode, g, at, "macAddresses")
+	v.listLength(len(g.GUIDs.List), g.GUIDs.Mode, g, at, "guids")
+	for i, key := range g.Optional.Keys {
+		path := index(at+".optional", i)
+		if !v.said(at + "." + key) {
+			v.complain(path, "set it, or remove it from the list", key+" is not set in this group")
+		}
+	}
+	if len(g.Optional.Keys) > 0 && v.ok(at+".optional") {
+		v.noRepeats(at+".optional", g.Optional.Keys)
+	}
+}
+
+// ranges checks each number of a group by itself.
+func (v *validator) ranges(g *VFGroup, at string) {
+	if g.MTU != nil {
+		v.between(at+".mtu", *g.MTU, minMTU, maxMTU, "bytes", "")
+	}
+	if l := g.VLAN; l != nil {
+		path := at + ".vlan"
+		switch {
+		case v.said(path + ".id"):
+			hint := "0 removes the tag"
+			if l.ID == 4095 {
+				hint = "4095 is reserved by IEEE 802.1Q"
+			}
+			v.between(path+".id", l.ID, 0, maxVLAN, "", hint)
+		case v.said(path+".qos") && v.ok(path):
+			v.complainAs(path+".qos", path+".qos", "add id", "qos has no effect without a VLAN id")
+		case v.ok(path):
+			v.missing(path, "id", "add id, from 1 to 4094; 0 removes the tag")
+		}
+		v.between(path+".qos", l.QoS, 0, maxQoS, "", "")
+		if l.ID == 0 && v.said(path+".id") && l.QoS != 0 {
+			v.complain(path+".qos", "give a VLAN id from 1 on, or remove qos", "qos has no effect without a VLAN, and id 0 is none")
+		}
+	}
+	if r := g.Rate; r != nil {
+		path := at + ".rate"
+		if !v.said(path+".min") && !v.said(path+".max") {
+			v.complain(path, "give min, max or both; 0 means no limit", "is empty")
+		}
+		v.between(path+".min", r.Min, 0, maxRate, "Mbit/s", "0 means no limit")
+		v.between(path+".max", r.Max, 0, maxRate, "Mbit/s", "0 means no limit")
+		if r.Max > 0 && r.Min > r.Max && v.ok(path) {
+			v.complain(path+".min", "lower min or raise max", fmt.Sprintf("min %d is above max %d (%s)", r.Min, r.Max, v.line(path+".max")))
+		}
+	}
+}
+
+func (v *validator) listLength(n int, mode MACMode, g *VFGroup, at, key string) {
+	path := at + "." + key
+	if mode != MACList || len(g.Indexes) == 0 || !v.ok(path) || !v.ok(at+".indexes") || n == len(g.Indexes) {
+		return
+	}
+	v.complain(path, "list one for each index, in the order of the indexes",
+		"lists "+strconv.Itoa(n)+", but the group has "+strconv.Itoa(len(g.Indexes))+" VFs ("+v.line(at+".indexes")+")")
+}
+
+// parent drops the last element of a path: a[0].b[1] -> a[0].b -> a[0].
+func parent(path string) string {
+	for i := len(path) - 1; i >= 0; i-- {
+		if path[i] == '.' || path[i] == '[' {
+			return path[:i]
+		}
+	}
+	return ""
+}

@@ -1,0 +1,167 @@
+package state_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/state"
+)
+
+const pf = "0000:21:00.0"
+
+func open(t *testing.T, dir, boot string) *state.Store {
+	t.Helper()
+	s := state.New(dir, boot)
+	if damaged, err := s.Open(); err != nil || damaged != nil {
+		t.Fatalf("Open: damaged %v, err %v", damaged, err)
+	}
+	return s
+}
+
+func update(t *testing.T, s *state.Store, r plan.PFState) {
+	t.Helper()
+	err := s.Update(func(st plan.State) plan.State {
+		st.PFs[pf] = r
+		return st
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+var full = plan.PFState{
+	PermMAC: "52:54:00:00:00:01", Device: "8086:10c9", SafeSpec: "abc",
+	Made: &plan.Made{NumVFs: 0, AutoProbe: true, MTU: 1500}, Open: []string{"x"},
+}
+
+func TestRecordOutlivesTheProcess(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "sriov")
+	update(t, open(t, dir, "boot-1"), full)
+	got := open(t, dir, "boot-1").State().PFs[pf]
+	if d := cmp.Diff(full, got); d != "" {
+		t.Errorf("same boot (-want +got):\n%s", d)
+	}
+}
+
+// After a reboot the VFs are gone, so what we made is no longer ours to undo;
+// that the PF was found safe stays true.
+func TestRecordOfAnotherBoot(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "sriov")
+	update(t, open(t, dir, "boot-1"), full)
+	want := full
+	want.Made, want.Open = nil, nil
+	if d := cmp.Diff(want, open(t, dir, "boot-2").State().PFs[pf]); d != "" {
+		t.Errorf("next boot (-want +got):\n%s", d)
+	}
+}
+
+// The early start: records are made while /var is not there, and are merged with
+// the older ones when it arrives.
+func TestFolderArrivesLate(t *testing.T) {
+	base := t.TempDir()
+	dir := filepath.Join(base, "var", "sriov")
+	update(t, open(t, dir, "boot-1"), full)
+	hidden := filepath.Join(base, "hidden")
+	if err := os.Rename(filepath.Join(base, "var"), hidden); err != nil {
+		t.Fatal(err)
+	}
+	// A file in the folder's place is a folder that cannot be made.
+	if err := os.WriteFile(filepath.Join(base, "var"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := state.New(dir, "boot-2")
+	if _, err := s.Open(); !errors.Is(err, state.ErrNotReady) {
+		t.Fatalf("Open without the folder: %v, want ErrNotReady", err)
+	}
+	early := plan.PFState{Device: "8086:10c9", Made: &plan.Made{NumVFs: 0}}
+	update(t, s, early)
+	if err := s.SetLastGood([]byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(filepath.Join(base, "var")), os.Rename(hidden, filepath.Join(base, "var"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open(); err != nil {
+		t.Fatal(err)
+	}
+	want := early
+	want.SafeSpec = "abc"
+	again := open(t, dir, "boot-2")
+	if d := cmp.Diff(want, again.State().PFs[pf]); d != "" {
+		t.Errorf("merged (-want +got):\n%s", d)
+	}
+	if got := string(again.LastGood()); got != "new" {
+		t.Errorf("last good document %q, want new", got)
+	}
+}
+
+func TestBadRecordsCountAsNone(t *testing.T) {
+	good := func(t *testing.T) string {
+		dir := t.TempDir()
+		update(t, open(t, dir, "boot-1"), full)
+		data, err := os.ReadFile(filepath.Join(dir, "state.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	for name, damage := range map[string]func(string) string{
+		"truncated":      func(s string) string { return s[:len(s)/2] },
+		"empty":          func(string) string { return "" },
+		"from future":    func(s string) string { return strings.Replace(s, `"version": 1`, `"version": 2`, 1) },
+		"edited":         func(s string) string { return strings.Replace(s, `"mtu": 1500`, `"mtu": 9000`, 1) },
+		"binary":         func(string) string { return "\x00\xff\x00" },
+		"another object": func(string) string { return `{"kind":"List"}` },
+	} {
+		t.Run(name, func(t *testing.T) {
+			content := damage(good(t))
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "state.json"), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := state.New(dir, "boot-1")
+			damaged, err := s.Open()
+			if err != nil || damaged == nil {
+				t.Errorf("Open: damaged %v, err %v; want it reported as damaged", damaged, err)
+			}
+			if n := len(s.State().PFs); n != 0 {
+				t.Errorf("%d records were taken from it", n)
+			}
+			if !s.State().Lost {
+				t.Error("it is not said that the record was lost")
+			}
+			if open(t, t.TempDir(), "boot-1").State().Lost {
+				t.Error("a record that never was counts as lost")
+			}
+		})
+	}
+}
+
+func TestForceOrders(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, "boot-1")
+	if n := len(s.Forced()); n != 0 {
+		t.Fatalf("%d orders in a new folder", n)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "force"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "force", pf), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !s.Forced()[pf] {
+		t.Error("the order was not seen")
+	}
+	if err := errors.Join(s.Obeyed(pf), s.Obeyed(pf)); err != nil {
+		t.Error(err)
+	}
+	if s.Forced()[pf] {
+		t.Error("the order is still there after it was obeyed")
+	}
+}

@@ -1,0 +1,192 @@
+package talos
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/nic"
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+)
+
+// Discovery is what the API shows of one node's SR-IOV hardware.
+type Discovery struct {
+	Node    string        `json:"node" yaml:"node"`
+	Talos   string        `json:"talos" yaml:"talos"` // version
+	Service Service       `json:"service" yaml:"service"`
+	IOMMU   bool          `json:"iommu" yaml:"iommu"`
+	PFs     []DiscoveryPF `json:"pfs" yaml:"pfs"`
+	// Notes say what could not be seen, and what would show it.
+	Notes []string `json:"notes,omitempty" yaml:"notes,omitempty"`
+}
+
+// DiscoveryPF is one SR-IOV capable function.
+type DiscoveryPF struct {
+	Name string `json:"name,omitempty" yaml:"name,omitempty"` // interface, "" when it has none
+	// AltNames are the interface's other names.
+	AltNames []string `json:"altNames,omitempty" yaml:"altNames,omitempty"`
+	Address  string   `json:"address" yaml:"address"`
+	Vendor   string   `json:"vendor,omitempty" yaml:"vendor,omitempty"` // four hex digits
+	Device   string   `json:"device,omitempty" yaml:"device,omitempty"`
+	Product  string   `json:"product,omitempty" yaml:"product,omitempty"`
+	Driver   string   `json:"driver,omitempty" yaml:"driver,omitempty"`
+	NumVFs   int      `json:"numVFs" yaml:"numVFs"`
+	// TotalVFs and NUMANode are nil when the role does not allow to see them.
+	TotalVFs  *int   `json:"totalVFs,omitempty" yaml:"totalVFs,omitempty"`
+	NUMANode  *int   `json:"numaNode,omitempty" yaml:"numaNode,omitempty"` // -1: the platform does not say
+	SpeedMbps int    `json:"speedMbps,omitempty" yaml:"speedMbps,omitempty"`
+	LinkUp    bool   `json:"linkUp" yaml:"linkUp"`
+	MAC       string `json:"mac,omitempty" yaml:"mac,omitempty"`
+	LinkType  string `json:"linkType,omitempty" yaml:"linkType,omitempty"`
+	// Uplink says why the node's own network runs over the PF, "" when not.
+	Uplink string `json:"uplink,omitempty" yaml:"uplink,omitempty"`
+}
+
+// Discover finds the SR-IOV capable functions of the node. With os:admin it
+// reads sysfs; with os:reader it makes do with listings, and says what is
+// missing.
+func (n *Node) Discover(ctx context.Context) (*Discovery, error) {
+	d := &Discovery{Node: n.Name, PFs: []DiscoveryPF{}}
+	var network *network
+	err := inOrder(
+		func() (err error) { d.Talos, err = n.Version(ctx); return err },
+		func() (err error) { d.Service, err = n.Service(ctx); return err },
+		func() (err error) { network, err = n.network(ctx); return err },
+	)
+	if err != nil {
+		return nil, err
+	}
+	snap, err := n.Snapshot(ctx)
+	switch {
+	case err == nil:
+		d.fromSnapshot(snap)
+	case Denied(err):
+		if err := d.fromListings(ctx, n, network); err != nil {
+			return nil, err
+		}
+		d.Notes = append(d.Notes, "the most VFs and the NUMA node need os:admin")
+	default:
+		return nil, err
+	}
+	d.products(network)
+	if _, err := VersionOf(d.Talos); err != nil {
+		d.Notes = append(d.Notes, err.Error())
+	}
+	if len(d.PFs) == 0 {
+		d.Notes = append(d.Notes, "no SR-IOV capable network card: is SR-IOV (and, on ConnectX, SRIOV_EN) switched on in the firmware?")
+	}
+	return d, nil
+}
+
+func (d *Discovery) fromSnapshot(s *inventory.Snapshot) {
+	d.IOMMU = s.IOMMU
+	for i := range s.PFs {
+		pf := &s.PFs[i]
+		out := DiscoveryPF{
+			Address: pf.Address, Vendor: pf.Vendor, Device: pf.Device, Driver: pf.Driver,
+			NumVFs: pf.NumVFs, TotalVFs: &pf.TotalVFs, NUMANode: &pf.NUMANode, Uplink: pf.Uplink,
+		}
+		if len(pf.Netdevs) > 0 {
+			dev := &pf.Netdevs[0]
+			out.AltNames = dev.AltNames
+			out.Name, out.MAC, out.LinkUp, out.SpeedMbps, out.LinkType = dev.Name, dev.MAC, dev.Carrier, dev.SpeedMbps, dev.LinkType
+		}
+		d.PFs = append(d.PFs, out)
+	}
+	for _, note := range s.Notes {
+		d.Notes = append(d.Notes, note.String())
+	}
+}
+
+// fromListings finds PFs by the files that only they have.
+func (d *Discovery) fromListings(ctx context.Context, n *Node, network *network) error {
+	devices, err := n.pciDevices(ctx)
+	if err != nil {
+		return err
+	}
+	uplinks := inventory.Uplinks(network.links, network.addrs, network.routes)
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(inFlight)
+	for addr, dev := range devices {
+		class := strings.TrimPrefix(dev.ClassID, "0x")
+		if class != "02" && class != "12" {
+			continue
+		}
+		group.Go(func() error {
+			entries, err := n.list(ctx, "/sys/"+sysfs.Device(addr))
+			if err != nil {
+				return explain(n.Name, "list /sys/"+sysfs.Device(addr), err)
+			}
+			out := DiscoveryPF{Address: addr, Vendor: hexID(dev.VendorID), Device: hexID(dev.ProductID), Product: dev.Product}
+			capable, iommu := false, false
+			for _, e := range entries {
+				switch {
+				case e.name == sysfs.AttrNumVFs:
+					capable = true
+				case e.name == sysfs.LinkDriver:
+					out.Driver = sysfs.Base(e.link)
+				case e.name == sysfs.LinkIOMMUGroup:
+					iommu = true
+				case strings.HasPrefix(e.name, sysfs.PrefixVirtFn):
+					out.NumVFs++
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			d.IOMMU = d.IOMMU || iommu
+			if !capable {
+				return nil
+			}
+			for i := range network.links {
+				l := &network.links[i]
+				if l.ParentDev == addr {
+					s := network.status[i].TypedSpec()
+					out.Name, out.MAC, out.LinkUp, out.Uplink = l.Name, l.MAC.String(), l.Carrier, uplinks[l.Index]
+					out.AltNames = l.AltNames
+					out.SpeedMbps, out.LinkType = s.SpeedMegabits, s.Type.String()
+					break
+				}
+			}
+			d.PFs = append(d.PFs, out)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	slices.SortFunc(d.PFs, func(a, b DiscoveryPF) int { return cmp.Compare(a.Address, b.Address) })
+	return nil
+}
+
+// hexID turns Talos' 0x8086 into sysfs' and our 8086.
+func hexID(s string) string {
+	n, err := strconv.ParseUint(s, 0, 16)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%04x", n)
+}
+
+// products names the PFs: by our own table, else as Talos' PCI database does.
+func (d *Discovery) products(network *network) {
+	for i := range d.PFs {
+		pf := &d.PFs[i]
+		if m, ok := nic.ByPF(pf.Vendor, pf.Device); ok {
+			pf.Product = m.Name
+			continue
+		}
+		for _, l := range network.status {
+			if s := l.TypedSpec(); s.BusPath == pf.Address && s.Product != "" {
+				pf.Product = s.Product
+			}
+		}
+	}
+}

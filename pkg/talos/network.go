@@ -1,0 +1,127 @@
+package talos
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/siderolabs/talos/pkg/machinery/nethelpers"
+	"github.com/siderolabs/talos/pkg/machinery/resources/hardware"
+	talosnet "github.com/siderolabs/talos/pkg/machinery/resources/network"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
+)
+
+// network is what Talos' resources tell of a node's network. It needs os:reader.
+type network struct {
+	links  []nl.Link
+	addrs  []nl.Addr
+	routes []nl.Route
+	status []*talosnet.LinkStatus
+}
+
+var _ inventory.Network = (*network)(nil)
+
+func (n *Node) network(ctx context.Context) (*network, error) {
+	out := &network{}
+	err := inOrder(
+		func() error {
+			list, err := listAll[*talosnet.LinkStatus](ctx, n)
+			out.status = list
+			for _, l := range list {
+				out.links = append(out.links, toLink(l))
+			}
+			return err
+		},
+		func() error {
+			list, err := listAll[*talosnet.AddressStatus](ctx, n)
+			for _, a := range list {
+				s := a.TypedSpec()
+				out.addrs = append(out.addrs, nl.Addr{Index: int(s.LinkIndex), Prefix: s.Address})
+			}
+			return err
+		},
+		func() error {
+			list, err := listAll[*talosnet.RouteStatus](ctx, n)
+			for _, r := range list {
+				s := r.TypedSpec()
+				// Talos shows the default route with no destination at all.
+				if s.Destination.IsValid() && s.Destination.Bits() > 0 || s.Type != nethelpers.TypeUnicast || s.OutLinkIndex == 0 {
+					continue
+				}
+				out.routes = append(out.routes, nl.Route{
+					IPv6: s.Family == nethelpers.FamilyInet6, Table: int(s.Table), Indexes: []int{int(s.OutLinkIndex)},
+				})
+			}
+			return err
+		},
+	)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func toLink(l *talosnet.LinkStatus) nl.Link {
+	s := l.TypedSpec()
+	up := uint32(s.Flags)&1 != 0 // IFF_UP
+	out := nl.Link{
+		Index: int(s.Index), Name: l.Metadata().ID(), AltNames: s.AltNames,
+		MAC: net.HardwareAddr(s.HardwareAddr), PermMAC: net.HardwareAddr(s.PermanentAddr),
+		MTU: int(s.MTU), Up: up, Carrier: up && s.LinkState,
+		Loopback: s.Type == nethelpers.LinkLoopbck, Type: uint16(s.Type), Kind: s.Kind,
+		Master: int(s.MasterIndex),
+	}
+	if s.Kind != "" && s.LinkIndex != s.Index {
+		out.Lower = int(s.LinkIndex)
+	}
+	if s.BusPath != "" {
+		out.ParentDev, out.ParentBus = s.BusPath, "pci"
+	}
+	return out
+}
+
+func (n *network) Links(context.Context) ([]nl.Link, error)          { return n.links, nil }
+func (n *network) Addrs(context.Context) ([]nl.Addr, error)          { return n.addrs, nil }
+func (n *network) DefaultRoutes(context.Context) ([]nl.Route, error) { return n.routes, nil }
+
+// VFs implements [inventory.Network]: Talos has no such resource.
+func (n *network) VFs(context.Context, nl.LinkRef) ([]nl.VFInfo, error) { return nil, nil }
+
+// EswitchMode implements [inventory.Network]: Talos has no such resource.
+func (n *network) EswitchMode(context.Context, string, string) (string, error) {
+	return "", fmt.Errorf("eswitch mode over the Talos API: %w", nl.ErrUnsupported)
+}
+
+// pciDevices are the node's PCI functions as they were at its boot, by address:
+// VFs that were made later are not among them. It needs os:reader.
+func (n *Node) pciDevices(ctx context.Context) (map[string]*hardware.PCIDeviceSpec, error) {
+	list, err := listAll[*hardware.PCIDevice](ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]*hardware.PCIDeviceSpec, len(list))
+	for _, d := range list {
+		out[d.Metadata().ID()] = d.TypedSpec()
+	}
+	return out, nil
+}
+
+// inOrder runs all functions at the same time, and returns the error of the
+// first one in the order given: what is told does not depend on who was faster.
+func inOrder(functions ...func() error) error {
+	errs := make([]error, len(functions))
+	var wg sync.WaitGroup
+	for i, f := range functions {
+		wg.Go(func() { errs[i] = f() })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

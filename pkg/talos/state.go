@@ -1,0 +1,88 @@
+package talos
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+// StateDir is where the daemon keeps its state on a node.
+const StateDir = "/var/lib/sriov"
+
+// Status reads the daemon's status file: nil when there is none, because the
+// extension is not installed or has not written it yet. It needs os:admin.
+func (n *Node) Status(ctx context.Context) (*status.Status, error) {
+	data, err := n.stateFile(ctx, "status.yaml")
+	if data == nil || err != nil {
+		return nil, err
+	}
+	var s status.Status
+	if err := yaml.Unmarshal(data, &s); err != nil {
+		return nil, &Error{Node: n.Name, Msg: "decode " + StateDir + "/status.yaml", Err: err, Hint: "is sriovctl as new as the extension?"}
+	}
+	if s.Kind != status.Kind || s.APIVersion != status.APIVersion {
+		return nil, &Error{
+			Node: n.Name, Msg: StateDir + "/status.yaml is a " + s.APIVersion + " " + s.Kind + ", not a " + status.APIVersion + " " + status.Kind,
+			Hint: "is sriovctl as new as the extension?",
+		}
+	}
+	return &s, nil
+}
+
+// stateFile reads a file of the daemon, nil when it is not there.
+func (n *Node) stateFile(ctx context.Context, name string) ([]byte, error) {
+	there, err := n.HasFile(ctx, StateDir, name)
+	if err != nil || !there {
+		return nil, err
+	}
+	return n.ReadFile(ctx, StateDir+"/"+name)
+}
+
+// Record reads what the daemon wrote down of earlier runs, empty when there is
+// nothing. It needs os:admin.
+func (n *Node) Record(ctx context.Context) (plan.State, error) {
+	data, err := n.stateFile(ctx, "state.json")
+	if data == nil || err != nil {
+		return plan.State{}, err
+	}
+	var file struct{ State plan.State }
+	if err := json.Unmarshal(data, &file); err != nil {
+		// A damaged record is as good as none, here as on the node.
+		return plan.State{}, nil //nolint:nilerr
+	}
+	return file.State, nil
+}
+
+// BootID returns the node's boot id. It needs os:admin.
+func (n *Node) BootID(ctx context.Context) (string, error) {
+	data, err := n.ReadFile(ctx, "/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(data)), err
+}
+
+// Use says which devices are held, as far as the daemon's status tells: devices
+// of its pools. All others are unknown, which counts as in use.
+func Use(s *status.Status) use.Set {
+	if s == nil {
+		return use.Set{Why: "the extension does not run on the node, and only it knows which pods hold devices"}
+	}
+	set := use.Set{Devices: make(map[string]use.Status), Why: "it is in no pool of the node's status"}
+	for _, p := range s.Pools {
+		for _, m := range p.Members {
+			if m.Holder == "" {
+				set.Devices[m.ID] = use.Status{State: use.Free}
+				continue
+			}
+			namespace, pod, _ := strings.Cut(m.Holder, "/")
+			set.Devices[m.ID] = use.Status{State: use.Held, Holders: []use.Holder{{
+				Device: m.ID, Namespace: namespace, Pod: pod, Source: use.SourcePodResources,
+			}}}
+		}
+	}
+	return set
+}

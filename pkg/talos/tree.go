@@ -1,0 +1,292 @@
+package talos
+
+import (
+	"context"
+	"errors"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+)
+
+// inFlight is how many requests are under way at a time: enough to hide the
+// round trip, little enough not to flood a node's API.
+const inFlight = 128
+
+// maxRounds bounds how often the reader is run again. Each round answers what
+// the one before asked, so it is the depth of the questions: about six.
+const maxRounds = 32
+
+// errNotFetched is what the tree answers before it has asked the node. It is
+// none of the errors that mean "not there", so that the reader goes on to ask
+// everything else that it can.
+var errNotFetched = errors.New("not fetched yet")
+
+// tree is a node's sysfs, as far as it has been fetched. A question that it
+// cannot answer is noted, and answered in the next round.
+type tree struct {
+	mu      sync.Mutex
+	files   map[string]answer[[]byte]
+	folders map[string]answer[[]entry]
+	asked   map[question]bool
+	denied  bool // some read was refused for want of a role
+}
+
+type answer[T any] struct {
+	value T
+	err   error
+}
+
+type question struct {
+	folder bool
+	name   string
+}
+
+func newTree() *tree {
+	return &tree{
+		files: make(map[string]answer[[]byte]), folders: make(map[string]answer[[]entry]),
+		asked: make(map[question]bool),
+	}
+}
+
+var _ sysfs.Tree = (*tree)(nil)
+
+// ReadFile implements [sysfs.Tree]. What a folder's listing does not have is not
+// asked for.
+func (t *tree) ReadFile(name string) ([]byte, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if a, ok := t.files[name]; ok {
+		if a.err != nil {
+			err := t.refine(name, a.err)
+			op := "read"
+			if errors.Is(err, unix.ENOENT) {
+				op = "open"
+			}
+			return nil, &sysfs.PathError{Op: op, Path: "/sys/" + name, Err: err}
+		}
+		return a.value, nil
+	}
+	if t.listed(name) == no {
+		return nil, &sysfs.PathError{Op: "open", Path: "/sys/" + name, Err: unix.ENOENT}
+	}
+	t.asked[question{name: name}] = true
+	return nil, errNotFetched
+}
+
+type threeValued int
+
+const (
+	unknown threeValued = iota
+	yes
+	no
+)
+
+// listed says whether the listing of name's folder, if it was fetched, has it.
+func (t *tree) listed(name string) threeValued {
+	folder, ok := t.folders[path.Dir(name)]
+	if !ok {
+		return unknown
+	}
+	if slices.ContainsFunc(folder.value, func(e entry) bool { return e.name == path.Base(name) }) {
+		return yes
+	}
+	return no
+}
+
+// refine says what a failed read means. The API gives no errno; but a file that
+// is listed is there, and then it was the driver that could not answer.
+func (t *tree) refine(name string, err error) error {
+	if errors.Is(err, unix.ENOENT) && t.listed(name) == yes {
+		return unix.EIO
+	}
+	return err
+}
+
+// ReadDir implements [sysfs.Tree].
+func (t *tree) ReadDir(name string) ([]string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	entries, err := t.list(name)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, len(entries))
+	for i, e := range entries {
+		out[i] = e.name
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+func (t *tree) list(name string) ([]entry, error) {
+	if a, ok := t.folders[name]; ok {
+		if a.err != nil {
+			return nil, &sysfs.PathError{Op: "readdir", Path: "/sys/" + name, Err: a.err}
+		}
+		return a.value, nil
+	}
+	t.asked[question{folder: true, name: name}] = true
+	return nil, errNotFetched
+}
+
+// ReadLink implements [sysfs.Tree].
+func (t *tree) ReadLink(name string) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	folder, err := t.physical(path.Dir(name))
+	if err != nil {
+		return "", err
+	}
+	return t.link(folder, path.Base(name))
+}
+
+// link follows the link base in a physical folder.
+func (t *tree) link(folder, base string) (string, error) {
+	entries, err := t.list(folder)
+	if err != nil {
+		return "", err
+	}
+	full := &sysfs.PathError{Op: "readlink", Path: "/sys/" + path.Join(folder, base)}
+	i := slices.IndexFunc(entries, func(e entry) bool { return e.name == base })
+	switch {
+	case i < 0:
+		full.Err = unix.ENOENT
+	case entries[i].link == "":
+		full.Err = unix.EINVAL
+	case path.IsAbs(entries[i].link):
+		target, ok := strings.CutPrefix(path.Clean(entries[i].link), "/sys/")
+		if ok {
+			return target, nil
+		}
+		full.Err = unix.EXDEV
+	default:
+		target := path.Join(folder, entries[i].link)
+		if !strings.HasPrefix(target, "..") {
+			return target, nil
+		}
+		full.Err = unix.EXDEV
+	}
+	return "", full
+}
+
+// physical resolves the links in a folder's name. Names below devices/ have
+// none, and neither have the classes' and buses' own folders.
+func (t *tree) physical(name string) (string, error) {
+	if strings.HasPrefix(name, "devices/") || name == "." {
+		return name, nil
+	}
+	if parts := strings.Split(name, "/"); len(parts) <= 2 || parts[0] == "bus" && len(parts) == 3 {
+		return name, nil
+	}
+	parent, err := t.physical(path.Dir(name))
+	if err != nil {
+		return "", err
+	}
+	target, err := t.link(parent, path.Base(name))
+	if errors.Is(err, unix.EINVAL) { // a plain folder
+		return path.Join(parent, path.Base(name)), nil
+	}
+	return target, err
+}
+
+// take returns what was asked since the last call.
+func (t *tree) take() []question {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]question, 0, len(t.asked))
+	for q := range t.asked {
+		out = append(out, q)
+	}
+	clear(t.asked)
+	return out
+}
+
+// fetch asks the node everything in questions, many at a time. An answer that
+// concerns one file alone is kept; an error that concerns the whole node ends it.
+func (t *tree) fetch(ctx context.Context, n *Node, questions []question) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(inFlight)
+	for _, q := range questions {
+		group.Go(func() error {
+			full := "/sys/" + q.name
+			if q.folder {
+				entries, err := n.list(ctx, full)
+				if fatal(err) {
+					return explain(n.Name, "list "+full, err)
+				}
+				t.mu.Lock()
+				defer t.mu.Unlock()
+				t.folders[q.name] = answer[[]entry]{entries, t.meaning(err)}
+				return nil
+			}
+			data, err := n.ReadFile(ctx, full)
+			if fatal(err) {
+				return err
+			}
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.files[q.name] = answer[[]byte]{data, t.meaning(err)}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// fatal reports whether no other question will fare better.
+func fatal(err error) bool {
+	switch code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Unauthenticated, codes.Unimplemented:
+		return true
+	}
+	return false
+}
+
+func (t *tree) meaning(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case Denied(err):
+		t.denied = true
+		return unix.EACCES
+	}
+	// The API answers with words only. That something is not there is by far
+	// the most frequent reason; refine knows better when the folder was listed.
+	return unix.ENOENT
+}
+
+// Snapshot reads the node's sysfs and network through the API, with the code
+// that reads them on the node. It needs os:admin; without it the error is
+// [Denied]. VF attributes and eswitch modes stay unknown, because the API does
+// not show them.
+func (n *Node) Snapshot(ctx context.Context) (*inventory.Snapshot, error) {
+	network, err := n.network(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t := newTree()
+	for range maxRounds {
+		snap, err := inventory.Read(ctx, t, network)
+		questions := t.take()
+		if len(questions) == 0 {
+			return snap, err
+		}
+		if err := t.fetch(ctx, n, questions); err != nil {
+			return nil, err
+		}
+		if t.denied {
+			return nil, &Error{
+				Node: n.Name, Msg: "reading sysfs: the role of this talosconfig does not allow it", Code: codes.PermissionDenied,
+				Hint: "it needs os:admin; sriovctl discover shows what os:reader may see",
+			}
+		}
+	}
+	return nil, &Error{Node: n.Name, Msg: "reading sysfs does not come to an end", Hint: "please report this, with the output of sriovctl discover"}
+}

@@ -1,0 +1,96 @@
+package talos
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+)
+
+// Minor is a minor version of Talos, as far as this project differs between
+// them. Sources: the configuration document map of the Talos documentation, and
+// the release notes of each version.
+type Minor struct {
+	Version string // 1.13
+	// Kinds are the configuration documents of this version that older ones in
+	// the table refuse as unknown, with the keys that we use.
+	Kinds map[string][]string
+	// RepeatableLists is true when there are documents by name for what used to
+	// be lists (modules, inline manifests), which Talos appends to every time a
+	// patch is applied.
+	RepeatableLists bool
+	// NRI is true when containerd's NRI is on by default.
+	NRI bool
+	// EtcCNIKept is true when /etc/cni survives a reboot.
+	EtcCNIKept bool
+	// InfiniBandModule is true when the InfiniBand core is a module, so that
+	// its parameters are module parameters and not kernel arguments alone.
+	InfiniBandModule bool
+	// Tested says how this version is covered.
+	Tested string
+}
+
+// Versions is the one table of Talos versions, oldest first. manifest.yaml
+// declares the first as the oldest that is supported.
+func Versions() []Minor {
+	return []Minor{
+		{Version: "1.12", EtcCNIKept: true, Tested: "extension loader and validator of machinery"},
+		{Version: "1.13", EtcCNIKept: true, Tested: "machinery: loader, validator, configuration, API"},
+		{
+			Version: "1.14", NRI: true, RepeatableLists: true, InfiniBandModule: true,
+			Kinds: map[string][]string{
+				"KernelModuleConfig":         {"name", "parameters"},
+				"KubeInlineManifestConfig":   {"name", "manifest"},
+				"KubeExternalManifestConfig": {"name", "url", "headers"},
+				"KubeNodeConfig":             {"labels", "annotations", "taints"},
+				"KubeletConfig":              {"config", "extraArgs"},
+				"SysctlConfig":               {"params"},
+				"SysfsConfig":                {"params"},
+				"UdevRulesConfig":            {"rules"},
+			},
+			Tested: "extension constraint; documents as YAML against this table",
+		},
+	}
+}
+
+var versionPattern = regexp.MustCompile(`^v?(\d+)\.(\d+)(\.\d+)?(-.*)?$`)
+
+// VersionOf returns the entry of the table for a version as Talos prints it
+// (v1.13.4, 1.14). A version newer than the table is taken as its last entry.
+func VersionOf(version string) (Minor, error) {
+	m := versionPattern.FindStringSubmatch(version)
+	if m == nil {
+		return Minor{}, fmt.Errorf("%q is no Talos version: it looks like v1.13.0", version)
+	}
+	all := Versions()
+	want, err := number(m[1], m[2])
+	if err != nil {
+		return Minor{}, fmt.Errorf("%q is no Talos version: %w", version, err)
+	}
+	found := -1
+	for i := range all {
+		v := versionPattern.FindStringSubmatch(all[i].Version)
+		have, err := number(v[1], v[2])
+		if err != nil {
+			return Minor{}, err
+		}
+		if have <= want {
+			found = i
+		}
+	}
+	if found < 0 {
+		return Minor{}, fmt.Errorf("version %s of Talos is older than %s, the oldest that the extension supports: upgrade the node first", version, all[0].Version)
+	}
+	return all[found], nil
+}
+
+func number(major, minor string) (int, error) {
+	a, err := strconv.Atoi(major)
+	if err != nil {
+		return 0, err
+	}
+	b, err := strconv.Atoi(minor)
+	if err != nil {
+		return 0, err
+	}
+	return a*1000 + b, nil
+}

@@ -1,0 +1,99 @@
+package use_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+const vf = "0000:21:10.0"
+
+var t0 = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func snapshot(driver string, netdevs ...inventory.Netdev) *inventory.Snapshot {
+	return &inventory.Snapshot{PFs: []inventory.PF{{VFs: []inventory.VF{{Function: inventory.Function{
+		Address: vf, Class: "020000", Driver: driver, Netdevs: netdevs,
+	}}}}}}
+}
+
+func TestJudge(t *testing.T) {
+	home := inventory.Netdev{Name: "enp33s0v0"}
+	pod := map[string][]use.Holder{vf: {{Device: vf, Namespace: "ns", Pod: "p", Source: use.SourcePodResources}}}
+	note := []use.Note{{Device: vf, At: t0}}
+	cases := []struct {
+		name string
+		ev   use.Evidence
+		want use.State
+		who  string
+	}{
+		{"early start", use.Evidence{Snapshot: snapshot("igbvf", home)}, use.Free, ""},
+		{"early start, unbound", use.Evidence{Snapshot: snapshot("")}, use.Free, ""},
+		{"early start, netdev away", use.Evidence{Snapshot: snapshot("igbvf")}, use.Held, "network namespace"},
+		{"early start, our note", use.Evidence{Snapshot: snapshot("igbvf", home), Notes: note}, use.Held, "2026-01-01"},
+		{"kubelet restarts", use.Evidence{Snapshot: snapshot("igbvf", home), KubeletSeen: true, Kubelet: use.Kubelet{Err: "no kubelet listens"}}, use.Unknown, "no kubelet listens"},
+		{"kubelet restarts, vfio", use.Evidence{Snapshot: snapshot("vfio-pci"), KubeletSeen: true}, use.Unknown, "kubelet"},
+		{"kubelet says free", use.Evidence{Snapshot: snapshot("igbvf", home), KubeletSeen: true, Kubelet: use.Kubelet{Answered: true}}, use.Free, ""},
+		{"kubelet says held", use.Evidence{Snapshot: snapshot("igbvf", home), Kubelet: use.Kubelet{Answered: true, Held: pod}}, use.Held, "pod ns/p"},
+		{"kubelet and kernel: the pod's name is enough", use.Evidence{Snapshot: snapshot("igbvf"), Kubelet: use.Kubelet{Answered: true, Held: pod}}, use.Held, "pod ns/p"},
+		{"kubelet says free, kernel says away", use.Evidence{Snapshot: snapshot("igbvf"), Kubelet: use.Kubelet{Answered: true}}, use.Held, "igbvf"},
+		{"vfio device open", use.Evidence{Snapshot: snapshot("vfio-pci"), Kubelet: use.Kubelet{Answered: true}, Open: map[string]string{vf: "runtime active"}}, use.Held, "runtime active"},
+		{"vfio variant driver has no netdev", use.Evidence{Snapshot: snapshot("mlx5_vfio_pci"), Kubelet: use.Kubelet{Answered: true}}, use.Free, ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			got := use.Judge(c.ev).Of(vf)
+			if got.State != c.want || got.Busy() != (c.want != use.Free) {
+				t.Fatalf("%s, want %s (%+v)", got.State, c.want, got)
+			}
+			if names := use.Names(got.Holders); !strings.Contains(names, c.who) || (c.who == "") != (names == "") {
+				t.Errorf("holders %q, want %q", names, c.who)
+			}
+		})
+	}
+}
+
+func TestZeroSetHoldsEverything(t *testing.T) {
+	var s use.Set
+	if got := s.Of(vf); !got.Busy() || len(got.Holders) == 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestNamesOncePerPod(t *testing.T) {
+	h := []use.Holder{{Namespace: "a", Pod: "x", Device: "1"}, {Namespace: "a", Pod: "x", Device: "2"}, {Namespace: "a", Pod: "y"}}
+	if got := use.Names(h); got != "pod a/x, pod a/y" {
+		t.Error(got)
+	}
+}
+
+func TestSettle(t *testing.T) {
+	late := t0.Add(use.Grace)
+	listed := map[string][]use.Holder{vf: {{Pod: "p"}}}
+	cases := []struct {
+		name string
+		note use.Note
+		k    use.Kubelet
+		now  time.Time
+		want []use.Note
+	}{
+		{"no answer keeps", use.Note{Device: vf, At: t0}, use.Kubelet{}, late, []use.Note{{Device: vf, At: t0}}},
+		{"young note stays though not listed", use.Note{Device: vf, At: late}, use.Kubelet{Answered: true, Since: t0}, late, []use.Note{{Device: vf, At: late}}},
+		{"old note goes", use.Note{Device: vf, At: t0}, use.Kubelet{Answered: true, Since: t0}, late, nil},
+		{"fresh kubelet is not believed", use.Note{Device: vf, At: t0, Listed: &t0}, use.Kubelet{Answered: true, Since: late}, late, []use.Note{{Device: vf, At: t0, Listed: &t0}}},
+		{"the kubelet that listed it is believed at once", use.Note{Device: vf, At: t0, Listed: &late}, use.Kubelet{Answered: true, Since: late}, late, nil},
+		{"listed is marked", use.Note{Device: vf, At: t0}, use.Kubelet{Answered: true, Since: t0, Held: listed}, late, []use.Note{{Device: vf, At: t0, Listed: &late}}},
+		{"listed before and gone", use.Note{Device: vf, At: late, Listed: &t0}, use.Kubelet{Answered: true, Since: t0}, late, nil},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if d := cmp.Diff(c.want, use.Settle([]use.Note{c.note}, c.k, c.now)); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}

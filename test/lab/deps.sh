@@ -1,0 +1,185 @@
+#!/bin/sh
+# Installs what the lab needs on a Debian 12 host, and downloads the guest's
+# kernel. Prints nothing when everything is there already.
+#
+# The machine's own apt sources are left alone: backports are reached through a
+# private apt configuration below _out/lab/apt, with the mirror taken from the
+# machine's own Debian sources.
+#
+#   deps.sh packages        install host packages
+#   deps.sh kernel DIR      download the pinned kernel and unpack it into DIR
+#   deps.sh netdevsim DIR RELEASE
+#                           download what builds the module netdevsim for that
+#                           kernel, and unpack it into DIR
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+out=${LAB_OUT:-$(cd "$here/../.." && pwd)/_out/lab}
+apt_dir=$out/apt
+release=bookworm
+
+qemu_pin='1:10.0.2+ds-2+deb13u1~bpo12+1'
+kernel_pin='6.12.95+deb12'
+kernel_series='6.12'
+source_pin='6.12.95-1~bpo12+1'
+
+# One package a word. gcc, libc6-dev, libseccomp-dev and pkg-config are for
+# runc; iproute2, ethtool, kmod and busybox-static are copied into the guest.
+packages='busybox-static ca-certificates cpio e2fsprogs ethtool gcc iproute2
+kmod libc6-dev libseccomp-dev make pkg-config squashfs-tools xz-utils'
+
+say() { printf 'lab: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then "$@"
+	elif command -v sudo >/dev/null 2>&1; then sudo "$@"
+	else die "this step needs root: $* (run as root, or install sudo)"
+	fi
+}
+
+# mirror prints the URI from which this machine takes the Debian release.
+mirror() {
+	for f in /etc/apt/sources.list.d/*.sources; do
+		[ -r "$f" ] || continue
+		awk -v rel="$release" '
+			function done_stanza() { if (uri != "" && hit) { print uri; found = 1; exit } uri = ""; hit = 0 }
+			/^[[:space:]]*$/ { done_stanza(); next }
+			/^URIs:/ { uri = $2 }
+			/^Suites:/ { for (i = 2; i <= NF; i++) if ($i == rel) hit = 1 }
+			END { if (!found) done_stanza() }' "$f"
+	done
+	for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+		[ -r "$f" ] || continue
+		awk -v rel="$release" '
+			$1 == "deb" {
+				i = 2
+				if ($i ~ /^\[/) { while ($i !~ /\]$/) i++; i++ }
+				if ($(i + 1) == rel) { print $i; exit }
+			}' "$f"
+	done
+}
+
+# private_apt makes the private configuration; its lists are renewed at most
+# once a day, since a package that is pinned and there needs no fresh index.
+private_apt() {
+	mkdir -p "$apt_dir/lists/partial" "$apt_dir/cache/archives/partial"
+	uri=$(mirror | head -n 1)
+	[ -n "$uri" ] || die "no Debian $release source found below /etc/apt: add one, then run again"
+	keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+	{
+		printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$uri" "$release"
+		printf 'deb [signed-by=%s] %s %s-updates main\n' "$keyring" "$uri" "$release"
+		printf 'deb [signed-by=%s] %s %s-backports main\n' "$keyring" "$uri" "$release"
+	} >"$apt_dir/sources.list.new"
+	cat >"$apt_dir/apt.conf" <<-EOF
+	Dir::Etc::sourcelist "$apt_dir/sources.list";
+	Dir::Etc::sourceparts "-";
+	Dir::State::lists "$apt_dir/lists";
+	Dir::Cache "$apt_dir/cache";
+	APT::Sandbox::User "root";
+	APT::Get::List-Cleanup "0";
+	Acquire::Retries "3";
+	EOF
+	export APT_CONFIG="$apt_dir/apt.conf"
+	if cmp -s "$apt_dir/sources.list.new" "$apt_dir/sources.list" &&
+		[ -n "$(find "$apt_dir/updated" -mtime -1 2>/dev/null)" ]; then
+		rm -f "$apt_dir/sources.list.new"
+		return
+	fi
+	mv "$apt_dir/sources.list.new" "$apt_dir/sources.list"
+	apt-get -qq update || die "apt-get update failed for the mirror in $apt_dir/sources.list"
+	touch "$apt_dir/updated"
+}
+
+installed() {
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || :)" = installed ]
+}
+
+# qemu_ok: the igb model came with QEMU 8.0; release has 7.2.
+qemu_ok() {
+	installed qemu-system-x86 &&
+		dpkg --compare-versions "$(dpkg-query -W -f '${Version}' qemu-system-x86)" ge 1:8.0
+}
+
+install_packages() {
+	missing=
+	for p in $packages; do installed "$p" || missing="$missing $p"; done
+	if ! qemu_ok; then missing="$missing qemu"; fi
+	[ -n "$missing" ] || return 0
+	start=$(date +%s)
+	private_apt
+	set --
+	for p in $missing; do [ "$p" = qemu ] || set -- "$@" "$p"; done
+	if [ $# -gt 0 ]; then apt_install "$@"; fi
+	if ! qemu_ok; then
+		if apt-cache madison qemu-system-x86 | grep -qF "$qemu_pin"; then
+			apt_install -t "$release-backports" "qemu-system-x86=$qemu_pin"
+		else
+			say "qemu-system-x86 $qemu_pin is gone from the mirror: taking the newest of $release-backports"
+			apt_install -t "$release-backports" qemu-system-x86
+		fi
+	fi
+	say "installed host packages:$missing ... $(($(date +%s) - start))s"
+}
+
+apt_install() {
+	log=$apt_dir/install.log
+	as_root env APT_CONFIG="$APT_CONFIG" DEBIAN_FRONTEND=noninteractive \
+		apt-get -y --no-install-recommends install "$@" >"$log" 2>&1 || {
+		tail -n 20 "$log" >&2
+		die "apt-get install $* failed, see $log"
+	}
+}
+
+fetch_kernel() {
+	dir=$1
+	private_apt
+	start=$(date +%s)
+	pkg=linux-image-$kernel_pin-amd64
+	if ! apt-cache show "$pkg" >/dev/null 2>&1; then
+		pkg=$(apt-cache pkgnames "linux-image-$kernel_series." |
+			grep -E "^linux-image-$kernel_series\.[0-9]+\+deb12-amd64$" | sort -V | tail -n 1)
+		[ -n "$pkg" ] || die "no linux-image of series $kernel_series on the mirror"
+		say "kernel $kernel_pin is gone from the mirror: taking $pkg"
+	fi
+	mkdir -p "$apt_dir/deb"
+	rm -f "$apt_dir/deb"/linux-image-*.deb
+	(cd "$apt_dir/deb" && apt-get -qq download "$pkg") || die "download of $pkg failed"
+	rm -rf "$dir.new" && mkdir -p "$dir.new"
+	dpkg-deb -x "$apt_dir/deb"/linux-image-*.deb "$dir.new"
+	rm -f "$apt_dir/deb"/linux-image-*.deb
+	rm -rf "$dir" && mv "$dir.new" "$dir"
+	say "fetched ${pkg#linux-image-} kernel ... $(($(date +%s) - start))s"
+}
+
+# fetch_netdevsim: the source of one driver, and what Debian builds modules with
+# outside of the kernel's tree. Headers must be the kernel's own, the source may
+# be another of the same series when the pinned one is gone.
+fetch_netdevsim() {
+	dir=$1 release_name=$2 version=${2%-amd64}
+	private_apt
+	src=linux-source-$kernel_series
+	if apt-cache madison "$src" | grep -qF "$source_pin"; then src=$src=$source_pin; fi
+	deb=$apt_dir/deb-netdevsim
+	rm -rf "$deb" "$dir" && mkdir -p "$deb" "$dir"
+	(cd "$deb" && apt-get -qq download "$src" "linux-headers-$release_name" \
+		"linux-headers-$version-common" "linux-kbuild-$version") ||
+		die "download of $src and the headers of $release_name failed"
+	for p in "$deb"/linux-headers-*.deb "$deb"/linux-kbuild-*.deb; do dpkg-deb -x "$p" "$dir"; done
+	dpkg-deb --fsys-tarfile "$deb"/linux-source-*.deb |
+		tar -xO "./usr/src/linux-source-$kernel_series.tar.xz" |
+		tar -xJ -C "$dir" --wildcards --transform 's,^linux-source-[^/]*/drivers/net/,,' \
+			"linux-source-$kernel_series/drivers/net/netdevsim/*"
+	[ -f "$dir/netdevsim/Makefile" ] || die "no netdevsim in $src"
+	# The headers name each other as if they were installed.
+	sed -i "s,include /usr/src/,include $dir/usr/src/," "$dir/usr/src/linux-headers-$release_name/Makefile"
+	rm -rf "$deb"
+}
+
+case ${1:-packages} in
+packages) install_packages ;;
+kernel) fetch_kernel "${2:?usage: deps.sh kernel DIR}" ;;
+netdevsim) fetch_netdevsim "${2:?usage: deps.sh netdevsim DIR RELEASE}" "${3:?usage: deps.sh netdevsim DIR RELEASE}" ;;
+*) die "usage: deps.sh packages | kernel DIR | netdevsim DIR RELEASE" ;;
+esac

@@ -1,0 +1,153 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	lab "github.com/talos-sriov/talos-sriov/test/lab"
+)
+
+const drifting = `apiVersion: v1alpha1
+kind: SRIOVConfig
+physicalFunctions:
+  - match: {pciAddresses: ["` + pfA + `"]}
+    numVFs: 4
+    mtu: 2000
+    resourceName: ` + resource + `
+    virtualFunctions:
+      - indexes: "0"
+        trust: true
+        vlan: {id: 100, qos: 3}
+        macAddresses: ["02:00:00:00:00:10"]
+      - indexes: "1"
+        driver: vfio-pci
+        resourceName: example.com/dpdk
+`
+
+// Whatever is changed by hand is noticed, counted and repaired: from the
+// kernel's event where it sends one, else by the slow look, which is every 3 s
+// here and not every 5 minutes.
+func TestDriftIsRepaired(t *testing.T) {
+	n := boot(t, lab.Options{
+		Document: patch(drifting), Modules: []string{"vfio-pci"},
+		Extension: variant(t, "-resync=3s"),
+	})
+	n.allReady(1)
+	n.allocatable(3)
+	if got := n.drift(); got != 0 {
+		t.Errorf("the status counts %d changes by somebody else, and there was none", got)
+	}
+	const pf, vfN = "/sys/bus/pci/devices/" + pfA, "/sys/bus/pci/devices/" + pfA + "/virtfn%d"
+	vf := func(i int, rest string) string { return fmt.Sprintf(vfN, i) + rest }
+	const link = "ip -o link show enp33s0"
+	for _, c := range []struct {
+		name, change string
+		// now reads what was changed, want is what it was before.
+		now, want string
+	}{
+		{"MTU of the PF", "ip link set enp33s0 mtu 1700", "cat /sys/class/net/enp33s0/mtu", "2000"},
+		{"MTU of a VF", "ip link set $(ls " + vf(2, "/net") + ") mtu 1600", "cat " + vf(2, "/net/*/mtu"), "2000"},
+		{"PF taken down", "ip link set enp33s0 down", link + " | grep -o '[<,]UP[,>]' | tr -d '<,>'", "UP"},
+		{"VLAN", "ip link set enp33s0 vf 0 vlan 7", link + " | grep -o 'vf 0 .*' | grep -o 'vlan 100, qos 3' | head -n 1", "vlan 100, qos 3"},
+		{"trust", "ip link set enp33s0 vf 0 trust off", link + " | grep -o 'vf 0 [^\\\\]*' | grep -o 'trust o[nf]*' | head -n 1", "trust on"},
+		{"MAC in the PF's table", "ip link set enp33s0 vf 0 mac 02:00:00:00:00:99", link + " | grep -o 'vf 0 [^\\\\]*' | grep -o '02:00:00:00:00:..' | head -n 1", "02:00:00:00:00:10"},
+		{"driver of a VF for the kernel", "cd " + vf(3, "") + " && a=$(basename $(readlink -f .)) && echo vfio-pci >driver_override && echo $a >driver/unbind && echo $a >/sys/bus/pci/drivers_probe",
+			"basename $(readlink " + vf(3, "/driver") + "); cat " + vf(3, "/driver_override"), "igbvf\n(null)"},
+		{"driver of a VF for user space", "cd " + vf(1, "") + " && echo $(basename $(readlink -f .)) >driver/unbind",
+			"basename $(readlink " + vf(1, "/driver") + ")", "vfio-pci"},
+		// The kernel sends no event for these two.
+		{"driver_override", "echo vfio-pci >" + vf(2, "/driver_override"), "cat " + vf(2, "/driver_override"), "(null)"},
+		{"sriov_drivers_autoprobe", "echo 0 >" + pf + "/sriov_drivers_autoprobe", "cat " + pf + "/sriov_drivers_autoprobe", "1"},
+		{"number of VFs", "echo 0 >" + pf + "/sriov_numvfs", "cat " + pf + "/sriov_numvfs", "4"},
+	} {
+		if got := n.run(c.now); got != c.want {
+			t.Fatalf("%s: before the change it is %q, want %q", c.name, got, c.want)
+		}
+		before := n.drift()
+		n.run(c.change)
+		n.status(c.name+" counted and repaired", func(s status) bool {
+			return len(s.PFs) == 1 && s.PFs[0].Drift > before && s.PFs[0].State == "ready"
+		})
+		n.must(n.WaitFor(n.ctx(), "wait for the repair of the "+c.name, func(ctx context.Context) (bool, error) {
+			got, err := n.Exec(ctx, c.now)
+			if err == nil && strings.TrimSpace(got) != c.want {
+				err = fmt.Errorf("it is %q, want %q", got, c.want)
+			}
+			return err == nil, err
+		}))
+		t.Logf("%s: repaired, counted %d", c.name, n.drift()-before)
+	}
+	n.allReady(1)
+	n.allocatable(3)
+}
+
+// drift is how often the status says that PF A was changed by somebody else.
+func (n *node_) drift() int {
+	n.t.Helper()
+	return n.status("a PF", func(s status) bool { return len(s.PFs) > 0 }).PFs[0].Drift
+}
+
+// igb refuses link state, 802.1ad and a minimum rate. Each is a problem of its
+// group that names attribute, driver and choice; the rest of the group is
+// configured, and `optional` makes it a notice.
+func TestRefusedAttributes(t *testing.T) {
+	n := node(t)
+	const spec = `apiVersion: v1alpha1
+kind: SRIOVConfig
+physicalFunctions:
+  - match: {pciAddresses: ["` + pfA + `"]}
+    numVFs: 2
+    resourceName: ` + resource + `
+    virtualFunctions:
+      - indexes: "0"
+        trust: true
+        linkState: enable
+        vlan: {id: 100, protocol: 802.1ad}
+        rate: {min: 10, max: 100}
+      - indexes: "1"
+        trust: true
+        vlan: {id: 200, qos: 2}
+`
+	keys := []string{"linkState", "vlan", "rate"}
+	n.document(spec)
+	s := n.status("the attributes refused", func(s status) bool {
+		return len(s.PFs) == 1 && s.PFs[0].State == "failed" && len(s.PFs[0].Problems) == len(keys) && len(s.PFs[0].Steps) == 0
+	})
+	for _, key := range keys {
+		i := slices.IndexFunc(s.PFs[0].Problems, func(p problem) bool { return strings.HasPrefix(p.Msg, key+":") })
+		if i < 0 {
+			t.Errorf("no problem is about %s: %+v", key, s.PFs[0].Problems)
+			continue
+		}
+		p := s.PFs[0].Problems[i]
+		if !strings.Contains(p.Msg, "igb") || !strings.Contains(p.Hint, "remove "+key) || !strings.Contains(p.Hint, "optional") || p.Pos.Line != 8 {
+			t.Errorf("%s: problem %+v, want the driver, the choice and line 8", key, p)
+		}
+	}
+	// What the table of drivers says of igb is what the kernel does.
+	for _, args := range []string{"state enable", "vlan 100 proto 802.1ad", "min_tx_rate 10"} {
+		if out, err := n.Exec(n.ctx(), "ip link set enp33s0 vf 0 "+args); err == nil {
+			t.Errorf("igb takes %q: %s", args, out)
+		}
+	}
+	rest := func() {
+		t.Helper()
+		n.must(n.WaitFor(n.ctx(), "wait for the rest of the groups", func(context.Context) (bool, error) {
+			vfs := n.discover(pfA)
+			ok := len(vfs) == 2 && vfs[0].Admin != nil && vfs[0].Admin.Trust && vfs[1].Admin != nil && vfs[1].Admin.Trust && vfs[1].Admin.VLAN == 200
+			return ok, fmt.Errorf("the VFs are %+v", vfs)
+		}))
+	}
+	rest()
+
+	n.document(strings.Replace(spec, "        trust: true\n        linkState", "        optional: [linkState, vlan, rate]\n        trust: true\n        linkState", 1))
+	s = n.status("the attributes left out", func(s status) bool { return len(s.PFs) == 1 && s.PFs[0].State == "ready" })
+	if len(s.PFs[0].Problems) != 0 || len(s.PFs[0].Notices) != len(keys) {
+		t.Errorf("with optional: problems %+v, notices %+v, want %d notices", s.PFs[0].Problems, s.PFs[0].Notices, len(keys))
+	}
+	rest()
+	n.allocatable(2)
+}

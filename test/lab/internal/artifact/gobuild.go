@@ -1,0 +1,165 @@
+package artifact
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// Program is a Go program that the lab runs.
+type Program struct {
+	Name    string
+	Module  string // folder below test/lab/build, or empty for the lab's own
+	Package string
+	Version string // for the progress line
+	LDFlags string
+	Tags    string
+	CGO     bool
+	Guest   bool // goes into the guest's root image
+	Dir     string
+}
+
+const (
+	kubeVersion       = "v1.36.3"
+	etcdVersion       = "v3.6.7"
+	containerdVersion = "v2.2.3"
+	runcVersion       = "v1.4.2"
+	cniVersion        = "v1.9.1"
+	multusVersion     = "v4.2.4"
+)
+
+func programs() []Program {
+	kubeFlags := "-X k8s.io/component-base/version.gitVersion=" + kubeVersion +
+		" -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36" +
+		" -X k8s.io/component-base/version.gitTreeState=clean" +
+		" -X k8s.io/component-base/version.buildDate=2026-01-01T00:00:00Z"
+	var ps []Program
+	for _, name := range []string{"kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"} {
+		ps = append(ps, Program{
+			Name: name, Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/" + name,
+			Version: kubeVersion, LDFlags: kubeFlags, Guest: name == "kubelet",
+		})
+	}
+	ps = append(ps, Program{Name: "etcd", Module: "etcd", Package: "go.etcd.io/etcd/server/v3", Version: etcdVersion})
+	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
+		ps = append(ps, Program{
+			Name: name, Module: "containerd", Package: "github.com/containerd/containerd/v2/cmd/" + name,
+			Version: containerdVersion, LDFlags: "-X github.com/containerd/containerd/v2/version.Version=" + containerdVersion, Guest: true,
+		})
+	}
+	ps = append(ps,
+		Program{Name: "ocibase", Module: "containerd", Package: "./ocibase", Version: containerdVersion},
+		Program{
+			Name: "runc", Module: "runc", Package: "github.com/opencontainers/runc", Version: runcVersion,
+			CGO: true, Tags: "seccomp,netgo,osusergo", LDFlags: "-X main.version=" + strings.TrimPrefix(runcVersion, "v") + " -linkmode external -extldflags -static", Guest: true,
+		})
+	for _, p := range []string{"main/bridge", "main/loopback", "ipam/host-local", "ipam/static"} {
+		ps = append(ps, Program{
+			Name: filepath.Base(p), Module: "cni", Package: "github.com/containernetworking/plugins/plugins/" + p,
+			Version: cniVersion, Guest: true, Dir: "opt/cni/bin",
+		})
+	}
+	return append(ps,
+		Program{
+			Name: "multus", Module: "multus", Package: "gopkg.in/k8snetworkplumbingwg/multus-cni.v4/cmd/multus",
+			Version: multusVersion, Guest: true, Dir: "opt/cni/bin",
+			LDFlags: "-X gopkg.in/k8snetworkplumbingwg/multus-cni.v4/pkg/multus.version=" + multusVersion,
+		},
+		Program{Name: "labinit", Package: "./cmd/labinit"},
+		Program{Name: "labfwd", Package: "./cmd/labfwd"},
+		Program{Name: "pause", Package: "./cmd/pause"})
+}
+
+// Bin is where the programs are.
+func (b *Builder) Bin(name string) string { return filepath.Join(b.Out, "bin", name) }
+
+// toolchain is the version of Go as it is used for the lab's module.
+func (b *Builder) toolchain(ctx context.Context) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION")
+	cmd.Dir = b.Lab
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOVERSION: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// buildPrograms builds what is not built yet and returns each program's key.
+func (b *Builder) buildPrograms(ctx context.Context) (map[string]string, error) {
+	if runtime.GOARCH != "amd64" {
+		return nil, fmt.Errorf("the lab's guest is amd64, this machine is %s: not supported", runtime.GOARCH)
+	}
+	goVersion, err := b.toolchain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(b.Bin(""), 0o755); err != nil {
+		return nil, fmt.Errorf("make folder for programs: %w", err)
+	}
+	keys := map[string]string{}
+	for _, p := range programs() {
+		key, err := b.programKey(p, goVersion)
+		if err != nil {
+			return nil, err
+		}
+		keys[p.Name] = key.String()
+		what := strings.TrimSpace("building " + p.Name + " " + p.Version)
+		if err := b.step(what, "bin-"+p.Name, key, []string{b.Bin(p.Name)}, func() error { return b.goBuild(ctx, p) }); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+func (b *Builder) moduleDir(p Program) string {
+	if p.Module == "" {
+		return b.Lab
+	}
+	return filepath.Join(b.Lab, "build", p.Module)
+}
+
+func (b *Builder) programKey(p Program, goVersion string) (Key, error) {
+	var k Key
+	k.Add(goVersion, fmt.Sprintf("%+v", p))
+	dir := b.moduleDir(p)
+	if err := k.File(filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum")); err != nil {
+		return k, err
+	}
+	source := func(path string) bool { return strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") }
+	var trees []string
+	switch {
+	case p.Module == "":
+		trees = []string{filepath.Join(dir, p.Package)}
+		if p.Name == "labinit" {
+			for _, d := range []string{"guest", "extsvc", "netname", "wire"} {
+				trees = append(trees, filepath.Join(dir, "internal", d))
+			}
+		}
+	case strings.HasPrefix(p.Package, "./"):
+		trees = []string{filepath.Join(dir, p.Package)}
+	}
+	for _, t := range trees {
+		if err := k.Tree(t, source); err != nil {
+			return k, err
+		}
+	}
+	return k, nil
+}
+
+func (b *Builder) goBuild(ctx context.Context, p Program) error {
+	cgo := "CGO_ENABLED=0"
+	if p.CGO {
+		cgo = "CGO_ENABLED=1"
+	}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.TrimSpace("-s -w -buildid= " + p.LDFlags), "-o", b.Bin(p.Name)}
+	if p.Tags != "" {
+		args = append(args, "-tags", p.Tags)
+	}
+	// The caller's own Go settings must not change what is built.
+	env := []string{cgo, "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOWORK=off"}
+	return command(ctx, b.moduleDir(p), env, "go", append(args, p.Package)...)
+}

@@ -1,0 +1,437 @@
+package guest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/wire"
+)
+
+// serveAgents serves the host on every port that is meant for it.
+func (n *Node) serveAgents() {
+	served := map[string]bool{}
+	_ = poll(context.Background(), 100*time.Millisecond, func() bool {
+		names, _ := filepath.Glob("/sys/class/virtio-ports/*/name")
+		for _, f := range names {
+			b, err := os.ReadFile(f)
+			port := filepath.Base(filepath.Dir(f))
+			if err == nil && strings.HasPrefix(string(b), "lab.agent.") && !served[port] {
+				served[port] = true
+				go n.serveAgent("/dev/" + port)
+			}
+		}
+		return len(served) > 0
+	})
+}
+
+// port reads and writes a virtio-serial port without Go's poller: while no host
+// is connected, reads give nothing and the port is always readable.
+type port struct{ fd int }
+
+func (p port) Read(b []byte) (int, error) {
+	for {
+		n, err := unix.Read(p.fd, b)
+		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) {
+			continue
+		}
+		if n == 0 && err == nil {
+			return 0, io.EOF
+		}
+		return max(n, 0), err
+	}
+}
+
+func (p port) Write(b []byte) (int, error) {
+	done := 0
+	for done < len(b) {
+		n, err := unix.Write(p.fd, b[done:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return done, err
+		}
+		done += n
+	}
+	return done, nil
+}
+
+func (n *Node) serveAgent(path string) {
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		n.ev.add("agent-failed", "%s: %v", path, err)
+		return
+	}
+	p := port{fd}
+	out := wire.NewWriter(p)
+	for {
+		var in *bufio.Reader
+		// Nothing tells of a connection but data.
+		_ = poll(context.Background(), 50*time.Millisecond, func() bool {
+			in = bufio.NewReader(p)
+			_, err := in.Peek(1)
+			return err == nil
+		})
+		n.session(in, out)
+	}
+}
+
+// session serves one connection of the host until it ends.
+func (n *Node) session(in *bufio.Reader, out *wire.Writer) {
+	s := &session{n: n, out: out, streams: map[uint32]*stream{}}
+	defer s.reset()
+	for {
+		f, err := wire.ReadFrame(in)
+		if errors.Is(err, wire.ErrSync) {
+			// The rest of an earlier session: skip to the next Hello.
+			continue
+		}
+		if err != nil {
+			return
+		}
+		if f.Type == wire.Hello {
+			s.reset()
+			if err := out.Ack(f.Payload); err != nil {
+				return
+			}
+			continue
+		}
+		s.frame(f)
+	}
+}
+
+type session struct {
+	n   *Node
+	out *wire.Writer
+
+	mu      sync.Mutex
+	streams map[uint32]*stream
+}
+
+// stream is one request under way.
+type stream struct {
+	cancel context.CancelFunc
+	in     *io.PipeWriter
+}
+
+func (s *session) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, st := range s.streams {
+		st.cancel()
+		st.in.CloseWithError(io.ErrUnexpectedEOF)
+		delete(s.streams, id)
+	}
+}
+
+func (s *session) frame(f wire.Frame) {
+	if f.Type == wire.Open {
+		var req wire.Request
+		if err := json.Unmarshal(f.Payload, &req); err != nil {
+			_ = s.out.JSON(wire.Result, f.Stream, wire.Response{Code: -1, Error: err.Error()})
+			return
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		pr, pw := io.Pipe()
+		st := &stream{cancel, pw}
+		s.mu.Lock()
+		s.streams[f.Stream] = st
+		s.mu.Unlock()
+		go s.serve(ctx, f.Stream, st, req, pr)
+		return
+	}
+	s.mu.Lock()
+	st := s.streams[f.Stream]
+	s.mu.Unlock()
+	if st == nil {
+		return
+	}
+	switch f.Type {
+	case wire.Data:
+		_, _ = st.in.Write(f.Payload)
+	case wire.EOF:
+		st.in.Close()
+	case wire.Cancel:
+		st.cancel()
+	}
+}
+
+func (s *session) serve(ctx context.Context, id uint32, st *stream, req wire.Request, in *io.PipeReader) {
+	defer in.Close()
+	defer st.cancel()
+	resp := wire.Response{}
+	v, err := s.n.request(ctx, req, in, s.out.Stream(wire.Stdout, id), s.out.Stream(wire.Stderr, id), &resp)
+	if err == nil && v != nil {
+		resp.Value, err = json.Marshal(v)
+	}
+	if err != nil {
+		resp.Code, resp.Error = -1, err.Error()
+	}
+	s.mu.Lock()
+	current := s.streams[id] == st
+	if current {
+		delete(s.streams, id)
+	}
+	s.mu.Unlock()
+	if current {
+		_ = s.out.JSON(wire.Result, id, resp)
+	}
+}
+
+// ServiceState is what the host is told of a service.
+type ServiceState struct {
+	Name    string `json:"name"`
+	State   string `json:"state"`
+	Message string `json:"message,omitempty"`
+	PID     int    `json:"pid,omitempty"`
+	Starts  int    `json:"starts"`
+}
+
+// Status is what the host is told of the guest.
+type Status struct {
+	BootID   string         `json:"bootID"`
+	Booted   bool           `json:"booted"`
+	Error    string         `json:"error,omitempty"`
+	Services []ServiceState `json:"services"`
+}
+
+func (n *Node) status() (Status, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return Status{}, err
+	}
+	st := Status{BootID: strings.TrimSpace(string(id))}
+	select {
+	case <-n.booted:
+		st.Booted = n.bootErr == nil
+		if n.bootErr != nil {
+			st.Error = n.bootErr.Error()
+		}
+	default:
+		return st, nil
+	}
+	for _, x := range n.extensions {
+		x.mu.Lock()
+		st.Services = append(st.Services, ServiceState{x.id(), x.state, x.message, x.pid, x.starts})
+		x.mu.Unlock()
+	}
+	for _, s := range []*service{n.containerd, n.kubelet} {
+		if s == nil {
+			continue
+		}
+		s.mu.Lock()
+		state := stateWaiting
+		if s.pid != 0 {
+			state = stateRunning
+		}
+		st.Services = append(st.Services, ServiceState{s.name, state, "", s.pid, s.starts})
+		s.mu.Unlock()
+	}
+	return st, nil
+}
+
+func (n *Node) request(ctx context.Context, req wire.Request, in io.Reader, stdout, stderr io.Writer, resp *wire.Response) (any, error) {
+	switch req.Op {
+	case "exec":
+		return nil, n.exec(ctx, req, stdout, stderr, resp)
+	case "put":
+		return nil, put(req, in)
+	case "get":
+		f, err := os.Open(req.Path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		_, err = io.Copy(stdout, f)
+		return nil, err
+	case "status":
+		return n.status()
+	case "events":
+		return n.ev.snapshot(), nil
+	case "clock":
+		tv := unix.NsecToTimeval(req.UnixNano)
+		return nil, unix.Settimeofday(&tv)
+	case "document":
+		return nil, n.changeDocument(req.Name, req.YAML, req.How)
+	case "service":
+		return nil, n.service(req)
+	case "power":
+		return nil, n.power(req.How)
+	}
+	return nil, fmt.Errorf("unknown request %q", req.Op)
+}
+
+func put(req wire.Request, in io.Reader) error {
+	if err := os.MkdirAll(filepath.Dir(req.Path), 0o755); err != nil {
+		return err
+	}
+	mode := os.FileMode(req.Mode)
+	if mode == 0 {
+		mode = 0o644
+	}
+	tmp := req.Path + ".lab-put"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(f, in); err != nil {
+		f.Close()
+		os.Remove(tmp)
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(tmp, req.Path)
+}
+
+// exec runs a script. What it leaves in the background keeps running, but its
+// output is not waited for.
+func (n *Node) exec(ctx context.Context, req wire.Request, stdout, stderr io.Writer, resp *wire.Response) error {
+	cmd := exec.Command("/bin/sh", "-c", req.Script)
+	cmd.Env = append(append([]string{}, toolEnv...), req.Env...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	var wg sync.WaitGroup
+	var readers, writers []*os.File
+	for _, w := range []io.Writer{stdout, stderr} {
+		pr, pw, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		readers, writers = append(readers, pr), append(writers, pw)
+		wg.Go(func() { _, _ = io.Copy(w, pr) })
+	}
+	cmd.Stdout, cmd.Stderr = writers[0], writers[1]
+	p, err := n.reap.start(cmd)
+	for _, w := range writers {
+		w.Close()
+	}
+	if err != nil {
+		return err
+	}
+	var timeout <-chan time.Time
+	if req.TimeoutMS > 0 {
+		timeout = time.After(time.Duration(req.TimeoutMS) * time.Millisecond)
+	}
+	select {
+	case <-p.done:
+	case <-timeout:
+		resp.TimedOut = true
+		_ = unix.Kill(-p.pid, unix.SIGKILL)
+	case <-ctx.Done():
+		_ = unix.Kill(-p.pid, unix.SIGKILL)
+	}
+	<-p.done
+	// A child in the background may hold the pipes: give what is left in them a
+	// moment, then let go.
+	for _, r := range readers {
+		_ = r.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+	}
+	wg.Wait()
+	for _, r := range readers {
+		r.Close()
+	}
+	resp.Code = p.code
+	return nil
+}
+
+type controllable interface {
+	startService()
+	stopService()
+	signal(unix.Signal) error
+}
+
+func (n *Node) service(req wire.Request) error {
+	var c controllable
+	select {
+	case <-n.booted:
+	default:
+		return errors.New("the node is booting")
+	}
+	switch {
+	case req.Name == "kubelet" && n.kubelet != nil:
+		c = n.kubelet
+	case req.Name == "containerd" && n.containerd != nil:
+		c = n.containerd
+	default:
+		x := n.extension(strings.TrimPrefix(req.Name, "ext-"))
+		if x == nil {
+			return fmt.Errorf("no service %q", req.Name)
+		}
+		c = x
+	}
+	switch req.How {
+	case "start":
+		c.startService()
+	case "stop":
+		c.stopService()
+	case "restart":
+		c.stopService()
+		c.startService()
+	case "kill":
+		return c.signal(unix.Signal(req.Signal))
+	default:
+		return fmt.Errorf("service verb %q: want start, stop, restart or kill", req.How)
+	}
+	return nil
+}
+
+// power ends this boot. The answer is sent before it begins.
+func (n *Node) power(how string) error {
+	cmd := unix.LINUX_REBOOT_CMD_RESTART
+	switch how {
+	case "reboot", "crash":
+	case "poweroff":
+		cmd = unix.LINUX_REBOOT_CMD_POWER_OFF
+	default:
+		return fmt.Errorf("power %q: want reboot, crash or poweroff", how)
+	}
+	go func() {
+		<-time.After(50 * time.Millisecond) // for the answer to leave
+		if how != "crash" {
+			n.shutdown()
+		}
+		if err := unix.Reboot(cmd); err != nil {
+			n.ev.add("power-failed", "%v", err)
+		}
+	}()
+	return nil
+}
+
+// shutdown stops all services, in Talos' order, and leaves the disks clean.
+func (n *Node) shutdown() {
+	n.ev.add("shutdown", "services stop")
+	var wg sync.WaitGroup
+	for _, x := range n.extensions {
+		wg.Go(x.stopService)
+	}
+	if n.kubelet != nil {
+		wg.Go(n.kubelet.stopService)
+	}
+	wg.Wait()
+	if n.containerd != nil {
+		n.containerd.stopService()
+	}
+	// Pods outlive their runtime.
+	_ = unix.Kill(-1, unix.SIGKILL)
+	<-time.After(100 * time.Millisecond)
+	unix.Sync()
+	for _, d := range []string{"/opt", "/etc/cni", "/etc/kubernetes", "/var", stateDir} {
+		_ = unix.Unmount(d, unix.MNT_DETACH)
+	}
+	unix.Sync()
+	n.ev.add("shutdown", "done")
+}

@@ -1,0 +1,127 @@
+package qemu
+
+import (
+	"fmt"
+	"strings"
+)
+
+// NIC is an emulated SR-IOV network card.
+type NIC struct {
+	ID   string // device id for the monitor
+	Node int    // NUMA node, 0 or 1
+	Slot int    // 0, 1, ... among those of its node
+	MAC  string
+}
+
+// nodeBus is the first bus number behind each NUMA node's host bridge; a card
+// is on the bus after it, plus its slot.
+var nodeBus = [2]int{0x20, 0x40}
+
+// Address is the card's PCI address in the guest.
+func (n NIC) Address() string {
+	return fmt.Sprintf("0000:%02x:00.0", nodeBus[n.Node]+1+n.Slot)
+}
+
+// NICs describes count cards, spread over the two NUMA nodes in turn.
+func NICs(count int) []NIC {
+	var out []NIC
+	for i := range count {
+		out = append(out, NIC{
+			ID: fmt.Sprintf("pf%d", i), Node: i % 2, Slot: i / 2,
+			MAC: fmt.Sprintf("52:54:00:00:00:%02x", i+1),
+		})
+	}
+	return out
+}
+
+// Machine describes a virtual machine. All paths are relative to its folder, or
+// absolute.
+type Machine struct {
+	Kernel, Initramfs      string
+	Root, Extension        string // read-only images
+	Var, State             string // writable disks
+	Append                 []string
+	CPUs, MemoryMB         int
+	NICs                   []NIC
+	KubeletPort            int    // on the host's loopback, forwarded to the guest's 10250
+	APIServer              string // command that QEMU runs for a connection to 10.0.2.100:6443
+	Incoming               string // file to restore from
+	Agents                 []string
+	QMP, Console, Forwards string
+}
+
+// baseArgs are for every guest. The kernel's check of its timer counts ticks in a
+// time that passes without the guest on a busy host, and panics.
+const baseArgs = "console=ttyS0 quiet no_timer_check"
+
+// Args gives the arguments of qemu-system-x86_64. With eim the guest reaches its
+// interrupt controllers by MSR (x2APIC): by memory, an access that meets a change
+// of the machine's memory map (VFs that come or go) has got lost, and with it a
+// processor's timer.
+func (m Machine) Args() []string {
+	half := m.MemoryMB / 2
+	args := []string{
+		"-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", "max",
+		"-smp", fmt.Sprint(m.CPUs), "-m", fmt.Sprint(m.MemoryMB),
+		"-display", "none", "-nodefaults", "-nic", "none", "-rtc", "base=utc",
+		"-chardev", "file,id=console,append=on,path=" + m.Console, "-serial", "chardev:console",
+		"-qmp", "unix:" + m.QMP + ",server=on,wait=off",
+		"-kernel", m.Kernel, "-initrd", m.Initramfs,
+		"-append", strings.Join(append([]string{baseArgs, "panic=0", "intel_iommu=on", "iommu=pt"}, m.Append...), " "),
+		"-object", fmt.Sprintf("memory-backend-ram,id=m0,size=%dM", half),
+		"-object", fmt.Sprintf("memory-backend-ram,id=m1,size=%dM", half),
+		"-numa", fmt.Sprintf("node,nodeid=0,cpus=0-%d,memdev=m0", m.CPUs/2-1),
+		"-numa", fmt.Sprintf("node,nodeid=1,cpus=%d-%d,memdev=m1", m.CPUs/2, m.CPUs-1),
+		"-device", "intel-iommu,intremap=on,eim=on",
+	}
+	for _, d := range []struct {
+		serial, file string
+		ro           bool
+	}{{"root", m.Root, true}, {"extension", m.Extension, true}, {"var", m.Var, false}, {"state", m.State, false}} {
+		if d.file == "" {
+			continue
+		}
+		ro := "off"
+		if d.ro {
+			ro = "on"
+		}
+		// cache=unsafe: a crash of the host machine is not our test; a crash of
+		// the guest keeps what it wrote.
+		args = append(args,
+			"-drive", fmt.Sprintf("if=none,id=%s,format=raw,readonly=%s,cache=unsafe,file=%s", d.serial, ro, d.file),
+			"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,serial=%s", d.serial, d.serial))
+	}
+	args = append(args, "-device", "virtio-serial-pci")
+	for i, a := range m.Agents {
+		args = append(args,
+			"-chardev", fmt.Sprintf("socket,id=agent%d,server=on,wait=off,path=%s", i, a),
+			"-device", fmt.Sprintf("virtserialport,chardev=agent%d,name=lab.agent.%d", i, i))
+	}
+	user := "user,id=mgmt,restrict=on"
+	if m.KubeletPort != 0 {
+		user += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:10250", m.KubeletPort)
+	}
+	if m.APIServer != "" {
+		user += ",guestfwd=tcp:10.0.2.100:6443-cmd:" + m.APIServer
+	}
+	args = append(args, "-netdev", user, "-device", "virtio-net-pci,netdev=mgmt,mac=52:54:00:00:01:01,romfile=")
+	if len(m.NICs) > 0 {
+		args = append(args,
+			"-device", fmt.Sprintf("pxb-pcie,id=pxb0,bus=pcie.0,bus_nr=%d,numa_node=0", nodeBus[0]),
+			"-device", fmt.Sprintf("pxb-pcie,id=pxb1,bus=pcie.0,bus_nr=%d,numa_node=1", nodeBus[1]))
+	}
+	for i, n := range m.NICs {
+		args = append(args,
+			"-netdev", fmt.Sprintf("hubport,hubid=1,id=net-%s", n.ID),
+			"-device", fmt.Sprintf("pcie-root-port,id=rp-%s,bus=pxb%d,chassis=%d,slot=%d", n.ID, n.Node, i+1, i+1),
+			"-device", n.device())
+	}
+	if m.Incoming != "" {
+		args = append(args, "-incoming", "file:"+m.Incoming)
+	}
+	return args
+}
+
+func (n NIC) device() string {
+	return fmt.Sprintf("igb,id=%s,bus=rp-%s,netdev=net-%s,mac=%s", n.ID, n.ID, n.ID, n.MAC)
+}

@@ -1,0 +1,389 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/agent"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/extsvc"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/guest"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/kube"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/proc"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/qemu"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/wire"
+)
+
+// Exec runs a shell script in the guest and returns its standard output. A
+// failed script is an error that has all of its output.
+func (n *Node) Exec(ctx context.Context, script string) (string, error) {
+	ctx, cancel := withDefault(ctx, DefaultWait)
+	defer cancel()
+	return n.agent.Exec(ctx, script)
+}
+
+// Put writes a file in the guest.
+func (n *Node) Put(ctx context.Context, path string, mode os.FileMode, data []byte) error {
+	ctx, cancel := withDefault(ctx, DefaultWait)
+	defer cancel()
+	_, err := n.agent.Do(ctx, wire.Request{Op: "put", Path: path, Mode: uint32(mode)}, bytes.NewReader(data), nil, nil)
+	return err
+}
+
+// Get reads a file of the guest.
+func (n *Node) Get(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := withDefault(ctx, DefaultWait)
+	defer cancel()
+	var b bytes.Buffer
+	_, err := n.agent.Do(ctx, wire.Request{Op: "get", Path: path}, nil, &b, nil)
+	return b.Bytes(), err
+}
+
+func withDefault(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, d)
+}
+
+// Mode is how a document is set.
+type Mode string
+
+// Talos does all that Talos does: the file, and the service's restart where
+// Talos restarts it. FileOnly writes the file and leaves the service alone.
+const (
+	Talos    Mode = "talos"
+	FileOnly Mode = "file"
+)
+
+func onlyDocument(yaml string) (string, error) {
+	docs, err := extsvc.ParseDocuments([]byte(yaml))
+	if err != nil {
+		return "", err
+	}
+	if len(docs) != 1 {
+		return "", fmt.Errorf("want one ExtensionServiceConfig document, have %d", len(docs))
+	}
+	return docs[0].Name, nil
+}
+
+// SetDocument puts an ExtensionServiceConfig document into the machine
+// configuration. It outlives a reboot.
+func (n *Node) SetDocument(ctx context.Context, mode Mode, yaml string) error {
+	name, err := onlyDocument(yaml)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := withDefault(ctx, DefaultWait)
+	defer cancel()
+	return n.agent.Value(ctx, wire.Request{Op: "document", Name: name, How: string(mode), YAML: yaml}, nil)
+}
+
+// RemoveDocument removes the document of the extension from the machine
+// configuration.
+func (n *Node) RemoveDocument(ctx context.Context, mode Mode, name string) error {
+	ctx, cancel := withDefault(ctx, DefaultWait)
+	defer cancel()
+	return n.agent.Value(ctx, wire.Request{Op: "document", Name: name, How: string(mode)}, nil)
+}
+
+// The types that Node's methods give.
+type (
+	Pod          = kube.Pod
+	Network      = kube.Network
+	KubeNode     = kube.Node
+	Status       = guest.Status
+	ServiceState = guest.ServiceState
+	Event        = guest.Event
+)
+
+// Status asks PID 1 for the state of the boot and of the services.
+func (n *Node) Status(ctx context.Context) (Status, error) {
+	ctx, cancel := withDefault(ctx, agentTimeout)
+	defer cancel()
+	var s Status
+	err := n.agent.Value(ctx, wire.Request{Op: "status"}, &s)
+	return s, err
+}
+
+// BootEvents gives what PID 1 recorded since the boot, in order.
+func (n *Node) BootEvents(ctx context.Context) ([]Event, error) {
+	ctx, cancel := withDefault(ctx, agentTimeout)
+	defer cancel()
+	var e []Event
+	err := n.agent.Value(ctx, wire.Request{Op: "events"}, &e)
+	return e, err
+}
+
+// Service is one of "ext-NAME", "kubelet" and "containerd".
+func (n *Node) Service(name string) Service { return Service{n, name} }
+
+// Service controls one service of the guest.
+type Service struct {
+	n    *Node
+	name string
+}
+
+func (s Service) do(ctx context.Context, how string, sig syscall.Signal) error {
+	ctx, cancel := withDefault(ctx, DefaultWait)
+	defer cancel()
+	return s.n.agent.Value(ctx, wire.Request{Op: "service", Name: s.name, How: how, Signal: int(sig)}, nil)
+}
+
+// Start starts the service.
+func (s Service) Start(ctx context.Context) error { return s.do(ctx, "start", 0) }
+
+// Stop stops it and returns when it has ended.
+func (s Service) Stop(ctx context.Context) error { return s.do(ctx, "stop", 0) }
+
+// Restart stops and starts it, as Talos' API would.
+func (s Service) Restart(ctx context.Context) error { return s.do(ctx, "restart", 0) }
+
+// Kill sends a signal to its first process; it is started again as Talos would,
+// five seconds after its end.
+func (s Service) Kill(ctx context.Context, sig syscall.Signal) error { return s.do(ctx, "kill", sig) }
+
+// State is the service's state.
+func (s Service) State(ctx context.Context) (ServiceState, error) {
+	st, err := s.n.Status(ctx)
+	if err != nil {
+		return ServiceState{}, err
+	}
+	for _, x := range st.Services {
+		if x.Name == s.name {
+			return x, nil
+		}
+	}
+	return ServiceState{}, fmt.Errorf("the guest has no service %q", s.name)
+}
+
+// Log is the service's output so far; lines of extensions begin with their time.
+func (s Service) Log(ctx context.Context) (string, error) {
+	b, err := s.n.Get(ctx, "/run/lab/log/"+s.name+".log")
+	return string(b), err
+}
+
+// waitBooted waits until the guest has booted, with another boot id than the
+// given one.
+func (n *Node) waitBooted(ctx context.Context, old string) error {
+	return proc.Poll(ctx, "wait for the guest to boot", 200*time.Millisecond, func() (bool, error) {
+		try, cancel := context.WithTimeout(ctx, agentTimeout)
+		defer cancel()
+		st, err := n.Status(try)
+		if dead := n.vmErr(); dead != nil {
+			return false, &proc.Permanent{Err: dead}
+		}
+		if n.cp != nil {
+			if dead := n.cp.Err(); dead != nil {
+				return false, &proc.Permanent{Err: dead}
+			}
+		}
+		if err != nil {
+			// The other end may be a boot that is no more.
+			n.agent.Drop()
+			return false, err
+		}
+		if st.Error != "" {
+			return false, &proc.Permanent{Err: errors.New(st.Error)}
+		}
+		if st.BootID == old || !st.Booted {
+			return false, errors.New("the boot is under way")
+		}
+		n.boot = st.BootID
+		return true, nil
+	})
+}
+
+// Reboot reboots the guest in an orderly way and waits until it is Ready.
+func (n *Node) Reboot(ctx context.Context) error { return n.power(ctx, "reboot") }
+
+// Crash reboots the guest at once: nothing is stopped, nothing is synced.
+func (n *Node) Crash(ctx context.Context) error { return n.power(ctx, "crash") }
+
+func (n *Node) power(ctx context.Context, how string) error {
+	ctx, cancel := withDefault(ctx, bootTimeout)
+	defer cancel()
+	old := n.boot
+	if err := n.agent.Value(ctx, wire.Request{Op: "power", How: how}, nil); err != nil {
+		return err
+	}
+	if err := n.awaitBoot(ctx, old); err != nil {
+		return fmt.Errorf("%s: %w", how, err)
+	}
+	return n.WaitReady(ctx)
+}
+
+// WaitReady waits until the API server has the node of this boot as Ready.
+func (n *Node) WaitReady(ctx context.Context) error {
+	ctx, cancel := withDefault(ctx, bootTimeout)
+	defer cancel()
+	return proc.Poll(ctx, "wait for "+n.opts.Name+" to be Ready", 100*time.Millisecond, func() (bool, error) {
+		if dead := errors.Join(n.vmErr(), n.cp.Err()); dead != nil {
+			return false, &proc.Permanent{Err: dead}
+		}
+		k, err := n.KubeNode(ctx)
+		if err != nil {
+			return false, err
+		}
+		if k.Status.NodeInfo.BootID != n.boot {
+			return false, fmt.Errorf("the node's status is of boot %q", k.Status.NodeInfo.BootID)
+		}
+		if !k.Ready() {
+			return false, fmt.Errorf("conditions %+v", k.Status.Conditions)
+		}
+		return true, nil
+	})
+}
+
+// WaitFor calls f until it reports true, with the context's deadline or the
+// default one. The error of f that was last is in the error of a time-out.
+func (n *Node) WaitFor(ctx context.Context, what string, f func(context.Context) (bool, error)) error {
+	ctx, cancel := withDefault(ctx, DefaultWait)
+	defer cancel()
+	return proc.Poll(ctx, what, 200*time.Millisecond, func() (bool, error) {
+		if dead := n.vmErr(); dead != nil {
+			return false, &proc.Permanent{Err: dead}
+		}
+		return f(ctx)
+	})
+}
+
+// Fatal marks an error of a WaitFor function that ends the wait at once.
+func Fatal(err error) error { return &proc.Permanent{Err: err} }
+
+// Name is the node's name.
+func (n *Node) Name() string { return n.opts.Name }
+
+// Dir is the folder of this run.
+func (n *Node) Dir() string { return n.dir }
+
+// Kube is a client of the API server, as cluster administrator.
+func (n *Node) Kube() *kube.Client { return n.cp.Client }
+
+// KubeNode reads the node object.
+func (n *Node) KubeNode(ctx context.Context) (KubeNode, error) {
+	var k kube.Node
+	err := n.cp.Client.Get(ctx, "/api/v1/nodes/"+n.opts.Name, &k)
+	return k, err
+}
+
+// Allocatable is how many of a resource the node offers; -1 means that the node
+// does not know the resource.
+func (n *Node) Allocatable(ctx context.Context, resource string) (int, error) {
+	k, err := n.KubeNode(ctx)
+	if err != nil {
+		return 0, err
+	}
+	v, ok := k.Status.Allocatable[resource]
+	if !ok {
+		return -1, nil
+	}
+	i, err := strconv.Atoi(v)
+	if err != nil {
+		return 0, fmt.Errorf("allocatable %s: %w", resource, err)
+	}
+	return i, nil
+}
+
+// WaitAllocatable waits until the node offers so many of a resource.
+func (n *Node) WaitAllocatable(ctx context.Context, resource string, want int) error {
+	return n.WaitFor(ctx, fmt.Sprintf("wait for %d %s to be allocatable", want, resource), func(ctx context.Context) (bool, error) {
+		have, err := n.Allocatable(ctx, resource)
+		if err == nil && have != want {
+			err = fmt.Errorf("have %d", have)
+		}
+		return have == want, err
+	})
+}
+
+// Kubectl runs kubectl, of the cluster's version, and returns its output.
+func (n *Node) Kubectl(ctx context.Context, args ...string) (string, error) {
+	return n.kubectl(ctx, nil, args...)
+}
+
+// KubectlInput is Kubectl with a text on standard input.
+func (n *Node) KubectlInput(ctx context.Context, input string, args ...string) (string, error) {
+	return n.kubectl(ctx, strings.NewReader(input), args...)
+}
+
+func (n *Node) kubectl(ctx context.Context, in io.Reader, args ...string) (string, error) {
+	ctx, cancel := withDefault(ctx, DefaultWait)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, n.b.Bin("kubectl"), append([]string{"--kubeconfig=" + n.cp.Kubeconfig, "--cache-dir=" + n.dir + "/kubectl"}, args...)...)
+	cmd.Stdin = in
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("kubectl %s: %w\n%s%s", strings.Join(args, " "), err, stdout.String(), stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// Apply applies YAML documents.
+func (n *Node) Apply(ctx context.Context, yaml string) error {
+	_, err := n.kubectl(ctx, strings.NewReader(yaml), "apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-")
+	return err
+}
+
+// Pod reads a pod of the default namespace.
+func (n *Node) Pod(ctx context.Context, name string) (kube.Pod, error) {
+	var p kube.Pod
+	err := n.cp.Client.Get(ctx, "/api/v1/namespaces/default/pods/"+name, &p)
+	return p, err
+}
+
+// WaitPod waits until a pod of the default namespace is as f wants it; f says
+// in its error what is missing.
+func (n *Node) WaitPod(ctx context.Context, name, what string, f func(kube.Pod) bool) (kube.Pod, error) {
+	var p kube.Pod
+	err := n.WaitFor(ctx, fmt.Sprintf("wait for pod %s to be %s", name, what), func(ctx context.Context) (bool, error) {
+		var err error
+		if p, err = n.Pod(ctx, name); err != nil {
+			return false, err
+		}
+		if f(p) {
+			return true, nil
+		}
+		return false, fmt.Errorf("phase %s %s %s %+v", p.Status.Phase, p.Status.Reason, p.Status.Message, p.Status.Conditions)
+	})
+	return p, err
+}
+
+// PodLogs is the log of a pod of the default namespace.
+func (n *Node) PodLogs(ctx context.Context, name string) (string, error) {
+	b, err := n.cp.Client.Raw(ctx, "GET", "/api/v1/namespaces/default/pods/"+name+"/log", "", nil)
+	return string(b), err
+}
+
+// DeletePods deletes all pods of the default namespace and waits until they are
+// gone.
+func (n *Node) DeletePods(ctx context.Context) error {
+	if _, err := n.Kubectl(ctx, "delete", "pods", "--all", "--grace-period=1", "--wait=true", "--timeout=170s"); err != nil {
+		return err
+	}
+	return nil
+}
+
+// InstallCNI puts the CNI plugin of the extension's image where the container
+// runtime looks, unless there is one.
+func (n *Node) InstallCNI(ctx context.Context) error {
+	_, err := n.Exec(ctx, "test -e /opt/cni/bin/sriov || cp /usr/local/lib/containers/sriov/sriov-cni /opt/cni/bin/sriov")
+	return err
+}
+
+// Monitor is QEMU's monitor: links, hot plug, and its human commands.
+func (n *Node) Monitor() *qemu.Monitor { return n.mon }
+
+// NICs describes the node's network cards; their PCI addresses are the guest's.
+func (n *Node) NICs() []qemu.NIC { return n.machine.NICs }
+
+// ExitError is the error of a guest script that failed.
+type ExitError = agent.ExitError
