@@ -84,7 +84,16 @@ func (f *FS) open(name string, flags uint64) (int, error) {
 		Flags:   flags | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	return retry(func() (int, error) { return unix.Openat2(f.fd, name, &how) })
+	fd, err := retry(func() (int, error) { return unix.Openat2(f.fd, name, &how) })
+	if errors.Is(err, unix.EAGAIN) {
+		// The links of sysfs climb with "..", and while anything on the
+		// machine is renamed or mounted the kernel cannot tell that such a
+		// step stayed below the root (openat2(2)). The same place named
+		// without a link has no step to doubt.
+		name = f.physical(name)
+		fd, err = retry(func() (int, error) { return unix.Openat2(f.fd, name, &how) })
+	}
+	return fd, err
 }
 
 // openAlt duplicates the descriptor that os.Root gives, to read it without the

@@ -276,3 +276,63 @@ func BenchmarkReadFile(b *testing.B) {
 		}
 	}
 }
+
+// While anything on the machine is renamed, openat2 answers EAGAIN for a name
+// whose links climb with "..", as those of sysfs do. Nobody above may see that:
+// a CNI ADD failed by another pod's mount was how it showed.
+func TestRenamesElsewhere(t *testing.T) {
+	f, root := open(t)
+	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	how := unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	}
+
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	if err := os.WriteFile(a, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var renames sync.WaitGroup
+	renames.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := errors.Join(os.Rename(a, b), os.Rename(b, a)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	defer renames.Wait()
+	defer close(stop)
+
+	const pf = "bus/pci/devices/0000:21:00.0"
+	const link = pf + "/virtfn0/physfn"
+	refused := 0
+	for try := 0; refused < 20; try++ {
+		if try == 2_000_000 {
+			t.Skipf("the kernel refused %d of %d opens in spite of the renames: nothing to show", refused, try)
+		}
+		raw, err := unix.Openat2(fd, link, &how)
+		if errors.Is(err, unix.EAGAIN) {
+			refused++
+		} else if err == nil {
+			unix.Close(raw)
+		}
+		if names, err := f.ReadDir(link + "/net"); err != nil || len(names) != 1 {
+			t.Fatalf("ReadDir = %v, %v", names, err)
+		}
+		if err := f.Write(pf+"/sriov_numvfs", "2"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
