@@ -15,12 +15,13 @@ import (
 	lab "github.com/talos-sriov/talos-sriov/test/lab"
 )
 
-// reboots is how often the cases of this file reboot; REBOOTS=10 for measuring.
-func reboots() int {
+// reboots is how often a case of this file reboots: usually often, and REBOOTS=10
+// for measuring.
+func reboots(often int) int {
 	if v, err := strconv.Atoi(os.Getenv("REBOOTS")); err == nil {
 		return v
 	}
-	return 2
+	return often
 }
 
 // enough is how long the kubelet has to leave a plugin between the opening of
@@ -37,7 +38,7 @@ func TestBootOrderAndReboot(t *testing.T) {
 	n.checkOrder()
 	var all []bootTimes
 	admitted, refused := 0, 0
-	for i := range reboots() {
+	for i := range reboots(2) {
 		at, ok, no := n.rebootHeld(i)
 		n.checkOrder()
 		all, admitted, refused = append(all, at), admitted+ok, refused+no
@@ -95,7 +96,7 @@ func TestBootOrderWithDependsOnCRI(t *testing.T) {
 	n.allocatable(4)
 	var all []bootTimes
 	admitted, refused := 0, 0
-	for i := range reboots() {
+	for i := range reboots(1) {
 		at, ok, no := n.rebootHeld(i)
 		if at.started < at.cri || at.vfs < at.cri {
 			t.Errorf("reboot %d: the extension started at %.2f s and made VFs at %.2f s, before the CRI it depends on at %.2f s", i+1, at.started, at.vfs, at.cri)
