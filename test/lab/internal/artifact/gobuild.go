@@ -23,6 +23,9 @@ type Program struct {
 	Dir     string
 }
 
+// The modules under build/ require what they share in the versions that Kubernetes
+// has, so that it is compiled once; containerd alone keeps its own k8s.io/cri-api,
+// whose types have changed since.
 const (
 	kubeVersion       = "v1.36.3"
 	etcdVersion       = "v3.6.7"
