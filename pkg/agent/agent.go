@@ -177,7 +177,7 @@ func (a *Agent) Wake() {
 
 // tasks are what Run runs, in no order.
 func (a *Agent) tasks() []Task {
-	mounts := newMountWatcher(filepath.Join(a.opts.Proc, "self/mountinfo"), func() {
+	mounts := newMountWatcher(filepath.Join(a.opts.Proc, "self/mountinfo"), a.places(), func() {
 		a.plugin.Poke()
 		a.Wake()
 	})
@@ -207,6 +207,24 @@ type task struct {
 
 func (t task) String() string                { return t.name }
 func (t task) Run(ctx context.Context) error { return t.run(ctx) }
+
+// places are where a mount may bring or hide something that we read or write. A
+// mount above one of them is seen at it.
+func (a *Agent) places() []string {
+	places := []string{
+		a.opts.Config, a.opts.StateDir, filepath.Join(a.opts.KubeletDir, "device-plugins"),
+		filepath.Join(a.opts.KubeletDir, "plugins_registry"), filepath.Join(a.opts.KubeletDir, "pod-resources"),
+	}
+	for _, p := range []string{a.opts.DeviceInfoDir, a.opts.CDIDir, a.opts.CNI.Attachments} {
+		if p != "" {
+			places = append(places, p)
+		}
+	}
+	if a.opts.CNI.OptDir != "" {
+		places = append(places, filepath.Join(a.opts.CNI.OptDir, "cni/bin"))
+	}
+	return places
+}
 
 // Run works until ctx ends, which is no error, or a task fails.
 func (a *Agent) Run(ctx context.Context) error {

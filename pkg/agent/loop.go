@@ -58,6 +58,9 @@ type memory struct {
 	// saved is true when the last status reached the file.
 	saved bool
 	said  once
+	// turned is when the last turn was over, and turn what it took.
+	turned time.Time
+	turn   time.Duration
 }
 
 // ended is what the run on a PF came to. report is nil when the plan had no part
@@ -109,12 +112,15 @@ func (a *Agent) loop(ctx context.Context) error {
 
 	a.open(m)
 	for {
+		start := time.Now()
 		t := a.look(ctx, m)
 		if ctx.Err() != nil {
 			return nil
 		}
 		a.act(ctx, m, t)
 		a.tell(m, t)
+		m.turned = time.Now()
+		m.turn = m.turned.Sub(start)
 		rest.Reset(restAfter)
 
 	wait:
@@ -129,7 +135,7 @@ func (a *Agent) loop(ctx context.Context) error {
 			m.newest = &doc
 		case <-a.wake:
 			// A burst of events is one look.
-			if m.newest != nil && !a.settle(ctx, len(m.runs) > 0) {
+			if m.newest != nil && !a.settle(ctx, a.pause(m, time.Now())) {
 				return nil
 			}
 		case r := <-m.done:
@@ -154,14 +160,24 @@ func (a *Agent) loop(ctx context.Context) error {
 	}
 }
 
-// settle lets a burst of events pass. A write that makes VFs causes events all the
-// time that it takes, and each look slows it down: the kernel has one lock for all
-// network interfaces.
-func (a *Agent) settle(ctx context.Context, writing bool) bool {
+// longestPause bounds what a turn that took long (a kubelet that does not answer)
+// may cost the next one.
+const longestPause = 250 * time.Millisecond
+
+// pause is how long events are collected before the next turn. A write that makes
+// VFs causes events all the time that it takes, and each look slows it down: the
+// kernel has one lock for all network interfaces. Whatever the events are, turns
+// take no more than half of a processor.
+func (a *Agent) pause(m *memory, now time.Time) time.Duration {
 	d := a.opts.Settle
-	if writing {
+	if len(m.runs) > 0 {
 		d *= 5
 	}
+	return max(d, min(m.turn, longestPause)-now.Sub(m.turned))
+}
+
+// settle lets a burst of events pass.
+func (a *Agent) settle(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

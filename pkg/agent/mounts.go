@@ -2,23 +2,67 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
-// mountWatcher tells when the mount table of this process changed. /var of a
-// Talos node is mounted after the service started; the kernel announces that by
-// an exceptional condition on /proc/self/mountinfo (proc(5)).
+// mountWatcher tells when some of the given places may have come to lie on
+// another mount. /var of a Talos node is mounted after the service started; the
+// kernel announces changes of the mount table by an exceptional condition on
+// /proc/self/mountinfo (proc(5)). Every pod that comes or goes changes the table
+// too, which wakes nobody.
 type mountWatcher struct {
-	path  string
-	wake  func()
-	ready chan struct{}
+	path   string
+	places []string
+	wake   func()
+	ready  chan struct{}
+	was    []ground // of the places, when last looked at
 }
 
-func newMountWatcher(path string, wake func()) *mountWatcher {
-	return &mountWatcher{path: path, wake: wake, ready: make(chan struct{})}
+func newMountWatcher(path string, places []string, wake func()) *mountWatcher {
+	return &mountWatcher{path: path, places: places, wake: wake, ready: make(chan struct{})}
+}
+
+// ground is what a place lies on: the mount, whether it is read-only, and the
+// folder itself or the nearest one above it that is there.
+type ground struct {
+	mount, inode uint64
+	major, minor uint32
+	flags        int64
+}
+
+// groundOf gives the zero ground for a place that cannot be looked at.
+func groundOf(place string) ground {
+	for dir := filepath.Clean(place); ; dir = filepath.Dir(dir) {
+		var x unix.Statx_t
+		var fs unix.Statfs_t
+		err := unix.Statx(unix.AT_FDCWD, dir, 0, unix.STATX_INO|unix.STATX_MNT_ID, &x)
+		if err == nil {
+			err = unix.Statfs(dir, &fs)
+		}
+		if err == nil {
+			return ground{x.Mnt_id, x.Ino, x.Dev_major, x.Dev_minor, int64(fs.Flags)}
+		}
+		if !errors.Is(err, unix.ENOENT) || dir == filepath.Dir(dir) {
+			return ground{}
+		}
+	}
+}
+
+// moved tells whether a place lies on something else than it did at the last call.
+func (w *mountWatcher) moved() bool {
+	now := make([]ground, len(w.places))
+	for i, p := range w.places {
+		now[i] = groundOf(p)
+	}
+	same := slices.Equal(w.was, now)
+	w.was = now
+	return !same
 }
 
 func (*mountWatcher) String() string           { return "mount watcher" }
@@ -40,6 +84,7 @@ func (w *mountWatcher) Run(ctx context.Context) error {
 	})
 	defer unblock()
 
+	w.moved()
 	close(w.ready)
 	fds := []unix.PollFd{
 		{Fd: int32(f.Fd()), Events: unix.POLLPRI},
@@ -53,7 +98,9 @@ func (w *mountWatcher) Run(ctx context.Context) error {
 			return fmt.Errorf("watch mounts: poll: %w", err)
 		}
 		if fds[0].Revents&(unix.POLLPRI|unix.POLLERR) != 0 {
-			w.wake()
+			if w.moved() {
+				w.wake()
+			}
 		}
 	}
 	return nil
