@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -32,6 +34,7 @@ func main() {
 // event is one line of `go test -json` (go doc test2json).
 type event struct {
 	Action, Package, Test, Output, ImportPath string
+	Elapsed                                   float64 // seconds
 }
 
 // skip is a test that was skipped, and what it said.
@@ -41,6 +44,20 @@ type summary struct {
 	passed, failed int
 	skips          []skip
 	silent         int // skips without a reason
+	failures       []failure
+	slow           []slow
+}
+
+// failure is a test that failed, and the end of what it said.
+type failure struct {
+	name string
+	end  []string
+}
+
+// slow is how long a test took that took long, without its subtests.
+type slow struct {
+	name    string
+	seconds float64
 }
 
 // read takes in all events of r, and passes on to w what go test itself would
@@ -72,11 +89,16 @@ func read(r io.Reader, w io.Writer, verbose bool) (*summary, error) {
 			if !verbose && e.Test != "" {
 				fmt.Fprint(w, strings.Join(output[key], ""))
 			}
+			if e.Test != "" {
+				s.failures = append(s.failures, failure{key, end(output[key])})
+			}
+			s.time(key, e)
 			delete(output, key)
 		case "pass":
 			if e.Test != "" {
 				s.passed++
 			}
+			s.time(key, e)
 			delete(output, key)
 		case "skip":
 			if e.Test != "" {
@@ -90,6 +112,36 @@ func read(r io.Reader, w io.Writer, verbose bool) (*summary, error) {
 
 // frame reports whether a package's line is about single tests.
 func frame(line string) bool { return line == "PASS\n" || line == "FAIL\n" }
+
+// time notes a test that took long.
+func (s *summary) time(key string, e event) {
+	if e.Test != "" && !strings.Contains(e.Test, "/") && e.Elapsed >= slowSeconds {
+		s.slow = append(s.slow, slow{key, e.Elapsed})
+	}
+}
+
+const (
+	// slowSeconds is from when on a test is listed with its time.
+	slowSeconds = 30
+	// endLines is how much of a failed test is repeated at the end.
+	endLines = 12
+)
+
+// end is the end of what a test printed, without what go test says of its course
+// and without the stacks of all goroutines that follow a panic.
+func end(output []string) []string {
+	var lines []string
+	for line := range strings.Lines(strings.Join(output, "")) {
+		line = strings.TrimRight(line, "\n")
+		if len(lines) > 0 && strings.HasPrefix(line, "goroutine ") {
+			break
+		}
+		if line != "" && !strings.HasPrefix(line, "=== ") {
+			lines = append(lines, line)
+		}
+	}
+	return lines[max(0, len(lines)-endLines):]
+}
 
 // said matches a line that a test printed: its file, its line, its words.
 var said = regexp.MustCompile(`^\s+[^\s:]+\.go:\d+: (.+)`)
@@ -112,6 +164,17 @@ func (s *summary) print(w io.Writer) {
 	fmt.Fprintf(w, "tests: %d passed, %d failed, %d skipped\n", s.passed, s.failed, len(s.skips))
 	for _, k := range s.skips {
 		fmt.Fprintf(w, "  skipped %s: %s\n", k.name, k.reason)
+	}
+	slices.SortStableFunc(s.slow, func(a, b slow) int { return cmp.Compare(b.seconds, a.seconds) })
+	for _, t := range s.slow {
+		fmt.Fprintf(w, "  took %.0f s: %s\n", t.seconds, t.name)
+	}
+	// Last, because the end of a long output is what is seen of it.
+	for _, f := range s.failures {
+		fmt.Fprintf(w, "  FAILED %s\n", f.name)
+		for _, line := range f.end {
+			fmt.Fprintf(w, "      %s\n", line)
+		}
 	}
 }
 
