@@ -15,6 +15,9 @@ import (
 	lab "github.com/talos-sriov/talos-sriov/test/lab"
 )
 
+// The cases of the files boot_*_test.go need a node of their own. They follow each
+// other, because each of them ends the shared node.
+
 // reboots is how often a case of this file reboots: usually often, and REBOOTS=10
 // for measuring.
 func reboots(often int) int {
@@ -38,7 +41,8 @@ func TestBootOrderAndReboot(t *testing.T) {
 	n.checkOrder()
 	var all []bootTimes
 	admitted, refused := 0, 0
-	for i := range reboots(2) {
+	n.checkInstalled()
+	for i := range reboots(1) {
 		at, ok, no := n.rebootHeld(i)
 		n.checkOrder()
 		all, admitted, refused = append(all, at), admitted+ok, refused+no
@@ -90,18 +94,24 @@ func (n *node_) rebootHeld(i int) (at bootTimes, admitted, refused int) {
 
 // For comparison: the same extension with "depends: cri", as extensions that
 // need /var usually have it. It runs when the kubelet does, so what becomes of
-// the pods is a race; the log says how it ended.
+// the pods after a reboot (REBOOTS=1) is a race; the log says how it ended.
 func TestBootOrderWithDependsOnCRI(t *testing.T) {
 	n := boot(t, lab.Options{Document: patch(vfs(pfA, 4)), Extension: lateExtension(t)})
 	n.allocatable(4)
 	var all []bootTimes
-	admitted, refused := 0, 0
-	for i := range reboots(1) {
-		at, ok, no := n.rebootHeld(i)
+	late := func(boot int, at bootTimes) {
+		t.Helper()
 		if at.started < at.cri || at.vfs < at.cri {
-			t.Errorf("reboot %d: the extension started at %.2f s and made VFs at %.2f s, before the CRI it depends on at %.2f s", i+1, at.started, at.vfs, at.cri)
+			t.Errorf("boot %d: the extension started at %.2f s and made VFs at %.2f s, before the CRI it depends on at %.2f s", boot, at.started, at.vfs, at.cri)
 		}
-		all, admitted, refused = append(all, at), admitted+ok, refused+no
+		all = append(all, at)
+	}
+	late(0, n.bootTimes())
+	admitted, refused := 0, 0
+	for i := range reboots(0) {
+		at, ok, no := n.rebootHeld(i)
+		late(i+1, at)
+		admitted, refused = admitted+ok, refused+no
 	}
 	summary(t, all)
 	t.Logf("depends: cri: %d pods were admitted again, %d refused", admitted, refused)
@@ -227,7 +237,25 @@ func (n *node_) checkOrder() bootTimes {
 	return at
 }
 
-// summary prints what the documents quote: median and range over the reboots.
+// checkInstalled asserts that the CNI plugin was there before the kubelet could ask
+// for it.
+func (n *node_) checkInstalled() {
+	n.t.Helper()
+	n.status("CNI plugin installed", func(s status) bool { return s.CNI.State == "installed" })
+	events, err := n.BootEvents(n.ctx())
+	n.must(err)
+	at := map[string]float64{}
+	for _, e := range events {
+		at[e.Name] = e.Mono
+	}
+	installed := n.logged(events, "component=cni-install", "installed version")
+	if installed < 0 || installed > at["kubelet"] {
+		n.t.Errorf("installed at %.2f s, the kubelet was started at %.2f s", installed, at["kubelet"])
+	}
+	n.t.Logf("seconds since the kernel started: /var %.2f, plugin installed %.2f, CRI %.2f, kubelet %.2f", at["var"], installed, at["cri"], at["kubelet"])
+}
+
+// summary prints what the documents quote: median and range over the boots.
 func summary(t *testing.T, all []bootTimes) {
 	t.Helper()
 	for _, x := range []struct {
@@ -246,7 +274,7 @@ func summary(t *testing.T, all []bootTimes) {
 			v = append(v, x.of(b))
 		}
 		slices.Sort(v)
-		t.Logf("%d reboots: %s: median %.2f s, %.2f to %.2f s", len(v), x.what, v[len(v)/2], v[0], v[len(v)-1])
+		t.Logf("%d boots: %s: median %.2f s, %.2f to %.2f s", len(v), x.what, v[len(v)/2], v[0], v[len(v)-1])
 	}
 }
 

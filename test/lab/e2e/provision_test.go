@@ -139,7 +139,8 @@ func (n *node_) checkAttributes() string {
 // Attributes are what the kernel has, a hand-made change is repaired, a second
 // run writes nothing, and the MAC of a VF is the same after a reboot.
 func TestAttributesDriftAndReboot(t *testing.T) {
-	n := boot(t, lab.Options{Document: patch(attributes)})
+	n := node(t)
+	n.document(attributes)
 	first := n.allReady(1).Daemon
 	n.allocatable(4)
 	stable := n.checkAttributes()
@@ -183,7 +184,9 @@ func TestAttributesDriftAndReboot(t *testing.T) {
 // One PF for both worlds: VFs 0 and 1 for user space, 2 to 4 for the kernel. The
 // module of the former is loaded after the service started.
 func TestPartition(t *testing.T) {
-	n := boot(t, lab.Options{Modules: []string{"vfio-pci"}, Document: patch(`apiVersion: v1alpha1
+	n := node(t)
+	n.run("modprobe -r vfio-pci")
+	n.document(`apiVersion: v1alpha1
 kind: SRIOVConfig
 physicalFunctions:
   - match: {names: [enp33s0]}
@@ -193,7 +196,11 @@ physicalFunctions:
         driver: vfio-pci
         resourceName: example.com/dpdk
       - indexes: "2-4"
-        resourceName: ` + resource)})
+        resourceName: ` + resource)
+	n.status("the driver is missing", func(s status) bool {
+		return len(s.PFs) == 1 && s.PFs[0].State != "ready" && strings.Contains(fmt.Sprintf("%+v", s.PFs[0]), "vfio-pci")
+	})
+	n.run("modprobe vfio-pci")
 	n.allReady(1)
 	n.allocatable(3)
 	n.must(n.WaitAllocatable(n.ctx(), "example.com/dpdk", 2))

@@ -61,7 +61,7 @@ const baseArgs = "console=ttyS0 quiet no_timer_check"
 func (m Machine) Args() []string {
 	half := m.MemoryMB / 2
 	args := []string{
-		"-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", "max",
+		"-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm",
 		"-smp", fmt.Sprint(m.CPUs), "-m", fmt.Sprint(m.MemoryMB),
 		"-display", "none", "-nodefaults", "-nic", "none", "-rtc", "base=utc",
 		"-chardev", "file,id=console,append=on,path=" + m.Console, "-serial", "chardev:console",
