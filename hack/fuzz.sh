@@ -8,10 +8,18 @@ count=0
 while IFS=: read -r file name; do
   count=$((count + 1))
   echo "fuzz: $name in ./$(dirname "$file") for $time"
-  go test "./$(dirname "$file")" -run '^$' -fuzz "^$name\$" -fuzztime "$time" >_out/fuzz.log 2>&1 || {
-    cat _out/fuzz.log
-    exit 1
-  }
+  for try in 1 2 3; do
+    if go test "./$(dirname "$file")" -run '^$' -fuzz "^$name\$" -fuzztime "$time" >_out/fuzz.log 2>&1; then
+      continue 2
+    fi
+    # The go tool may take the end of its own time for a failure, on a busy
+    # machine. A failure of the target comes with the input that caused it.
+    if [ "$try" = 3 ] || grep -q 'Failing input' _out/fuzz.log || ! grep -q '^    context deadline exceeded$' _out/fuzz.log; then
+      cat _out/fuzz.log
+      exit 1
+    fi
+    echo "fuzz: $name was cut off at the end of its time, once more"
+  done
 done < <(grep -rHoE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' cmd pkg | sed 's/func //')
 [ "$count" -gt 0 ] || { echo "fuzz: no target found"; exit 1; }
 echo "fuzz: $count targets passed"
