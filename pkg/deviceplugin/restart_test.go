@@ -245,6 +245,42 @@ func TestDeadKubelet(t *testing.T) {
 	}
 }
 
+// TestReplacedDuringRegistration: a kubelet that starts makes its socket anew, maybe
+// while we still talk to the one before. That is no fault either.
+func TestReplacedDuringRegistration(t *testing.T) {
+	root := kubelettest.Dir(t)
+	k := kubelettest.New(t, root)
+	if err := os.MkdirAll(k.PluginDir(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(k.PluginDir(), "kubelet.sock")
+	mute, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mute.SetUnlinkOnClose(false)
+	defer mute.Close()
+	m := start(t, root, deviceplugin.Options{})
+	m.Update(assignment(res + " a"))
+	conn, err := mute.Accept() // and say nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	k.Start()
+	k.WaitDevices(res, "a=Healthy@0")
+	m.waitRegistered(res)
+	if st := m.Status()[0]; st.Err != "" {
+		t.Errorf("the status has the error %q", st.Err)
+	}
+	if log := m.log.String(); strings.Contains(log, "WARN") {
+		t.Errorf("the log warns:\n%s", log)
+	}
+}
+
 // TestPoke: what a mount over /var does is another folder at the same path, and
 // no event.
 func TestPoke(t *testing.T) {

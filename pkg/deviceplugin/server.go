@@ -61,6 +61,7 @@ type server struct {
 	notBefore    time.Time
 	fails        int
 	dead         bool   // nobody listened on kubelet.sock at the last attempt
+	overtaken    bool   // the attempt under way was given up for another kubelet.sock
 	attempt      int    // counts attempts, to tell a stream's registration
 	renew        bool   // plugin watcher: make our socket anew
 	told         string // plugin watcher: the refusal that the status has
@@ -196,6 +197,7 @@ func (s *server) look(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	}
 	a := decide(v)
 	if a.cancel {
+		s.overtaken = true
 		s.cancel()
 	}
 	if a.register {
@@ -352,7 +354,7 @@ func (s *server) register(ctx context.Context, kubelet fileID, wg *sync.WaitGrou
 	}
 	ctx, s.cancel = context.WithTimeout(ctx, s.opts.RegisterTimeout)
 	cancel := s.cancel
-	s.inflight, s.tried = kubelet, kubelet
+	s.inflight, s.tried, s.overtaken = kubelet, kubelet, false
 	s.attempt++
 	wg.Go(func() {
 		defer cancel()
@@ -448,7 +450,9 @@ func (s *server) answered(r result) {
 	now := time.Now()
 	s.mu.Lock()
 	s.inflight = fileID{}
-	if r.err == nil {
+	overtaken := r.err != nil && s.overtaken
+	switch {
+	case r.err == nil:
 		// The stream, or the socket that was registered, can be gone before
 		// the answer comes.
 		if s.void != s.attempt {
@@ -456,7 +460,10 @@ func (s *server) answered(r result) {
 		}
 		s.count++
 		s.regErr, s.dead = "", false
-	} else {
+	case overtaken:
+		// We gave it up ourselves: the socket is another one now, or gone.
+		s.regErr, s.dead = "", false
+	default:
 		s.fails++
 		s.notBefore = now.Add(backoff(s.fails))
 		// A socket that a kubelet left behind when it ended, as after a boot, is
@@ -474,6 +481,8 @@ func (s *server) answered(r result) {
 	case r.err == nil:
 		s.reported = ""
 		s.log.Info("registered with the kubelet", "socket", filepath.Base(s.socket), "attempt", attempt)
+	case overtaken:
+		s.log.Debug("the kubelet's socket changed during a registration", "err", r.err)
 	case dead:
 		s.log.Debug("nobody listens on the kubelet's socket", "err", r.err)
 	default:
