@@ -93,7 +93,7 @@ fuzz: ## Each fuzz target for FUZZTIME
 lab: extension-root sriovctl ## The tests on a real node in QEMU (RUN=pattern for one case)
 	@test/lab/deps.sh
 	@cd test/lab && go run ./cmd/lab build
-	@hack/lab.sh $(SKIPS) '$(RUN)'
+	@cd test/lab && go test ./e2e/... -p 1 -count=1 -timeout 50m -json $(if $(RUN),-run '$(RUN)') | (cd $(CURDIR) && $(TESTSUM) -v)
 
 # sriov-cni goes into the image as soon as it is there.
 BINARIES := sriovd $(if $(wildcard cmd/sriov-cni/main.go),sriov-cni)

@@ -32,8 +32,8 @@ type Options struct {
 	NoAutoload []string
 	// KernelArgs are added to the kernel's command line.
 	KernelArgs []string
-	// CPUs are the guest's processors: an even number, half of them on each NUMA
-	// node, or one, on node 0; zero means 2.
+	// CPUs are the guest's processors, an even number, half of them on each NUMA
+	// node; zero means 2.
 	CPUs int
 	// KubeletConfig is added to the kubelet's configuration: lines of YAML.
 	KubeletConfig string
@@ -64,8 +64,8 @@ func (o Options) withDefaults(repo string) (Options, error) {
 	switch {
 	case o.CPUs == 0:
 		o.CPUs = 2
-	case o.CPUs < 0 || o.CPUs != 1 && o.CPUs%2 != 0:
-		return o, fmt.Errorf("%d CPUs: the guest has two NUMA nodes with as many each, or one CPU", o.CPUs)
+	case o.CPUs < 0 || o.CPUs%2 != 0:
+		return o, fmt.Errorf("%d CPUs: the guest has two NUMA nodes with as many each", o.CPUs)
 	}
 	if o.Log == nil {
 		o.Log = os.Stderr

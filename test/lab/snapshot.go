@@ -22,8 +22,7 @@ const keepSnapshots = 4
 // running without a document, no VF, kubelet Ready. The state belongs to the
 // very files of that boot, so links to these are kept with it.
 func ensureSnapshot(ctx context.Context, b *artifact.Builder, repo string, opts Options, p parts, dir string) error {
-	// A boot takes long: it must not keep others from starting.
-	unlock, err := b.LockName("lock-" + filepath.Base(dir))
+	unlock, err := b.Lock()
 	if err != nil {
 		return err
 	}

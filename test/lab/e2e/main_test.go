@@ -48,7 +48,7 @@ func node(t *testing.T) *node_ {
 	t.Helper()
 	uninterrupted(t)
 	if shared.node == nil && shared.err == nil {
-		shared.node, shared.err = lab.Start(shared.ctx, lab.Options{CPUs: cpus(t)})
+		shared.node, shared.err = lab.Start(shared.ctx, lab.Options{})
 	}
 	if shared.err != nil {
 		t.Fatalf("the shared node: %v", shared.err)
@@ -63,22 +63,6 @@ func node(t *testing.T) *node_ {
 	})
 	n.Watch(t)
 	n.reset()
-	return n
-}
-
-// cpus are the shared node's processors: LAB_CPUS=1 is for cases that run while
-// others do. One emulated processor does a pod's work with a fourth less of the
-// host's than two.
-func cpus(t *testing.T) int {
-	t.Helper()
-	v := os.Getenv("LAB_CPUS")
-	if v == "" {
-		return 0 // the lab's own number
-	}
-	n, err := strconv.Atoi(v)
-	if err != nil {
-		t.Fatalf("LAB_CPUS=%s is no number of processors", v)
-	}
 	return n
 }
 

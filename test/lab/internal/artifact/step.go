@@ -29,14 +29,11 @@ type Builder struct {
 const quiet = 2 * time.Second
 
 // Lock keeps two builds out of each other's way; it returns the release.
-func (b *Builder) Lock() (func(), error) { return b.LockName("lock") }
-
-// LockName is Lock for one thing among many.
-func (b *Builder) LockName(name string) (func(), error) {
+func (b *Builder) Lock() (func(), error) {
 	if err := os.MkdirAll(b.Out, 0o755); err != nil {
 		return nil, fmt.Errorf("make output folder: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(b.Out, name), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(filepath.Join(b.Out, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}

@@ -60,10 +60,6 @@ const baseArgs = "console=ttyS0 quiet no_timer_check"
 // processor's timer.
 func (m Machine) Args() []string {
 	half := m.MemoryMB / 2
-	cpus := [2]string{",cpus=0", ""} // a node may have memory and cards only
-	if n := m.CPUs / 2; n > 0 {
-		cpus = [2]string{fmt.Sprintf(",cpus=0-%d", n-1), fmt.Sprintf(",cpus=%d-%d", n, m.CPUs-1)}
-	}
 	args := []string{
 		"-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm",
 		"-smp", fmt.Sprint(m.CPUs), "-m", fmt.Sprint(m.MemoryMB),
@@ -74,8 +70,8 @@ func (m Machine) Args() []string {
 		"-append", strings.Join(append([]string{baseArgs, "panic=0", "intel_iommu=on", "iommu=pt"}, m.Append...), " "),
 		"-object", fmt.Sprintf("memory-backend-ram,id=m0,size=%dM", half),
 		"-object", fmt.Sprintf("memory-backend-ram,id=m1,size=%dM", half),
-		"-numa", "node,nodeid=0" + cpus[0] + ",memdev=m0",
-		"-numa", "node,nodeid=1" + cpus[1] + ",memdev=m1",
+		"-numa", fmt.Sprintf("node,nodeid=0,cpus=0-%d,memdev=m0", m.CPUs/2-1),
+		"-numa", fmt.Sprintf("node,nodeid=1,cpus=%d-%d,memdev=m1", m.CPUs/2, m.CPUs-1),
 		"-device", "intel-iommu,intremap=on,eim=on",
 	}
 	for _, d := range []struct {
