@@ -89,11 +89,13 @@ FUZZTIME ?= 5s
 fuzz: ## Each fuzz target for FUZZTIME
 	@hack/fuzz.sh $(FUZZTIME)
 
+# The time-out is for a case that hangs. Each wait of a case has its own bound; a slow
+# host may need twice the time of a good one.
 .PHONY: lab
 lab: extension-root sriovctl ## The tests on a real node in QEMU (RUN=pattern for one case)
 	@test/lab/deps.sh
 	@cd test/lab && go run ./cmd/lab build
-	@cd test/lab && go test ./e2e/... -p 1 -count=1 -timeout 50m -json $(if $(RUN),-run '$(RUN)') | (cd $(CURDIR) && $(TESTSUM) -v)
+	@cd test/lab && go test ./e2e/... -p 1 -count=1 -timeout 90m -json $(if $(RUN),-run '$(RUN)') | (cd $(CURDIR) && $(TESTSUM) -v)
 
 # sriov-cni goes into the image as soon as it is there.
 BINARIES := sriovd $(if $(wildcard cmd/sriov-cni/main.go),sriov-cni)
