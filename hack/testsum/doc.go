@@ -1,7 +1,7 @@
 // Command testsum stands between `go test -json` and a person: it prints what
 // go test would, and at the end how many tests passed and were skipped, why each
-// of the latter was, which took long, and once more what failed. A skip without a reason is a failure, because nobody
-// can tell it from a test that was forgotten.
+// of the latter was, which took long, and once more what failed. A skip without a
+// reason is a failure, because nobody can tell it from a test that was forgotten.
 //
 //	go test -json ./... | go run ./hack/testsum [-v] [-skipped FILE]
 //

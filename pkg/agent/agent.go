@@ -211,10 +211,7 @@ func (t task) Run(ctx context.Context) error { return t.run(ctx) }
 // places are where a mount may bring or hide something that we read or write. A
 // mount above one of them is seen at it.
 func (a *Agent) places() []string {
-	places := []string{
-		a.opts.Config, a.opts.StateDir, filepath.Join(a.opts.KubeletDir, "device-plugins"),
-		filepath.Join(a.opts.KubeletDir, "plugins_registry"), filepath.Join(a.opts.KubeletDir, "pod-resources"),
-	}
+	places := []string{a.opts.Config, a.opts.StateDir, a.plugin.Dir()}
 	for _, p := range []string{a.opts.DeviceInfoDir, a.opts.CDIDir, a.opts.CNI.Attachments} {
 		if p != "" {
 			places = append(places, p)

@@ -151,6 +151,9 @@ func (m *Manager) Poke() {
 	notify(m.wake)
 }
 
+// Dir is the folder of our sockets, which a mount may bring or hide.
+func (m *Manager) Dir() string { return m.dir }
+
 // Changed receives when Status has news; many changes may be told as one.
 func (m *Manager) Changed() <-chan struct{} { return m.changed }
 

@@ -214,21 +214,27 @@ func TestKilled(t *testing.T) {
 	k.WaitDevices(res, "a=Healthy@0")
 }
 
+// earlierSocket is the kubelet.sock of a kubelet before this one. It stays when it
+// is closed.
+func earlierSocket(t *testing.T, k *kubelettest.Kubelet) *net.UnixListener {
+	t.Helper()
+	if err := os.MkdirAll(k.PluginDir(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	lis, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(k.PluginDir(), "kubelet.sock"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lis.SetUnlinkOnClose(false)
+	return lis
+}
+
 // TestDeadKubelet: after a boot the kubelet's socket of the boot before is there,
 // and nobody listens on it. That is no fault, and nothing to warn of.
 func TestDeadKubelet(t *testing.T) {
 	root := kubelettest.Dir(t)
 	k := kubelettest.New(t, root)
-	if err := os.MkdirAll(k.PluginDir(), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(k.PluginDir(), "kubelet.sock")
-	lis, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	lis.SetUnlinkOnClose(false)
-	_ = lis.Close()
+	_ = earlierSocket(t, k).Close()
 	m := start(t, root, deviceplugin.Options{})
 	m.Update(assignment(res + " a"))
 	st := m.waitStatus(res, "waiting", func(s deviceplugin.Status) bool {
@@ -250,15 +256,7 @@ func TestDeadKubelet(t *testing.T) {
 func TestReplacedDuringRegistration(t *testing.T) {
 	root := kubelettest.Dir(t)
 	k := kubelettest.New(t, root)
-	if err := os.MkdirAll(k.PluginDir(), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(k.PluginDir(), "kubelet.sock")
-	mute, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	mute.SetUnlinkOnClose(false)
+	mute := earlierSocket(t, k)
 	defer mute.Close()
 	m := start(t, root, deviceplugin.Options{})
 	m.Update(assignment(res + " a"))
@@ -267,7 +265,7 @@ func TestReplacedDuringRegistration(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := os.Remove(path); err != nil {
+	if err := os.Remove(mute.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
 	k.Start()

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// The extension installs its CNI plugin by itself and does not touch what somebody else installed unless it is told to.
+// The extension installs its CNI plugin by itself, and does not touch what
+// somebody else installed unless it is told to.
 func TestCNIInstalled(t *testing.T) {
 	const place = "/opt/cni/bin/sriov"
 	spec := vfs(pfA, 3) + "\n    virtualFunctions:\n      - {indexes: 2, driver: vfio-pci}"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -198,7 +199,8 @@ physicalFunctions:
       - indexes: "2-4"
         resourceName: ` + resource)
 	n.status("the driver is missing", func(s status) bool {
-		return len(s.PFs) == 1 && s.PFs[0].State != "ready" && strings.Contains(fmt.Sprintf("%+v", s.PFs[0]), "vfio-pci")
+		return len(s.PFs) == 1 && s.PFs[0].State != "ready" && slices.ContainsFunc(slices.Concat(s.PFs[0].Problems, s.PFs[0].Notices),
+			func(p problem) bool { return strings.Contains(p.Msg, "the driver vfio-pci is not loaded") })
 	})
 	n.run("modprobe vfio-pci")
 	n.allReady(1)

@@ -54,6 +54,10 @@ type Machine struct {
 // time that passes without the guest on a busy host, and panics.
 const baseArgs = "console=ttyS0 quiet no_timer_check"
 
+// cpu is without the features that make the kernel clear and copy memory byte by
+// byte: a real processor does that in one go, an emulated one does not.
+const cpu = "max,-erms,-fsrm"
+
 // Args gives the arguments of qemu-system-x86_64. With eim the guest reaches its
 // interrupt controllers by MSR (x2APIC): by memory, an access that meets a change
 // of the machine's memory map (VFs that come or go) has got lost, and with it a
@@ -61,7 +65,7 @@ const baseArgs = "console=ttyS0 quiet no_timer_check"
 func (m Machine) Args() []string {
 	half := m.MemoryMB / 2
 	args := []string{
-		"-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm",
+		"-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", cpu,
 		"-smp", fmt.Sprint(m.CPUs), "-m", fmt.Sprint(m.MemoryMB),
 		"-display", "none", "-nodefaults", "-nic", "none", "-rtc", "base=utc",
 		"-chardev", "file,id=console,append=on,path=" + m.Console, "-serial", "chardev:console",
