@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,6 +59,9 @@ type Options struct {
 	// OrphanGrace is how long the container runtime has to give a dead pod's VF
 	// back before the daemon does; default 30 seconds.
 	OrphanGrace time.Duration
+	// Absent is how long a document must be missing before that counts; see
+	// source.Options.
+	Absent time.Duration
 	// Settle is how long a burst of kernel events is collected; default 10 ms.
 	Settle time.Duration
 	// Point is passed to apply: a place to crash, for tests.
@@ -108,6 +110,8 @@ type Agent struct {
 	figures figures
 	metrics *metrics.Server
 
+	unsavedOnce once
+
 	writes atomic.Int64 // asked of the kernel, for the status
 }
 
@@ -132,14 +136,13 @@ func New(opts Options, bootID string) *Agent {
 		started: time.Now(),
 		bootID:  bootID,
 		store:   state.New(opts.StateDir, bootID),
-		source:  source.New(opts.Config, source.Options{}),
+		source:  source.New(opts.Config, source.Options{Absent: opts.Absent}),
 		wake:    make(chan struct{}, 1),
 	}
 	a.plugin = deviceplugin.NewManager(deviceplugin.Options{
 		KubeletDir: opts.KubeletDir,
 		Log:        opts.Log.With("component", "device-plugin"),
 		Allocated:  a.allocated,
-		Given:      func() []string { return a.store.Allocations().Given },
 
 		DeviceInfoDir: opts.DeviceInfoDir,
 		CDIDir:        opts.CDIDir,
@@ -147,7 +150,7 @@ func New(opts Options, bootID string) *Agent {
 	})
 	if opts.CNI.Source != "" {
 		opts.CNI.Record, opts.CNI.Version = filepath.Join(opts.StateDir, "cni.json"), opts.Version
-		a.cni = newCNITask(opts.CNI, a.store.Ready, a.Wake, opts.Log.With("component", "cni-install"))
+		a.cni = newCNITask(opts.CNI, a.store.Writable, a.Wake, opts.Log.With("component", "cni-install"))
 	}
 	a.offered.plugin = a.plugin
 	a.opened.dev = opts.Dev
@@ -223,17 +226,13 @@ func (a *Agent) places() []string {
 	return places
 }
 
-// Run works until ctx ends, which is no error, or a task fails.
+// Run works until ctx ends, which is no error. A task that fails is started again:
+// the node is better off with a daemon that sees less than with none.
 func (a *Agent) Run(ctx context.Context) error {
 	a.log.Info("started", "version", a.opts.Version, "config", a.opts.Config, "boot", a.bootID)
 	g, ctx := errgroup.WithContext(ctx)
 	for _, t := range a.tasks() {
-		g.Go(func() error {
-			if err := t.Run(ctx); err != nil && ctx.Err() == nil {
-				return fmt.Errorf("%s: %w", t, err)
-			}
-			return nil
-		})
+		g.Go(func() error { return a.keep(ctx, t) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -260,24 +259,4 @@ func (a *Agent) logWrite(w apply.Write) {
 	}
 	a.figures.write(w.PF, writeOK)
 	log.Info("written", "reason", w.Step.Reason)
-}
-
-// once runs a function the first time for each key, and again when the value of
-// the key changed: what would be said on each turn of the loop is said once.
-type once struct {
-	mu   sync.Mutex
-	said map[string]string
-}
-
-func (o *once) do(key, value string, f func()) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if was, ok := o.said[key]; ok && was == value {
-		return
-	}
-	if o.said == nil {
-		o.said = map[string]string{}
-	}
-	o.said[key] = value
-	f()
 }

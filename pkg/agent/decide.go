@@ -7,6 +7,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/source"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
@@ -28,45 +29,82 @@ type verdict struct {
 	spec status.Spec
 }
 
+// judged is what the parser says of a document.
+type judged struct {
+	cfg      *spec.Config
+	err      error
+	warnings []*spec.Error
+}
+
+// documents parses each document once: a node reconciles often and its document
+// changes seldom. It keeps the newest and the last good one.
+type documents struct {
+	seen map[string]judged // by name and content
+}
+
+// load returns the verdict on a document. name is what messages call it.
+func (d *documents) load(name string, data []byte) judged {
+	key := name + "\x00" + spec.Hash(data)
+	if j, ok := d.seen[key]; ok {
+		return j
+	}
+	var j judged
+	if j.cfg, j.err = spec.Load(name, data); j.err == nil {
+		j.warnings = j.cfg.Warnings()
+	}
+	const most = 4
+	if d.seen == nil || len(d.seen) >= most {
+		d.seen = map[string]judged{}
+	}
+	d.seen[key] = j
+	return j
+}
+
+// lastGoodName is what messages call the last good document.
+const lastGoodName = "last good document"
+
 // decide is the rule of design invariant 4: a bad document changes nothing, the
-// last good one stays in force; no document means that nothing is configured.
-// newest is nil when it is not known yet whether there is one; lastGood is nil
-// when none is known.
-func decide(newest *source.Document, lastGood []byte) verdict {
+// last good one stays in force; no document means that nothing is configured, and
+// that is a state that a bad document does not change either. newest is nil when it
+// is not known yet whether there is one.
+func decide(newest *source.Document, lastGood state.LastGood, load func(name string, data []byte) judged) verdict {
 	if newest == nil {
 		return verdict{spec: status.Spec{State: status.SpecUnknown}}
 	}
 	if !newest.Present {
 		return verdict{known: true, spec: status.Spec{State: status.SpecAbsent, Source: newest.Path}}
 	}
+	none := lastGood.Known && len(lastGood.Document) == 0
 	v := verdict{known: true, hash: spec.Hash(newest.Data)}
 	v.spec = status.Spec{State: status.SpecAccepted, Source: newest.Path, Hash: v.hash, InForce: v.hash}
 
-	cfg, err := spec.Load(newest.Path, newest.Data)
-	if err == nil {
-		v.cfg = cfg
-		v.spec.Warnings = specErrors(cfg.Warnings())
-		if lastGood != nil && spec.Hash(lastGood) != v.hash {
+	j := load(newest.Path, newest.Data)
+	if j.err == nil {
+		v.cfg = j.cfg
+		v.spec.Warnings = specErrors(j.warnings)
+		if lastGood.Known && !none && spec.Hash(lastGood.Document) != v.hash {
 			// It was good once; if a newer version of this program refuses it,
 			// there is nothing to fall back to.
-			v.good, _ = spec.Load("last good document", lastGood)
+			v.good = load(lastGoodName, lastGood.Document).cfg
 		}
 		return v
 	}
 	v.spec.State = status.SpecRefused
-	v.spec.Errors = errorsOf(err)
+	v.spec.Errors = errorsOf(j.err)
 	v.hash, v.spec.InForce = "", ""
-	if lastGood == nil {
+	if none {
+		return v // nothing was configured, and that stays in force
+	}
+	if !lastGood.Known {
 		// Nothing was ever good here, or it cannot be read yet: touch nothing.
 		v.known = false
 		return v
 	}
-	cfg, err = spec.Load("last good document", lastGood)
-	if err != nil {
+	if j = load(lastGoodName, lastGood.Document); j.err != nil {
 		v.known = false
 		return v
 	}
-	v.cfg, v.hash = cfg, spec.Hash(lastGood)
+	v.cfg, v.hash = j.cfg, spec.Hash(lastGood.Document)
 	v.spec.InForce, v.spec.LastGood = v.hash, true
 	return v
 }

@@ -2,14 +2,12 @@ package agent
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
-	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
@@ -21,24 +19,18 @@ const askAgain = 2 * time.Second
 // askTimeout bounds one question to the kubelet; no answer counts as in use.
 const askTimeout = 5 * time.Second
 
-// holders says who holds the devices of the snapshot, and tells of any device
-// whether a pod has it.
-func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) (use.Set, func(id string) bool) {
+// holders says who holds the devices of the snapshot, tells of any device whether a
+// pod has it, and whether the kubelet answered.
+func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) (set use.Set, held func(id string) bool, answered bool) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	kubelet := a.opts.Kubelet.Ask(ctx)
-	err := a.store.UpdateAllocations(func(al state.Allocations) state.Allocations {
-		al.KubeletSeen = al.KubeletSeen || kubelet.Answered
-		al.Notes = use.Settle(al.Notes, kubelet, time.Now())
-		al.Given = given(al, kubelet, a.offered.has, time.Now())
-		return al
-	})
-	if err != nil {
-		a.log.Error("cannot write the allocation notes", "error", err)
+	if err := a.store.Confirm(kubelet, a.offered.devices(), time.Now()); err != nil {
+		a.unsaved(err)
 	}
 	al := a.store.Allocations()
-	// Read anew on each call: a note that is made meanwhile counts.
-	held := func(id string) bool {
+	// Asked on each call: a note that is made meanwhile counts.
+	held = func(id string) bool {
 		return len(kubelet.Held[id]) > 0 ||
 			slices.ContainsFunc(a.store.Allocations().Notes, func(n use.Note) bool { return n.Device == id })
 	}
@@ -51,28 +43,14 @@ func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) (use.Set,
 	return use.Judge(use.Evidence{
 		Snapshot: snap, Kubelet: kubelet, KubeletSeen: al.KubeletSeen, Notes: al.Notes,
 		Open: a.opened.now(snap),
-	}), held
+	}), held, kubelet.Answered
 }
 
-// given are the devices that pods have as far as is known: those that the kubelet
-// took or lists, and, as long as a kubelet that has just come up may not have its
-// assignments back, those of before.
-func given(al state.Allocations, k use.Kubelet, ours func(id string) bool, now time.Time) []string {
-	set := map[string]bool{}
-	if !k.Answered || now.Sub(k.Since) < use.Grace {
-		for _, id := range al.Given {
-			set[id] = true
-		}
-	}
-	for _, n := range al.Notes {
-		set[n.Device] = true
-	}
-	for id := range k.Held {
-		if ours(id) {
-			set[id] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(set))
+// unsaved logs that something is in force and not on the disk.
+func (a *Agent) unsaved(err error) {
+	a.unsavedOnce.do("", err.Error(), func() {
+		a.log.Error("the state directory cannot be written, what is new is kept in memory", "error", err)
+	})
 }
 
 // tellHealth logs the changes of the devices' health.
@@ -88,33 +66,17 @@ func (a *Agent) tellHealth(m *memory, unfit map[string]string) {
 	m.unfit = unfit
 }
 
-// allocated notes what the kubelet takes, before it is told that it may.
+// allocated notes what the kubelet takes, before it gets the answer that it may. A
+// note that cannot be written is in force too, and a later process takes the
+// unwritable directory for a kubelet that was seen: no device becomes free by it.
 func (a *Agent) allocated(_ context.Context, got deviceplugin.Allocation) error {
 	// The loop asks the kubelet until it confirms what it took.
 	defer a.Wake()
-	now := time.Now().UTC().Truncate(time.Second)
-	err := a.store.UpdateAllocations(func(al state.Allocations) state.Allocations {
-		al.KubeletSeen = true
-		taken := make(map[string]bool, len(got.IDs))
-		for _, id := range got.IDs {
-			taken[id] = true
-		}
-		var notes []use.Note
-		for _, n := range al.Notes {
-			if !taken[n.Device] {
-				notes = append(notes, n)
-			}
-		}
-		for _, id := range got.IDs {
-			notes = append(notes, use.Note{Device: id, At: now})
-		}
-		al.Notes = notes
-		return al
-	})
-	if err == nil {
-		a.figures.allocate(got.Resource, len(got.IDs))
+	if err := a.store.Note(got.IDs, time.Now().UTC().Truncate(time.Second)); err != nil {
+		a.unsaved(err)
 	}
-	return err
+	a.figures.allocate(got.Resource, len(got.IDs))
+	return nil
 }
 
 // waiting reports whether any step waits for holders.

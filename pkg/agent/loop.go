@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/source"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
-	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -36,11 +34,16 @@ type turn struct {
 	// busy tells of each PF whether a run is under way on it.
 	busy    map[string]bool
 	readErr error
+	// answered is true when the kubelet said who has what.
+	answered bool
 }
 
 // memory is what the loop carries from one turn to the next.
 type memory struct {
 	newest *source.Document
+	// present is set once there was a document.
+	present bool
+	parsed  documents
 	// reports are the outcomes of the last runs, by PF.
 	reports map[string]*apply.PFReport
 	// runs are the runs under way, by PF: a PF whose driver takes its time keeps
@@ -58,6 +61,8 @@ type memory struct {
 	// saved is true when the last status reached the file.
 	saved bool
 	said  once
+	// unwritable says why the state directory, which is there, cannot be written.
+	unwritable error
 	// turned is when the last turn was over, and turn what it took.
 	turned time.Time
 	turn   time.Duration
@@ -133,6 +138,7 @@ func (a *Agent) loop(ctx context.Context) error {
 		case doc := <-a.source.Documents():
 			a.log.Info("document", "present", doc.Present, "path", doc.Path, "bytes", len(doc.Data))
 			m.newest = &doc
+			m.present = m.present || doc.Present
 		case <-a.wake:
 			// A burst of events is one look.
 			if m.newest != nil && !a.settle(ctx, a.pause(m, time.Now())) {
@@ -192,21 +198,28 @@ func (a *Agent) settle(ctx context.Context, d time.Duration) bool {
 	return true
 }
 
-// open makes the state folder usable as soon as it can be.
+// open reads the state directory when it is there, and writes what it lacks.
 func (a *Agent) open(m *memory) {
-	damaged, err := a.store.Open()
-	if damaged != nil {
-		a.log.Warn("state folder", "error", damaged)
+	o := a.store.Open()
+	if o.Damaged != nil {
+		a.log.Warn("the state directory is damaged", "path", a.opts.StateDir, "error", o.Damaged)
+	}
+	if o.Made {
+		a.log.Warn("the state directory was removed and is made again", "path", a.opts.StateDir)
 	}
 	switch {
-	case err == nil:
-		m.said.do("state", "ok", func() { a.log.Info("state folder in use", "path", a.opts.StateDir) })
-	case errors.Is(err, state.ErrNotReady):
+	case !o.Read:
 		m.said.do("state", "wait", func() {
-			a.log.Info("state folder not there yet, kept in memory", "path", a.opts.StateDir, "cause", err)
+			a.log.Info("the state directory is not there yet, what is new is kept in memory", "path", a.opts.StateDir, "cause", o.Unwritable)
 		})
+		m.unwritable = nil
+	case o.Unwritable != nil:
+		m.said.do("state", o.Unwritable.Error(), func() { a.unsaved(o.Unwritable) })
+		m.unwritable = o.Unwritable
 	default:
-		m.said.do("state", err.Error(), func() { a.log.Error("state folder", "error", err) })
+		m.said.do("state", "ok", func() { a.log.Info("state directory in use", "path", a.opts.StateDir) })
+		a.unsavedOnce.do("", "", func() {})
+		m.unwritable = nil
 	}
 }
 
@@ -217,7 +230,7 @@ func (a *Agent) read(ctx context.Context, n inventory.Needs) (*inventory.Snapsho
 // look reads the world and computes the plan. It changes nothing.
 func (a *Agent) look(ctx context.Context, m *memory) *turn {
 	a.figures.look()
-	t := &turn{verdict: decide(m.newest, a.store.LastGood())}
+	t := &turn{verdict: decide(m.newest, a.store.LastGood(), m.parsed.load)}
 	if m.newest == nil {
 		// Nothing may be done yet, and the document comes in a moment: the
 		// first list shall not wait for a look that nobody needs.
@@ -229,7 +242,7 @@ func (a *Agent) look(ctx context.Context, m *memory) *turn {
 		t.snap = &inventory.Snapshot{}
 		return t
 	}
-	t.use, t.held = a.holders(ctx, t.snap)
+	t.use, t.held, t.answered = a.holders(ctx, t.snap)
 	if !t.verdict.known {
 		return t
 	}
@@ -335,24 +348,25 @@ func (a *Agent) act(ctx context.Context, m *memory, t *turn) {
 	}
 	t.unfit, t.causes = v.Reasons, v.Causes
 	a.tellHealth(m, v.Reasons)
-	a.offered.set(v.Assignment, texts(t.withheld()), t.busy)
+	a.offered.set(v.Assignment, texts(t.withheld()), t.busy, a.store.Allocations().Given)
 
 	// Before it is applied: a bad document may follow while writes are under way.
-	if t.verdict.spec.State == status.SpecAccepted || (t.verdict.spec.State == status.SpecPartly && t.verdict.keepable) {
-		if err := a.store.SetLastGood(m.newest.Data); err != nil {
-			m.said.do("lastgood", err.Error(), func() { a.log.Error("cannot keep the last good document", "error", err) })
+	if doc, ok := acceptable(m, t); ok {
+		if err := a.store.SetLastGood(doc); err != nil {
+			a.unsaved(err)
 		}
 	}
 	a.start(ctx, m, t, a.lookForOrphans(m, t))
-	if next, news := a.store.State().Proven(t.plan, t.verdict.hash); news {
-		if err := a.store.Update(func(plan.State) plan.State { return next }); err != nil {
-			m.said.do("proven", err.Error(), func() { a.log.Error("cannot record which PFs are safe", "error", err) })
-		}
+	if err := a.store.Update(func(st plan.State) plan.State {
+		next, _ := st.Proven(t.plan, t.verdict.hash)
+		return next
+	}); err != nil {
+		a.unsaved(err)
 	}
 	idle := t.idle()
 	// With a record that was lost, all PFs' orders are taken note of at once.
-	if a.store.Ready() && (len(t.busy) == 0 || !a.store.State().Lost) {
-		a.obeyed(m, idle)
+	if a.store.Read() && (len(t.busy) == 0 || !a.store.State().Lost) {
+		a.obeyed(idle)
 	}
 	for pf := range a.store.Forced() {
 		if f := t.plan.PF(pf); !t.busy[pf] && (f == nil || len(f.Steps) == 0) {
@@ -363,12 +377,32 @@ func (a *Agent) act(ctx context.Context, m *memory, t *turn) {
 	}
 }
 
+// acceptable returns the document that a bad one shall not displace, and whether
+// there is one. That there is none is such a state too, but not at an early start,
+// when the machine config may not be loaded yet: there must have been a document, or
+// a kubelet, which Talos starts later than that.
+func acceptable(m *memory, t *turn) ([]byte, bool) {
+	switch t.verdict.spec.State {
+	case status.SpecAccepted:
+		return m.newest.Data, true
+	case status.SpecPartly:
+		return m.newest.Data, t.verdict.keepable
+	case status.SpecAbsent:
+		return nil, m.present || t.answered
+	}
+	return nil, false
+}
+
 // obeyed records the document's orders that were carried out.
-func (a *Agent) obeyed(m *memory, p *plan.Plan) {
-	before := a.store.State()
-	next, done := before.Obeyed(p)
-	if err := a.store.Update(func(plan.State) plan.State { return next }); err != nil {
-		m.said.do("obeyed", err.Error(), func() { a.log.Error("cannot record which orders to force were carried out", "error", err) })
+func (a *Agent) obeyed(p *plan.Plan) {
+	var before plan.State
+	var done []string
+	if err := a.store.Update(func(st plan.State) plan.State {
+		before = st
+		st, done = st.Obeyed(p)
+		return st
+	}); err != nil {
+		a.unsaved(err)
 	}
 	for _, pf := range done {
 		if f := p.PF(pf); before.Lost {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +22,8 @@ type mountWatcher struct {
 	places []string
 	wake   func()
 	ready  chan struct{}
-	was    []ground // of the places, when last looked at
+	once   sync.Once // closes ready
+	was    []ground  // of the places, when last looked at
 }
 
 func newMountWatcher(path string, places []string, wake func()) *mountWatcher {
@@ -85,7 +87,7 @@ func (w *mountWatcher) Run(ctx context.Context) error {
 	defer unblock()
 
 	w.moved()
-	close(w.ready)
+	w.once.Do(func() { close(w.ready) })
 	fds := []unix.PollFd{
 		{Fd: int32(f.Fd()), Events: unix.POLLPRI},
 		{Fd: int32(stop), Events: unix.POLLIN},

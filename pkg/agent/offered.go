@@ -17,11 +17,13 @@ import (
 
 // offered is what the pools offer: the assignment without the devices that are
 // withheld, by the loop (work is left on them) or by the gate (a step is about
-// to take them away).
+// to take them away). It calls nobody under its lock: an offer is made from a copy,
+// and its number tells the plugin which of two is the newer one.
 type offered struct {
 	plugin *deviceplugin.Manager
 
 	mu      sync.Mutex
+	seq     uint64 // of the last change
 	base    *pool.Assignment
 	loop    map[string]string // device -> reason
 	claimed map[string]claim
@@ -30,7 +32,9 @@ type offered struct {
 // claim is why the gate withholds a device, and for the run on which PF.
 type claim struct{ pf, reason string }
 
-func (o *offered) push() {
+// offer is what is offered now. The caller holds the lock.
+func (o *offered) offer() deviceplugin.Offer {
+	o.seq++
 	reasons := maps.Clone(o.loop)
 	if reasons == nil {
 		reasons = map[string]string{}
@@ -38,44 +42,54 @@ func (o *offered) push() {
 	for id, c := range o.claimed {
 		reasons[id] = c.reason
 	}
-	o.plugin.Update(o.base.Withhold(reasons))
+	return deviceplugin.Offer{Assignment: o.base.Withhold(reasons), Seq: o.seq}
 }
 
-// set is the loop's word. It ends earlier claims of runs that are over.
-func (o *offered) set(base *pool.Assignment, reasons map[string]string, busy map[string]bool) {
+// set is the decision of the loop. It ends earlier claims of runs that are over.
+// given are the devices that pods may have.
+func (o *offered) set(base *pool.Assignment, reasons map[string]string, busy map[string]bool, given []string) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	o.base, o.loop = base, reasons
 	maps.DeleteFunc(o.claimed, func(_ string, c claim) bool { return !busy[c.pf] })
-	o.push()
+	offer := o.offer()
+	o.mu.Unlock()
+	offer.Given = given
+	o.plugin.Offer(offer)
 }
 
 // claim withholds more devices, until the PF's run has ended and the loop has
-// looked.
-func (o *offered) claim(pf string, devices []string, reason string) {
+// decided again. When it returns, no Allocate that starts can have them.
+func (o *offered) claim(pf string, devices []string, reason string, given []string) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	if o.claimed == nil {
 		o.claimed = map[string]claim{}
 	}
 	for _, d := range devices {
 		o.claimed[d] = claim{pf, reason}
 	}
-	if o.base != nil {
-		o.push()
+	if o.base == nil {
+		o.mu.Unlock()
+		return // the first offer is made without them
 	}
+	offer := o.offer()
+	o.mu.Unlock()
+	offer.Given = given
+	o.plugin.Offer(offer)
 }
 
-// has reports whether a pool has the device.
-func (o *offered) has(id string) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.base == nil {
-		return false
+// devices are those that any pool has.
+func (o *offered) devices() map[string]bool {
+	out := map[string]bool{}
+	base := o.assignment()
+	if base == nil {
+		return out
 	}
-	return slices.ContainsFunc(o.base.Pools, func(p pool.Pool) bool {
-		return slices.ContainsFunc(p.Devices, func(d pool.Device) bool { return d.ID == id })
-	})
+	for i := range base.Pools {
+		for j := range base.Pools[i].Devices {
+			out[base.Pools[i].Devices[j].ID] = true
+		}
+	}
+	return out
 }
 
 func (o *offered) assignment() *pool.Assignment {
@@ -90,13 +104,13 @@ type gate struct{ a *Agent }
 func (g gate) Claim(ctx context.Context, pf string, vfs []string) ([]use.Holder, error) {
 	// First nobody gets them any more, then who has them: the other way round
 	// a pod could slip in between.
-	g.a.offered.claim(pf, vfs, "is being changed")
+	g.a.offered.claim(pf, vfs, "is being changed", g.a.store.Allocations().Given)
 	snap, err := g.a.read(ctx, inventory.Needs{})
 	if err != nil {
 		return nil, fmt.Errorf("look who holds VFs of %s: %w", pf, err)
 	}
 	g.a.opened.probe(snap, vfs)
-	set, _ := g.a.holders(ctx, snap)
+	set, _, _ := g.a.holders(ctx, snap)
 	var holders []use.Holder
 	for _, vf := range vfs {
 		if st := set.Of(vf); st.Busy() {

@@ -103,6 +103,9 @@ func strays(pf *inventory.PF, used use.Set) []int {
 func (a *Agent) tell(m *memory, t *turn) {
 	plugin := a.plugin.Status()
 	s := report(t, m.reports, a.offered.assignment(), plugin)
+	if m.unwritable != nil {
+		s.Problems = append(s.Problems, stateProblem(m.unwritable))
+	}
 	if err := a.metrics.Err(); err != nil {
 		p := listenProblem(err)
 		s.Problems = append(s.Problems, p)
@@ -153,8 +156,17 @@ func (a *Agent) tell(m *memory, t *turn) {
 	s.Updated = time.Now().UTC().Truncate(time.Second)
 	err := status.Write(a.store.StatusPath(), s)
 	m.saved = err == nil
-	if err != nil && a.store.Ready() {
+	if err != nil && a.store.Writable() {
 		m.said.do("status", err.Error(), func() { a.log.Error("cannot write the status file", "error", err) })
+	}
+}
+
+// stateProblem is what the status and the metrics report of a state directory that
+// can be read and not written.
+func stateProblem(err error) plan.Problem {
+	return plan.Problem{
+		Msg:  fmt.Sprintf("the state cannot be written: %v", err),
+		Hint: "what is on the disk is in force and what is new is kept in memory; make room on /var, or see why it is read-only (talosctl dmesg)",
 	}
 }
 

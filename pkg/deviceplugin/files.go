@@ -28,10 +28,11 @@ type files struct {
 	mu        sync.Mutex
 	resources map[string]bool   // all that were ever offered by this process
 	cdi       map[string][]byte // file name -> wanted content
+	written   map[string]int    // device-info files: how often each was written
 }
 
 func newFiles(opts *Options) *files {
-	return &files{infoDir: opts.DeviceInfoDir, cdiDir: opts.CDIDir, resources: map[string]bool{}, cdi: map[string][]byte{}}
+	return &files{infoDir: opts.DeviceInfoDir, cdiDir: opts.CDIDir, resources: map[string]bool{}, cdi: map[string][]byte{}, written: map[string]int{}}
 }
 
 // infoSuffix ends the name of every device-info file.
@@ -60,7 +61,9 @@ func (f *files) writeInfo(resource string, devices []*pool.Device) error {
 		if err != nil {
 			return fmt.Errorf("encode device-info: %w", err)
 		}
-		if err := write(f.infoDir, InfoName(resource, d.ID), text, 0o444); err != nil {
+		name := InfoName(resource, d.ID)
+		f.written[name]++
+		if err := write(f.infoDir, name, text, 0o444); err != nil {
 			return fmt.Errorf("device-info file: %w", err)
 		}
 	}
@@ -90,29 +93,58 @@ func (f *files) restore(pools []pool.Pool, given []string) error {
 	return errors.Join(errs...)
 }
 
-// settle removes the device-info files of devices that nobody has any more.
-// held is asked while no allocation can write one.
+// settle removes the device-info files of devices that nobody has any more. held
+// is asked without the lock. A file that was written after the question belongs to
+// an allocation that the answer did not know of, and stays.
 func (f *files) settle(held func(id string) bool) error {
 	if f.infoDir == "" {
 		return nil
 	}
+	free, err := f.list()
+	for name, found := range free {
+		if held(found.id) {
+			delete(free, name)
+		}
+	}
+	if err != nil || len(free) == 0 {
+		return err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	entries, err := os.ReadDir(f.infoDir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("list device-info files: %w", err)
-	}
 	var errs []error
-	for _, e := range entries {
-		id := f.ours(e.Name())
-		if id == "" || held(id) {
+	for name, found := range free {
+		if f.written[name] != found.written {
 			continue
 		}
-		if err := os.Remove(filepath.Join(f.infoDir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(filepath.Join(f.infoDir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("remove device-info file: %w", err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// infoFile is a device-info file that was found: of which device, and how often it
+// had been written.
+type infoFile struct {
+	id      string
+	written int
+}
+
+// list returns our device-info files by name.
+func (f *files) list() (map[string]infoFile, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	entries, err := os.ReadDir(f.infoDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list device-info files: %w", err)
+	}
+	out := make(map[string]infoFile, len(entries))
+	for _, e := range entries {
+		if id := f.ours(e.Name()); id != "" {
+			out[e.Name()] = infoFile{id, f.written[e.Name()]}
+		}
+	}
+	return out, nil
 }
 
 // ours returns the PCI address in the name of a device-info file of a resource

@@ -26,10 +26,6 @@ type Options struct {
 	// Allocated is called, when not nil, before an Allocate succeeds, once per
 	// request. It must be quick; an error refuses the allocation.
 	Allocated func(ctx context.Context, a Allocation) error
-	// Given, when not nil, names devices that pods may have, sorted, also of before
-	// a boot. After a boot the kubelet gives pods the devices that they had without
-	// an Allocate: their device-info files are written with the list.
-	Given func() []string
 	// PluginWatcher makes the kubelet find our sockets in its plugins_registry
 	// folder, instead of our registering at its socket in device-plugins.
 	PluginWatcher bool
@@ -77,6 +73,11 @@ type Manager struct {
 	wake    chan struct{} // cap 1: look again
 	changed chan struct{} // cap 1: Status has news
 
+	// offering puts offers in order. It is never held while anybody outside this
+	// package is called.
+	offering sync.Mutex
+	seq      uint64 // of the offer in force
+
 	mu      sync.Mutex
 	want    []pool.Pool
 	servers map[string]*server // by resource; those not in want are leaving
@@ -103,31 +104,52 @@ func NewManager(opts Options) *Manager {
 	}
 }
 
-// Update makes the assignment the one that is offered. Pools that are new are
+// Offer is what the kubelet shall be offered.
+type Offer struct {
+	// Assignment must not be changed afterwards. nil means that there is none yet.
+	Assignment *pool.Assignment
+	// Given names devices that pods may have, sorted, also of before a boot. After
+	// a boot the kubelet gives pods the devices that they had without an Allocate:
+	// their device-info files are written with the list.
+	Given []string
+	// Seq orders the offers of several goroutines: one that is not above that of
+	// the offer in force was overtaken and changes nothing. 0 is always in order.
+	Seq uint64
+}
+
+// Update is Offer for a caller with one goroutine and nothing given.
+func (m *Manager) Update(a *pool.Assignment) { m.Offer(Offer{Assignment: a}) }
+
+// Offer makes the assignment the one that is offered. Pools that are new are
 // registered, pools that are gone are withdrawn, and a changed list reaches the
-// kubelet in one message however many updates it took. It does not block and
-// may be called before Run. The assignment must not be changed afterwards.
-func (m *Manager) Update(a *pool.Assignment) {
-	var want []pool.Pool
-	if a != nil {
-		want = a.Pools
+// kubelet in one message however many offers it took. It waits for no kubelet and
+// may be called before Run. An Allocate that starts after it returned sees this
+// offer or a later one. It calls nobody outside this package.
+func (m *Manager) Offer(o Offer) {
+	m.offering.Lock()
+	defer m.offering.Unlock()
+	if o.Seq != 0 {
+		if o.Seq <= m.seq {
+			return
+		}
+		m.seq = o.Seq
 	}
-	if a != nil {
+	var want []pool.Pool
+	if o.Assignment != nil {
+		want = o.Assignment.Pools
 		// Before the kubelet can ask for a device, its CDI file is there. A
 		// failure is an error of the allocation that needs it.
 		if err := m.files.update(want); err != nil {
 			m.opts.Log.Warn("CDI files", "err", err)
 		}
-		if m.opts.Given != nil {
-			if err := m.files.restore(want, m.opts.Given()); err != nil {
-				m.opts.Log.Warn("device-info files of devices that pods have", "err", err)
-			}
+		if err := m.files.restore(want, o.Given); err != nil {
+			m.opts.Log.Warn("device-info files of devices that pods have", "err", err)
 		}
 	}
 	m.mu.Lock()
 	m.want = want
 	// Servers that stay get their list here, not in Run's loop: an Allocate
-	// that starts after Update returned sees the new state of its devices.
+	// that starts after Offer returned sees the new state of its devices.
 	for i := range want {
 		if s := m.servers[want[i].Resource]; s != nil {
 			s.setPool(&want[i])
@@ -138,8 +160,9 @@ func (m *Manager) Update(a *pool.Assignment) {
 }
 
 // Settle removes the device-info files of devices for which held says no. It is
-// for the caller that knows for certain who has what; held is called with
-// device IDs while no allocation can be written.
+// for the caller that knows for certain who has what. held is called with device
+// IDs and without any lock; it must know of an allocation as soon as
+// Options.Allocated returned for it.
 func (m *Manager) Settle(held func(id string) bool) error { return m.files.settle(held) }
 
 // Poke makes the manager look at the world again. It is for changes that the

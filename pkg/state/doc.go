@@ -1,12 +1,18 @@
-// Package state keeps what must outlive the daemon, in one folder
+// Package state keeps what must outlive the daemon, in one directory
 // (/var/lib/sriov): the record of what earlier runs made (plan.State), the last
-// good document, and the operator's force orders.
+// good document, notes of what the kubelet took, and the operator's force orders.
 //
-// At an early start the folder cannot be written yet, because /var is not
-// mounted. The store then holds everything in memory, and writes it, merged with
-// what it finds, when the folder arrives.
+// The directory is read as soon as it is there, whether or not it can be written:
+// a disk that came up read-only still knows which pods have which VFs. What cannot
+// be written is kept in memory and written, merged with what is found, when that
+// becomes possible: at an early start /var is not mounted yet, a disk may be full,
+// and somebody may remove the directory while the daemon runs.
 //
-// Nothing read from here ever causes a write to hardware by itself: a record
-// that is lost, damaged, from another boot or from a newer version is as good as
-// none. The package may import plan and use, and nothing else of the project.
+// The store has two locks and calls nobody else under either: one for the memory,
+// which is held for no longer than a copy takes, and one that puts the writes in
+// order. Who reads never waits for the disk.
+//
+// Nothing read from here ever causes a write to hardware by itself: a record that
+// is lost, damaged, from another boot or from a newer version is as good as none.
+// The package may import plan and use, and nothing else of the project.
 package state

@@ -2,15 +2,12 @@ package state
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"slices"
-
-	"github.com/google/renameio/v2"
+	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -20,7 +17,8 @@ const notesFile = "allocations.json"
 // Allocations are our own notes of what the kubelet took, of one boot.
 type Allocations struct {
 	BootID string `json:"bootID"`
-	// KubeletSeen is set once any kubelet has spoken to us during the boot.
+	// KubeletSeen is set once any kubelet has spoken to us during the boot, and
+	// when it cannot be known whether one has.
 	KubeletSeen bool       `json:"kubeletSeen"`
 	Notes       []use.Note `json:"notes,omitempty"`
 	// Given are the devices that pods have as far as is known, sorted. Unlike
@@ -29,24 +27,106 @@ type Allocations struct {
 	Given []string `json:"given,omitempty"`
 }
 
+func (a Allocations) clone() Allocations {
+	a.Notes = append([]use.Note(nil), a.Notes...)
+	a.Given = slices.Clone(a.Given)
+	return a
+}
+
+// Noted returns the notes with one for each device that the kubelet takes now.
+func (a Allocations) Noted(devices []string, now time.Time) Allocations {
+	taken := make(map[string]bool, len(devices))
+	for _, id := range devices {
+		taken[id] = true
+	}
+	out := a.clone()
+	out.KubeletSeen = true
+	out.Notes = slices.DeleteFunc(out.Notes, func(n use.Note) bool { return taken[n.Device] })
+	for _, id := range devices {
+		out.Notes = append(out.Notes, use.Note{Device: id, At: now})
+	}
+	return out
+}
+
+// Confirmed returns the notes after what the kubelet answered. offered are the
+// devices that pools have: the kubelet also lists those of other plugins.
+//
+// Given are then those that the kubelet took or lists, and, as long as a kubelet that
+// has just come up may not have its assignments back, those of before.
+func (a Allocations) Confirmed(k use.Kubelet, offered map[string]bool, now time.Time) Allocations {
+	out := a.clone()
+	out.KubeletSeen = out.KubeletSeen || k.Answered
+	out.Notes = use.Settle(out.Notes, k, now)
+	given := map[string]bool{}
+	if !k.Answered || now.Sub(k.Since) < use.Grace {
+		for _, id := range a.Given {
+			given[id] = true
+		}
+	}
+	for _, n := range out.Notes {
+		given[n.Device] = true
+	}
+	for id := range k.Held {
+		if offered[id] {
+			given[id] = true
+		}
+	}
+	out.Given = slices.Sorted(maps.Keys(given))
+	return out
+}
+
+// merge adds the notes of an earlier process. Notes that cannot be read leave it
+// unknown who holds what: then a kubelet counts as seen, so that nothing is taken
+// for free without its word.
+func (a Allocations) merge(old Allocations, unreadable bool) Allocations {
+	out := a.clone()
+	if unreadable {
+		out.KubeletSeen = true
+		return out
+	}
+	given := append(slices.Clone(old.Given), out.Given...)
+	for _, n := range old.Notes {
+		given = append(given, n.Device)
+	}
+	slices.Sort(given)
+	out.Given = slices.Compact(given)
+	if old.BootID != a.BootID {
+		return out
+	}
+	out.KubeletSeen = out.KubeletSeen || old.KubeletSeen
+	noted := make(map[string]bool, len(out.Notes))
+	for _, n := range out.Notes {
+		noted[n.Device] = true
+	}
+	for _, n := range old.Notes {
+		if !noted[n.Device] {
+			out.Notes = append(out.Notes, n)
+		}
+	}
+	return out
+}
+
 // Allocations returns the notes of this boot.
 func (s *Store) Allocations() Allocations {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := s.alloc
-	out.Notes = append([]use.Note(nil), s.alloc.Notes...)
-	out.Given = slices.Clone(s.alloc.Given)
-	return out
+	return s.alloc.clone()
 }
 
-// UpdateAllocations replaces the notes by what change makes of them.
-func (s *Store) UpdateAllocations(change func(Allocations) Allocations) error {
+// Note records that the kubelet takes the devices. The notes are in force when it
+// returns, also with an error, which says that they are not on the disk.
+func (s *Store) Note(devices []string, now time.Time) error {
+	return s.updateNotes(func(a Allocations) Allocations { return a.Noted(devices, now) })
+}
+
+// Confirm records what the kubelet answered; see Allocations.Confirmed.
+func (s *Store) Confirm(k use.Kubelet, offered map[string]bool, now time.Time) error {
+	return s.updateNotes(func(a Allocations) Allocations { return a.Confirmed(k, offered, now) })
+}
+
+func (s *Store) updateNotes(change func(Allocations) Allocations) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	in := s.alloc
-	in.Notes = append([]use.Note(nil), s.alloc.Notes...)
-	in.Given = slices.Clone(s.alloc.Given)
-	next := change(in)
+	next := change(s.alloc)
 	next.BootID = s.bootID
 	if len(next.Notes) == 0 {
 		next.Notes = nil
@@ -54,60 +134,34 @@ func (s *Store) UpdateAllocations(change func(Allocations) Allocations) error {
 	if len(next.Given) == 0 {
 		next.Given = nil
 	}
-	if reflect.DeepEqual(next, s.alloc) {
+	changed := !reflect.DeepEqual(next, s.alloc)
+	if changed {
+		s.alloc = next
+		s.revisions.notes++
+	}
+	s.mu.Unlock()
+	if !changed {
 		return nil
 	}
-	s.alloc, s.allocNew = next, true
-	return s.flush()
+	return s.save()
 }
 
-// readAllocations merges the notes of an earlier process of this boot with ours.
-// Notes that cannot be read leave it unknown who holds what: then a kubelet
-// counts as seen, so that nothing is taken for free without its word.
-func (s *Store) readAllocations() error {
-	path := filepath.Join(s.dir, notesFile)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var old Allocations
-	if err == nil {
-		err = json.Unmarshal(data, &old)
+// readNotes reads the notes in dir; the zero Allocations when there are none.
+func readNotes(dir string) (Allocations, error) {
+	data, err := readFile(dir, notesFile)
+	var a Allocations
+	if err == nil && data != nil {
+		err = json.Unmarshal(data, &a)
 	}
 	if err != nil {
-		s.alloc.KubeletSeen, s.allocNew = true, true
-		return fmt.Errorf("read allocation notes %s: %w: until the kubelet answers, every device counts as in use", path, err)
+		return Allocations{}, fmt.Errorf("read allocation notes %s: %w: until the kubelet answers, every device counts as in use", filepath.Join(dir, notesFile), err)
 	}
-	for _, n := range old.Notes {
-		old.Given = append(old.Given, n.Device)
-	}
-	s.alloc.Given = slices.Compact(slices.Sorted(slices.Values(append(old.Given, s.alloc.Given...))))
-	if old.BootID != s.bootID {
-		return nil
-	}
-	s.alloc.KubeletSeen = s.alloc.KubeletSeen || old.KubeletSeen
-	s.alloc.Notes = append(old.Notes, s.alloc.Notes...)
-	s.allocNew = true
-	return nil
-}
-
-func (s *Store) flushAllocations() error {
-	data, err := json.MarshalIndent(s.alloc, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode allocation notes: %w", err)
-	}
-	if err := renameio.WriteFile(filepath.Join(s.dir, notesFile), append(data, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write allocation notes: %w", err)
-	}
-	return nil
+	return a, nil
 }
 
 // ReadAllocations reads the notes of the boot in dir without touching anything.
 // Notes that cannot be read count as a kubelet seen.
 func ReadAllocations(dir, bootID string) Allocations {
-	s := New(dir, bootID)
-	if err := s.readAllocations(); err != nil {
-		return Allocations{BootID: bootID, KubeletSeen: true}
-	}
-	return s.alloc
+	old, err := readNotes(dir)
+	return Allocations{BootID: bootID}.merge(old, err != nil)
 }

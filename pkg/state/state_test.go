@@ -18,8 +18,8 @@ const pf = "0000:21:00.0"
 func open(t *testing.T, dir, boot string) *state.Store {
 	t.Helper()
 	s := state.New(dir, boot)
-	if damaged, err := s.Open(); err != nil || damaged != nil {
-		t.Fatalf("Open: damaged %v, err %v", damaged, err)
+	if o := s.Open(); o.Unwritable != nil || o.Damaged != nil || !o.Read {
+		t.Fatalf("Open: %+v", o)
 	}
 	return s
 }
@@ -76,8 +76,8 @@ func TestFolderArrivesLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := state.New(dir, "boot-2")
-	if _, err := s.Open(); !errors.Is(err, state.ErrNotReady) {
-		t.Fatalf("Open without the folder: %v, want ErrNotReady", err)
+	if o := s.Open(); o.Read || o.Unwritable == nil || o.Damaged != nil {
+		t.Fatalf("Open without the directory: %+v, want it neither read nor writable", o)
 	}
 	early := plan.PFState{Device: "8086:10c9", Made: &plan.Made{NumVFs: 0}}
 	update(t, s, early)
@@ -87,8 +87,8 @@ func TestFolderArrivesLate(t *testing.T) {
 	if err := errors.Join(os.Remove(filepath.Join(base, "var")), os.Rename(hidden, filepath.Join(base, "var"))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Open(); err != nil {
-		t.Fatal(err)
+	if o := s.Open(); o.Unwritable != nil {
+		t.Fatal(o.Unwritable)
 	}
 	want := early
 	want.SafeSpec = "abc"
@@ -96,7 +96,7 @@ func TestFolderArrivesLate(t *testing.T) {
 	if d := cmp.Diff(want, again.State().PFs[pf]); d != "" {
 		t.Errorf("merged (-want +got):\n%s", d)
 	}
-	if got := string(again.LastGood()); got != "new" {
+	if got := string(again.LastGood().Document); got != "new" {
 		t.Errorf("last good document %q, want new", got)
 	}
 }
@@ -126,9 +126,8 @@ func TestBadRecordsCountAsNone(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := state.New(dir, "boot-1")
-			damaged, err := s.Open()
-			if err != nil || damaged == nil {
-				t.Errorf("Open: damaged %v, err %v; want it reported as damaged", damaged, err)
+			if o := s.Open(); o.Unwritable != nil || o.Damaged == nil {
+				t.Errorf("Open: %+v; want it reported as damaged", o)
 			}
 			if n := len(s.State().PFs); n != 0 {
 				t.Errorf("%d records were taken from it", n)

@@ -1,0 +1,210 @@
+package state_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/state"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+// filled is a directory that a daemon of boot-1 left: a record, a last good
+// document, and a pod with a VF.
+func filled(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "sriov")
+	s := open(t, dir, "boot-1")
+	update(t, s, full)
+	if err := errors.Join(s.SetLastGood([]byte("good")), s.Note([]string{"0000:21:10.0"}, time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func holdsAll(t *testing.T, s *state.Store) {
+	t.Helper()
+	if st := s.State(); st.PFs[pf].SafeSpec != full.SafeSpec || st.Lost {
+		t.Errorf("record %+v", st)
+	}
+	if good := s.LastGood(); !good.Known || string(good.Document) != "good" {
+		t.Errorf("last good document %+v", good)
+	}
+	if a := s.Allocations(); !a.KubeletSeen || len(a.Notes) != 1 || a.Notes[0].Device != "0000:21:10.0" {
+		t.Errorf("notes %+v", a)
+	}
+}
+
+// What is on a disk that cannot be written counts too.
+func TestReadOnlyDirectoryIsRead(t *testing.T) {
+	for _, how := range []string{"read-only filesystem", "no inodes left"} {
+		t.Run(how, func(t *testing.T) {
+			from := filled(t)
+			dir := filepath.Join(t.TempDir(), "sriov")
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k,nr_inodes=4"); err != nil {
+				t.Skip("needs root in a mount namespace: ", err)
+			}
+			t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+			if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+				t.Fatal(err)
+			}
+			if how == "read-only filesystem" {
+				if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := state.New(dir, "boot-1")
+			o := s.Open()
+			if !o.Read || o.Unwritable == nil || o.Damaged != nil || s.Writable() {
+				t.Errorf("Open: %+v, writable %v", o, s.Writable())
+			}
+			holdsAll(t, s)
+			// What is new is in force, and an error says that it is not on the disk.
+			if err := s.Note([]string{"0000:21:10.2"}, time.Now()); err == nil {
+				t.Error("a note that cannot be written gives no error")
+			}
+			if n := len(s.Allocations().Notes); n != 2 {
+				t.Errorf("%d notes are in force, want 2", n)
+			}
+		})
+	}
+}
+
+// A process before this one could not write either: a kubelet may have been seen.
+func TestUnwritableDirectoryCountsAsKubeletSeen(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, ""); err != nil {
+		t.Skip("needs root in a mount namespace: ", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	s := state.New(dir, "boot-1")
+	if o := s.Open(); !o.Read || o.Unwritable == nil {
+		t.Fatalf("Open: %+v", o)
+	}
+	if !s.Allocations().KubeletSeen {
+		t.Error("no kubelet counts as seen, so every VF would be free")
+	}
+}
+
+func TestRemovedDirectoryIsMadeAgain(t *testing.T) {
+	for how, use := range map[string]func(t *testing.T, s *state.Store){
+		"at the next Open": func(t *testing.T, s *state.Store) {
+			if o := s.Open(); !o.Made || o.Unwritable != nil || o.Damaged != nil {
+				t.Errorf("Open: %+v", o)
+			}
+		},
+		"at a write": func(t *testing.T, s *state.Store) {
+			if err := s.SetLastGood([]byte("other")); err != nil {
+				t.Errorf("write: %v", err)
+			}
+			if err := s.SetLastGood([]byte("good")); err != nil {
+				t.Errorf("write: %v", err)
+			}
+			if o := s.Open(); !o.Made {
+				t.Errorf("Open does not report it: %+v", o)
+			}
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			dir := filled(t)
+			s := open(t, dir, "boot-1")
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			use(t, s)
+			if o := s.Open(); o.Made {
+				t.Error("it is reported twice")
+			}
+			holdsAll(t, s)
+			holdsAll(t, open(t, dir, "boot-1"))
+		})
+	}
+}
+
+// A filesystem that is mounted over the directory has another content.
+func TestDirectoryMountedOverIsRead(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "sriov")
+	s := open(t, dir, "boot-1")
+	from := filled(t)
+	if err := errors.Join(os.RemoveAll(dir), os.Rename(from, dir)); err != nil {
+		t.Fatal(err)
+	}
+	if o := s.Open(); o.Made || !o.Read {
+		t.Errorf("Open: %+v", o)
+	}
+	holdsAll(t, s)
+}
+
+// That there is no document is remembered as well.
+func TestAcceptedAbsenceIsRemembered(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, "boot-1")
+	if s.LastGood().Known {
+		t.Error("something is known before anything was accepted")
+	}
+	if err := errors.Join(s.SetLastGood([]byte("good")), s.SetLastGood(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if good := open(t, dir, "boot-2").LastGood(); !good.Known || len(good.Document) != 0 {
+		t.Errorf("last good document %+v, want one that is known to be empty", good)
+	}
+}
+
+// A document is kept byte by byte: its hash identifies it.
+func TestLastGoodKeepsItsBytes(t *testing.T) {
+	for _, doc := range []string{"a", "{}", "a\n", "{\"a\": 1}\n\n", "\xef\xbb\xbfa\r\n"} {
+		dir := t.TempDir()
+		if err := open(t, dir, "b").SetLastGood([]byte(doc)); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(open(t, dir, "b").LastGood().Document); got != doc {
+			t.Errorf("kept %q as %q", doc, got)
+		}
+	}
+}
+
+// Updates of many goroutines: none is lost, in memory or on the disk.
+func TestConcurrentUpdates(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, "boot-1")
+	const many = 8
+	var wg sync.WaitGroup
+	for i := range many {
+		wg.Go(func() {
+			name := fmt.Sprintf("0000:%02x:00.0", i)
+			if err := s.Update(func(st plan.State) plan.State {
+				st.PFs[name] = plan.PFState{Device: "8086:10c9"}
+				return st
+			}); err != nil {
+				t.Error(err)
+			}
+			if err := s.Note([]string{name}, time.Now()); err != nil {
+				t.Error(err)
+			}
+			if err := s.Confirm(use.Kubelet{}, nil, time.Now()); err != nil {
+				t.Error(err)
+			}
+			if o := s.Open(); o.Unwritable != nil || o.Made {
+				t.Errorf("Open: %+v", o)
+			}
+		})
+	}
+	wg.Wait()
+	again := open(t, dir, "boot-1")
+	if n := len(again.State().PFs); n != many {
+		t.Errorf("%d records on the disk, want %d", n, many)
+	}
+	if n := len(again.Allocations().Notes); n != many {
+		t.Errorf("%d notes on the disk, want %d", n, many)
+	}
+}

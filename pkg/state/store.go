@@ -1,0 +1,309 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+)
+
+// Names in the directory.
+const (
+	recordFile   = "state.json"
+	lastGoodFile = "last-good.yaml"
+	forceDir     = "force"
+	statusFile   = "status.yaml"
+)
+
+// Store is the directory. It is safe for concurrent use.
+type Store struct {
+	dir    string
+	bootID string
+
+	// io puts writes to the directory in order; it is taken before mu.
+	io sync.Mutex
+
+	// mu guards what follows and is never held over I/O or a call of somebody else.
+	mu    sync.Mutex
+	st    plan.State
+	alloc Allocations
+	good  LastGood
+	// revisions count the changes of each file's content in memory.
+	revisions revisions
+	written   revisions // what the directory has
+	at        identity  // of the directory that was read
+	read      bool      // a directory was there and was read
+	writable  bool      // the last write went through
+	made      bool      // a write made the directory again, and Open did not report it yet
+}
+
+// revisions are those of the files: a file is behind when its number is not that of
+// the memory. 0 means that there is nothing to write.
+type revisions struct{ record, notes, good int }
+
+// identity tells a directory from another one that takes its place or is mounted
+// over it.
+type identity struct{ dev, ino uint64 }
+
+// LastGood is the last document that was accepted whole.
+type LastGood struct {
+	// Known is false when none was ever accepted, or that cannot be read (yet).
+	Known bool
+	// Document is empty when what was accepted last is that there is none.
+	Document []byte
+}
+
+// New returns a store over dir, which need not exist. It touches nothing before
+// Open.
+func New(dir, bootID string) *Store {
+	return &Store{dir: dir, bootID: bootID, st: plan.State{BootID: bootID, PFs: map[string]plan.PFState{}, Lost: true}, alloc: Allocations{BootID: bootID}}
+}
+
+// StatusPath is where the status file belongs.
+func (s *Store) StatusPath() string { return filepath.Join(s.dir, statusFile) }
+
+// Opened is what Open found.
+type Opened struct {
+	// Read is true when the directory is there and what it holds is in force.
+	Read bool
+	// Made is true when this call made the directory again, because it was removed
+	// under the running daemon.
+	Made bool
+	// Damaged are files that cannot be used, reported by the call that read them;
+	// they are as good as absent.
+	Damaged error
+	// Unwritable says why nothing can be written: before Read that is so at an
+	// early start, when the filesystem is not mounted yet.
+	Unwritable error
+}
+
+// Open reads the directory when it is there and was not read yet, makes it when it
+// is missing, and writes what could not be written before. It is cheap when there
+// is nothing to do; the caller calls it again whenever something may have changed.
+func (s *Store) Open() Opened {
+	s.io.Lock()
+	defer s.io.Unlock()
+	var out Opened
+	s.mu.Lock()
+	was, at := s.read, s.at
+	out.Made, s.made = s.made, false
+	s.mu.Unlock()
+
+	now, err := identify(s.dir)
+	missing := errors.Is(err, fs.ErrNotExist)
+	made := false // a new directory may well have the number of the old one
+	if missing {
+		if err = os.MkdirAll(s.dir, 0o755); err == nil {
+			made, out.Made = true, out.Made || was
+			now, err = identify(s.dir)
+		}
+	}
+	switch {
+	case err != nil && !missing && !errors.Is(err, syscall.ENOTDIR):
+		// It cannot be told what it holds; a pod may have any VF.
+		out.Damaged = fmt.Errorf("read the state directory: %w: until the kubelet answers, every device counts as in use", err)
+		s.mu.Lock()
+		s.alloc.KubeletSeen = true
+		s.mu.Unlock()
+	case err == nil && (!was || made || now != at):
+		out.Damaged = s.load(now)
+	}
+	if err != nil {
+		s.mu.Lock()
+		out.Read, s.writable = s.read, false
+		s.mu.Unlock()
+		out.Unwritable = fmt.Errorf("state directory: %w", err)
+		return out
+	}
+	out.Read = true
+	if out.Unwritable = s.flush(); out.Unwritable == nil && !s.Writable() {
+		out.Unwritable = s.probe()
+	}
+	if out.Unwritable != nil {
+		// Nor could an earlier process of this boot write what it knew.
+		s.mu.Lock()
+		s.alloc.KubeletSeen = true
+		s.mu.Unlock()
+	}
+	return out
+}
+
+// identify says which directory is at dir.
+func identify(dir string) (identity, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return identity{}, err
+	}
+	if !info.IsDir() {
+		return identity{}, &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return identity{}, fmt.Errorf("stat of %s: %T is no Stat_t", dir, info.Sys())
+	}
+	return identity{uint64(st.Dev), st.Ino}, nil
+}
+
+// load reads what the directory holds and merges it with what is known. The caller
+// holds io.
+func (s *Store) load(at identity) (damaged error) {
+	record, recordErr := Read(s.dir)
+	notes, notesErr := readNotes(s.dir)
+	good, goodErr := readLastGood(s.dir)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := !s.read
+	s.merge(record)
+	if first {
+		s.st.Lost = recordErr != nil
+	}
+	s.alloc = s.alloc.merge(notes, notesErr != nil)
+	if !s.good.Known {
+		s.good = good
+	}
+	s.read, s.at, s.writable = true, at, false
+	// Whatever it holds, it is written again: it may be another directory.
+	s.written = revisions{}
+	s.revisions.record++
+	s.revisions.notes++
+	if s.good.Known {
+		s.revisions.good++
+	}
+	return errors.Join(recordErr, notesErr, goodErr)
+}
+
+// merge adds what an earlier process recorded to what this one knows already.
+func (s *Store) merge(old plan.State) {
+	for pf, was := range old.PFs {
+		if old.BootID != s.bootID {
+			was = was.Lasting()
+		}
+		now, known := s.st.PFs[pf]
+		if !known {
+			s.st.PFs[pf] = was
+			continue
+		}
+		if now.Device == was.Device {
+			if now.SafeSpec == "" {
+				now.SafeSpec = was.SafeSpec
+			}
+			now = now.After(was)
+		}
+		s.st.PFs[pf] = now
+	}
+}
+
+// Read reports whether the directory was there and was read.
+func (s *Store) Read() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.read
+}
+
+// Writable reports whether the directory can be written, as far as the last write
+// says.
+func (s *Store) Writable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writable
+}
+
+// State returns a copy of the record.
+func (s *Store) State() plan.State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return clone(s.st)
+}
+
+func clone(st plan.State) plan.State {
+	out := st.Clone()
+	if out.PFs == nil {
+		out.PFs = map[string]plan.PFState{}
+	}
+	return out
+}
+
+// Update replaces the record by what change makes of it, and writes it if the
+// directory is there; otherwise it is written when the directory arrives. The
+// change is in force in this process even when the write fails. change gets a copy.
+// It is called under the store's lock and must be a pure function: it may call
+// nobody who has a lock.
+func (s *Store) Update(change func(plan.State) plan.State) error {
+	s.mu.Lock()
+	next := change(clone(s.st))
+	changed := !reflect.DeepEqual(next, s.st)
+	if changed {
+		s.st = next
+		s.revisions.record++
+	}
+	s.mu.Unlock()
+	if !changed {
+		return nil
+	}
+	return s.save()
+}
+
+// LastGood returns the last good document.
+func (s *Store) LastGood() LastGood {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return LastGood{s.good.Known, slices.Clone(s.good.Document)}
+}
+
+// SetLastGood keeps the document as the last good one; an empty one says that none
+// is what was accepted.
+func (s *Store) SetLastGood(doc []byte) error {
+	s.mu.Lock()
+	changed := !s.good.Known || string(s.good.Document) != string(doc)
+	if changed {
+		s.good = LastGood{Known: true, Document: slices.Clone(doc)}
+		s.revisions.good++
+	}
+	s.mu.Unlock()
+	if !changed {
+		return nil
+	}
+	return s.save()
+}
+
+// Forced returns the PFs for which the operator of the machine ordered not to
+// wait for holders: files named by PCI address in the directory "force". One that
+// cannot be read holds no orders.
+func (s *Store) Forced() map[string]bool {
+	out := map[string]bool{}
+	entries, err := os.ReadDir(filepath.Join(s.dir, forceDir))
+	if err != nil {
+		return out
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			out[e.Name()] = true
+		}
+	}
+	return out
+}
+
+// Obeyed removes the force order of a PF.
+func (s *Store) Obeyed(pf string) error {
+	err := os.Remove(filepath.Join(s.dir, forceDir, filepath.Base(pf)))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove force order: %w", err)
+	}
+	return nil
+}
+
+// PFs returns the addresses that have a record, sorted.
+func (s *Store) PFs() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.st.PFs))
+}
