@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/install"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -40,6 +42,8 @@ type node struct {
 	kernel  *modelkernel.Kernel
 	sysfs   apply.Sysfs // instead of the kernel's, when not nil
 	changes *events     // of the running agent
+	refuse  int         // how often the kernel refuses the source of events
+	network inventory.Network
 	kubelet *kubelettest.Kubelet
 	boot    string // "" for boot-1
 	config  string
@@ -134,7 +138,7 @@ func (n *node) cdiDir() string  { return filepath.Join(n.dir, "cdi") }
 func (n *node) start() {
 	n.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	changes := &events{}
+	changes := &events{refuse: n.refuse}
 	n.changes = changes
 	n.kernel.OnChange(changes.notify)
 	if n.sysfs == nil {
@@ -144,9 +148,9 @@ func (n *node) start() {
 		Config: n.config, StateDir: filepath.Join(n.dir, "state"), KubeletDir: filepath.Dir(n.kubelet.PluginDir()),
 		DeviceInfoDir: n.infoDir(), CDIDir: n.cdiDir(), CNI: n.cni, Attachments: n.attachments, OrphanGrace: n.grace,
 		Proc: "/proc", Version: "test", Log: slog.New(slog.NewTextHandler(n.log, nil)),
-		Sysfs: n.sysfs, Kubelet: n, Events: changes,
+		Sysfs: n.sysfs, Network: n.network, Kubelet: n, Events: changes,
 		// A fake machine has no default route: what it says of uplinks is all.
-		NetworkWait: time.Nanosecond,
+		NetworkWait: time.Nanosecond, Absent: time.Second,
 	}, cmp.Or(n.boot, "boot-1"))
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -164,8 +168,9 @@ func (n *node) start() {
 
 // events passes on the model's changes.
 type events struct {
-	mu sync.Mutex
-	f  func()
+	mu     sync.Mutex
+	f      func()
+	refuse int
 }
 
 func (e *events) notify() {
@@ -179,6 +184,11 @@ func (e *events) notify() {
 
 func (e *events) Run(ctx context.Context, changed func()) error {
 	e.mu.Lock()
+	if e.refuse > 0 {
+		e.refuse--
+		e.mu.Unlock()
+		return errors.New("no buffer space available")
+	}
 	e.f = changed
 	e.mu.Unlock()
 	changed()

@@ -205,6 +205,7 @@ func (a *Agent) open(m *memory) {
 		a.log.Warn("the state directory is damaged", "path", a.opts.StateDir, "error", o.Damaged)
 	}
 	if o.Made {
+		m.saved = false // nor is the status there
 		a.log.Warn("the state directory was removed and is made again", "path", a.opts.StateDir)
 	}
 	switch {

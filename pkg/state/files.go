@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -150,7 +151,8 @@ func (s *Store) writeFiles() error {
 	if have == want {
 		return nil
 	}
-	err := errors.Join(
+	// Each is tried: a full disk may have room for a small one.
+	err := cmp.Or(
 		s.file(lastGoodFile, &have.good, want.good, func() ([]byte, error) { return good, nil }),
 		s.file(notesFile, &have.notes, want.notes, func() ([]byte, error) { return indent(alloc) }),
 		s.file(recordFile, &have.record, want.record, func() ([]byte, error) { return encode(st) }),
@@ -170,11 +172,25 @@ func (s *Store) file(name string, have *int, want int, content func() ([]byte, e
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", name, err)
 	}
-	if err := renameio.WriteFile(filepath.Join(s.dir, name), data, 0o600, renameio.WithTempDir(s.dir)); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+	path := filepath.Join(s.dir, name)
+	if err := renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(s.dir)); err != nil {
+		return fmt.Errorf("write %s: %w", path, cause(err))
 	}
 	*have = want
 	return nil
+}
+
+// cause leaves out the name of a temporary file, which is another one each time.
+func cause(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	var link *os.LinkError
+	if errors.As(err, &link) {
+		return link.Err
+	}
+	return err
 }
 
 func indent(v any) ([]byte, error) {
@@ -193,7 +209,7 @@ func (s *Store) probe() error {
 	s.writable = err == nil
 	s.mu.Unlock()
 	if err != nil {
-		return fmt.Errorf("state directory: %w", err)
+		return fmt.Errorf("make a file in %s: %w", s.dir, cause(err))
 	}
 	return nil
 }
