@@ -153,7 +153,7 @@ func New(opts Options, bootID string) *Agent {
 		a.cni = newCNITask(opts.CNI, a.store.Writable, a.Wake, opts.Log.With("component", "cni-install"))
 	}
 	a.offered.plugin = a.plugin
-	a.opened.dev = opts.Dev
+	a.opened.vfio = use.VFIO{Dev: opts.Dev, Sys: opts.Sysfs}
 	a.figures.proc = opts.Proc
 	a.metrics = metrics.NewServer(&a.figures, opts.Log.With("component", "metrics"), a.Wake)
 	// What reads the network sets it too; without netlink there is neither.

@@ -42,7 +42,7 @@ func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) (set use.
 	}
 	return use.Judge(use.Evidence{
 		Snapshot: snap, Kubelet: kubelet, KubeletSeen: al.KubeletSeen, Notes: al.Notes,
-		Open: a.opened.now(snap),
+		Open: a.opened.now(snap, held),
 	}), held, kubelet.Answered
 }
 

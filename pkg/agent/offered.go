@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
@@ -129,34 +128,4 @@ func (j journal) Begin(_ context.Context, f *plan.PFPlan, ids []string) error {
 
 func (j journal) End(_ context.Context, f *plan.PFPlan, out plan.Outcome) error {
 	return j.store.Update(func(st plan.State) plan.State { return st.End(f, out) })
-}
-
-// opened are the VFs that a process was found to hold through vfio without the
-// kubelet knowing. They are looked at again until it lets go.
-type opened struct {
-	dev string
-
-	mu   sync.Mutex
-	held map[string]string
-}
-
-// probe looks at VFs that nobody can be given any more.
-func (o *opened) probe(snap *inventory.Snapshot, vfs []string) {
-	found := use.OpenVFIO(o.dev, snap, vfs)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.held == nil {
-		o.held = map[string]string{}
-	}
-	maps.Copy(o.held, found)
-}
-
-// now is what is still held of what was found.
-func (o *opened) now(snap *inventory.Snapshot) map[string]string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.held) > 0 {
-		o.held = use.OpenVFIO(o.dev, snap, slices.Collect(maps.Keys(o.held)))
-	}
-	return maps.Clone(o.held)
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
@@ -142,21 +143,17 @@ func (r *run) driver(s *plan.Step) (func(context.Context) error, error) {
 			return err
 		}
 		if l, err := r.a.sys.ReadLink(sysfs.Driver(addr)); err == nil {
-			if got := sysfs.Base(l); s.New != "" && got != s.New && userspace(s.New) {
+			if got := sysfs.Base(l); s.New != "" && got != s.New && nic.Userspace(s.New) {
 				return fmt.Errorf("%w: %s did", ErrNotBound, got)
 			}
 			return nil
 		}
-		if userspace(s.New) {
+		if nic.Userspace(s.New) {
 			return ErrNotBound
 		}
 		return nil // its module may be on the way: the wait for the netdev tells
 	}, nil
 }
-
-// userspace reports whether the driver is one that a document names, so that it
-// must bind at once.
-func userspace(driver string) bool { return driver == "vfio-pci" || driver == "uio_pci_generic" }
 
 // steering sets the devlink parameter, where there is one: what has none works
 // as it is.

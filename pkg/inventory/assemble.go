@@ -44,6 +44,7 @@ func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
 	}
 	s.Subfunctions = r.sfs
 	s.VhostNet, s.Tun = slices.Contains(r.misc, "vhost-net"), slices.Contains(r.misc, "tun")
+	s.VFIOType1 = r.vfioType1()
 	if drivers, err := r.tree.ReadDir(sysfs.PCIDrivers); err == nil {
 		s.PCIDrivers = drivers
 	}
@@ -242,6 +243,7 @@ func (r *reader) readNetwork(ctx context.Context) {
 	}
 	r.route = len(routes) > 0
 	r.uplinks = Uplinks(r.links, addrs, routes)
+	r.inUse = hostUses(r.links, r.uplinks)
 }
 
 // rdmaNetns is what a Network can tell beside the rest. *nl.Handle does.
@@ -292,18 +294,20 @@ func (r *reader) ddpProfile(ctx context.Context, f *Function) {
 
 // applyOthers asks the network about the functions that are no part of a PF.
 func (r *reader) applyOthers(ctx context.Context, s *Snapshot) {
-	for i := range s.Others {
-		f := &s.Others[i]
-		r.ddpProfile(ctx, f)
-		for _, d := range f.Netdevs {
-			if why := r.uplinks[d.Index]; why != "" && r.byName[d.Name] != nil {
-				if s.OtherUse == nil {
-					s.OtherUse = map[string]string{}
-				}
-				s.OtherUse[f.Address] = why
-				break
+	use := func(id string, netdevs []Netdev) {
+		if why := r.hostUse(netdevs); why != "" {
+			if s.OtherUse == nil {
+				s.OtherUse = map[string]string{}
 			}
+			s.OtherUse[id] = why
 		}
+	}
+	for i := range s.Others {
+		r.ddpProfile(ctx, &s.Others[i])
+		use(s.Others[i].Address, s.Others[i].Netdevs)
+	}
+	for i := range s.Subfunctions {
+		use(s.Subfunctions[i].Name, s.Subfunctions[i].Netdevs)
 	}
 }
 
@@ -336,11 +340,7 @@ func (r *reader) applyNetwork(ctx context.Context, s *Snapshot) {
 			}
 		}
 		for j := range pf.VFs {
-			for _, d := range pf.VFs[j].Netdevs {
-				if r.byName[d.Name] != nil {
-					pf.VFs[j].HostUse = r.uplinks[d.Index]
-				}
-			}
+			pf.VFs[j].HostUse = r.hostUse(pf.VFs[j].Netdevs)
 		}
 		if len(pf.VFs) == 0 || len(pf.Netdevs) == 0 || r.byName[pf.Netdevs[0].Name] == nil {
 			return

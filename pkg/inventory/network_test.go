@@ -344,3 +344,77 @@ func TestTableRDMAMode(t *testing.T) {
 		}
 	}
 }
+
+// A VF or SF that is a part of another device of the host is used by the host,
+// with an address somewhere above it or not; a link-local address alone is no
+// use.
+func TestHostUse(t *testing.T) {
+	vf := nl.Link{Index: 6, Name: "enp33s16", MTU: 1500, Up: true, Type: nl.TypeEthernet, ParentDev: "0000:21:10.0", ParentBus: "pci"}
+	lo := nl.Link{Index: 1, Name: "lo", Loopback: true, Up: true}
+	portOf := func(kind string) []nl.Link {
+		port := vf
+		port.Master = 8
+		return []nl.Link{lo, port, {Index: 8, Name: "up0", Kind: kind, Up: true}}
+	}
+	addr := func(index int, prefix string) []nl.Addr {
+		return []nl.Addr{{Index: index, Prefix: netip.MustParsePrefix(prefix)}}
+	}
+	for _, c := range []struct {
+		name   string
+		links  []nl.Link
+		addrs  []nl.Addr
+		routes []nl.Route
+		want   string
+	}{
+		{"not used", []nl.Link{lo, vf}, nil, nil, ""},
+		{"up with a link-local address", []nl.Link{lo, vf}, addr(6, "fe80::1/64"), nil, ""},
+		{"an IPv4 link-local address", []nl.Link{lo, vf}, addr(6, "169.254.3.4/16"), nil, ""},
+		{"an address", []nl.Link{lo, vf}, addr(6, "2001:db8::7/64"), nil, "carries the address 2001:db8::7/64"},
+		{"the default route", []nl.Link{lo, vf}, addr(6, "10.9.0.7/24"), []nl.Route{{Indexes: []int{6}}}, "carries the IPv4 default route"},
+		{"below a bond with the default route", portOf("bond"), nil, []nl.Route{{Indexes: []int{8}}}, "is below up0 (bond), which carries the IPv4 default route"},
+		{"below a bond that has no address yet", portOf("bond"), nil, nil, "is below up0 (bond)"},
+		{"below a bridge", portOf("bridge"), nil, nil, "is below up0 (bridge)"},
+		{"below a team", portOf("team"), nil, nil, "is below up0 (team)"},
+		{"in a VRF", portOf("vrf"), nil, nil, "is below up0 (vrf)"},
+		{"below a synthetic interface", portOf(""), addr(8, "10.9.0.7/24"), nil, "is below up0, which carries the address 10.9.0.7/24"},
+		{"below a VLAN", []nl.Link{lo, vf, {Index: 9, Name: "vlan5", Kind: "vlan", Lower: 6}}, nil, nil, "is below vlan5 (vlan)"},
+		{"below a macvlan with an address", []nl.Link{lo, vf, {Index: 9, Name: "mac0", Kind: "macvlan", Lower: 6}}, addr(9, "10.9.0.7/24"), nil, "is below mac0 (macvlan), which carries the address 10.9.0.7/24"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := Read(t.Context(), sysfstest.Load(t, "testdata/82576.sysfs").Tree(t), &fakeNet{links: c.links, addrs: c.addrs, routes: c.routes})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.PFs[0].VFs[0].HostUse; got != c.want {
+				t.Errorf("host use %q, want %q", got, c.want)
+			}
+			if s.PFs[0].VFs[1].HostUse != "" || s.PFs[0].Uplink != "" {
+				t.Errorf("uses more: %q, %q", s.PFs[0].VFs[1].HostUse, s.PFs[0].Uplink)
+			}
+		})
+	}
+}
+
+// The list of modules is evidence only when it is there.
+func TestVFIOType1(t *testing.T) {
+	const pci = "bus/pci/devices\n"
+	for _, c := range []struct {
+		name, tree string
+		want       Presence
+	}{
+		{"loaded or built in", pci + "module/vfio_iommu_type1/parameters\n  allow_unsafe_interrupts = N\nmodule/vfio\n", Present},
+		{"not loaded", pci + "module/vfio\n", Absent},
+		{"no list of modules", pci, PresenceUnknown},
+		{"a list that cannot be read", pci + "module/vfio\nmodule\n  . ! EIO\n", PresenceUnknown},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := Read(t.Context(), sysfstest.Parse(t, c.name, c.tree).Tree(t), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.VFIOType1 != c.want {
+				t.Errorf("%v, want %v (notes %v)", s.VFIOType1, c.want, s.Notes)
+			}
+		})
+	}
+}

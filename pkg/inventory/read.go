@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
@@ -88,6 +89,7 @@ type reader struct {
 	links   []nl.Link
 	byName  map[string]*nl.Link
 	uplinks map[int]string
+	inUse   map[int]string // see hostUses
 	route   bool
 }
 
@@ -191,7 +193,7 @@ func (r *reader) readFunction(addr string) *found {
 	} else if !sysfs.IsAbsent(err) {
 		r.note(addr, sysfs.LinkIOMMUGroup, err)
 	}
-	if f.Driver == "vfio-pci" && f.IOMMUGroup >= 0 {
+	if nic.VFIO(f.Driver) && f.IOMMUGroup >= 0 {
 		name, err := sysfs.ReadString(r.tree, sysfs.IOMMUGroupName(f.IOMMUGroup))
 		f.NoIOMMU = err == nil && name == "vfio-noiommu"
 	}

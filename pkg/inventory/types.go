@@ -14,12 +14,15 @@ type Snapshot struct {
 	// Subfunctions are the auxiliary-bus SFs of all parents, sorted by name.
 	Subfunctions []Subfunction `json:"subfunctions,omitempty" yaml:"subfunctions,omitempty"`
 	// OtherUse says how the host itself uses the interface of a function in
-	// Others (an address, a default route), by PCI address; functions that it
-	// does not use are not in it.
+	// Others (by PCI address) or of a subfunction (by name), in the words of
+	// VF.HostUse; those that it does not use are not in it.
 	OtherUse map[string]string `json:"otherUse,omitempty" yaml:"otherUse,omitempty"`
 	// VhostNet and Tun report whether /dev/vhost-net and /dev/net/tun exist.
 	VhostNet bool `json:"-" yaml:"-"`
 	Tun      bool `json:"-" yaml:"-"`
+	// VFIOType1 reports whether the module vfio_iommu_type1 is loaded or built
+	// in. Without it a process can open a vfio group and do nothing with it.
+	VFIOType1 Presence `json:"-" yaml:"-"`
 	// DefaultRoute reports whether the host has any default route, so that PF.Uplink
 	// rests on evidence. False also when the network could not be asked.
 	DefaultRoute bool `json:"defaultRoute" yaml:"defaultRoute"`
@@ -36,6 +39,16 @@ type Snapshot struct {
 	// Notes are the things that could not be read, each with its device.
 	Notes []Note `json:"notes,omitempty" yaml:"notes,omitempty"`
 }
+
+// Presence is whether a part of the kernel is there. The zero value is not
+// known, which is never taken for absent.
+type Presence int
+
+const (
+	PresenceUnknown Presence = iota
+	Absent
+	Present
+)
 
 // Function is what any PCI function has, PF or VF.
 type Function struct {
@@ -111,8 +124,10 @@ type VF struct {
 	// Representor is the name of the VF's representor netdev on the host,
 	// "" outside switchdev mode.
 	Representor string `json:"representor,omitempty" yaml:"representor,omitempty"`
-	// HostUse says how the host itself uses the VF's interface (an address, a
-	// default route), "" when it does not. It does not make the PF an uplink.
+	// HostUse says how the host itself uses the VF's interface (it carries an
+	// address that is not link-local, or a default route, or is below a bond,
+	// bridge, VLAN or other device of the host), "" when nothing says so. It does
+	// not make the PF an uplink.
 	HostUse string `json:"hostUse,omitempty" yaml:"hostUse,omitempty"`
 	// Admin are the attributes that the PF holds for the VF, nil when the PF's
 	// driver does not report them.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
@@ -158,7 +159,7 @@ func unfit(e *spec.PhysicalFunction, bind *selection.Binding, g *spec.VFGroup, v
 	if e.NumVFs != nil && vf.Index >= *e.NumVFs {
 		return fmt.Sprintf("VF %d is beyond numVFs: %d and is to be removed", vf.Index, *e.NumVFs)
 	}
-	if why := wrongDriver(g.Driver, &vf.Function); why != "" {
+	if why := cmp.Or(wrongDriver(g.Driver, &vf.Function, snap), ofHost(vf.HostUse)); why != "" {
 		return why
 	}
 	switch {
@@ -174,7 +175,7 @@ func unfit(e *spec.PhysicalFunction, bind *selection.Binding, g *spec.VFGroup, v
 }
 
 // wrongDriver compares the bound driver with the wanted one.
-func wrongDriver(want spec.Driver, f *inventory.Function) string {
+func wrongDriver(want spec.Driver, f *inventory.Function, snap *inventory.Snapshot) string {
 	switch want {
 	case spec.DriverNone:
 		if f.Driver != "" {
@@ -185,16 +186,16 @@ func wrongDriver(want spec.Driver, f *inventory.Function) string {
 		if f.Driver != string(want) {
 			return fmt.Sprintf("driver %s is bound, the document asks for %s", orNone(f.Driver), want)
 		}
-		return lacking(f)
+		return lacking(f, snap)
 	case spec.DriverDefault:
-		if spec.Driver(f.Driver).Userspace() {
+		if nic.Userspace(f.Driver) {
 			return fmt.Sprintf("driver %s is bound, the document asks for the default driver", f.Driver)
 		}
 	}
 	if f.Driver == "" {
 		return "no driver is bound: is the kernel module for this VF loaded?"
 	}
-	return lacking(f)
+	return lacking(f, snap)
 }
 
 func orNone(driver string) string {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -28,30 +29,34 @@ type subject struct {
 	vdpa        *inventory.VDPADevice
 }
 
-// Drivers that need device nodes. igb_uio and uio are out-of-tree names of the
-// generic uio driver.
-func isUIO(driver string) bool {
-	switch driver {
-	case "uio_pci_generic", "igb_uio", "uio":
-		return true
-	}
-	return false
-}
-
-// isVFIO knows vfio-pci and its vendor variants (mlx5_vfio_pci, ice_vfio_pci,
-// xe-vfio-pci), which a process uses alike.
-func isVFIO(driver string) bool { return strings.Contains(driver, "vfio") }
-
-// lacking says what the bound driver has not made that it should have made, ""
-// when nothing.
-func lacking(f *inventory.Function) string {
+// lacking says what the bound driver needs and the machine does not have, "" when
+// nothing.
+func lacking(f *inventory.Function, snap *inventory.Snapshot) string {
 	switch {
-	case isVFIO(f.Driver) && f.IOMMUGroup < 0:
+	case nic.VFIO(f.Driver) && f.IOMMUGroup < 0:
 		return "the device has no IOMMU group: turn the IOMMU on (firmware and kernel arguments)"
-	case isUIO(f.Driver) && f.UIO == "":
+	case nic.VFIO(f.Driver) && !f.NoIOMMU && snap.VFIOType1 == inventory.Absent:
+		// A container's program opens the group and fails at VFIO_SET_IOMMU. The
+		// no-IOMMU mode is a part of vfio itself and needs no such module.
+		return "the kernel module vfio_iommu_type1 is not loaded, without which no program can use a vfio device: " +
+			"add it to the machine config beside vfio_pci (" + loadModule("vfio_iommu_type1") + ")"
+	case nic.UIO(f.Driver) && f.UIO == "":
 		return fmt.Sprintf("driver %s is bound and has made no uio device", f.Driver)
 	}
 	return ""
+}
+
+// loadModule is what loads a kernel module on Talos, in its machine config.
+func loadModule(name string) string { return "machine.kernel.modules: - name: " + name }
+
+// ofHost says why a device that the host itself uses is not given to a pod, ""
+// when the host does not use it. how is the words of inventory.VF.HostUse.
+func ofHost(how string) string {
+	if how == "" {
+		return ""
+	}
+	return "the host uses it: its interface " + how + "; keep it for the host (leave it out of the resource), or take its interface out of the " +
+		"node's network config (Talos asks for addresses on interfaces that no document names: sriovctl generate patch has the documents that stop that)"
 }
 
 // equip fills in what the container is told (the _INFO variable), the device
@@ -65,9 +70,9 @@ func equip(d *Device, of subject, want wish) {
 	}
 	switch {
 	case of.fn == nil:
-	case isVFIO(of.driver):
+	case nic.VFIO(of.driver):
 		provide(vfio(of.fn))
-	case isUIO(of.driver):
+	case nic.UIO(of.driver):
 		provide(uio(of.fn))
 	}
 	if want.rdma {

@@ -12,13 +12,16 @@ import (
 
 // candidate is a device that an entry of resourceList may select.
 type candidate struct {
-	id     string
-	fn     *inventory.Function // of an SF: its parent
-	pf     *inventory.PF       // parent of a VF or SF; the PF itself; nil when there is none
-	vf     *inventory.VF
-	sf     *inventory.Subfunction
-	index  int // VF index or sfnum; -1 for what is neither
-	uplink bool
+	id    string
+	fn    *inventory.Function // of an SF: its parent
+	pf    *inventory.PF       // parent of a VF or SF; the PF itself; nil when there is none
+	vf    *inventory.VF
+	sf    *inventory.Subfunction
+	index int // VF index or sfnum; -1 for what is neither
+	// uplink: the host uses a PF or a function without one, which is left out;
+	// hostUse: how the host uses a VF or SF, which is unhealthy.
+	uplink  bool
+	hostUse string
 }
 
 // candidates are the devices of the machine, by device type.
@@ -44,7 +47,7 @@ func gather(cfg *spec.Config, snap *inventory.Snapshot, sel *selection.Result) c
 		}
 		for j := range pf.VFs {
 			vf := &pf.VFs[j]
-			add(candidate{id: vf.Address, fn: &vf.Function, pf: pf, vf: vf, index: vf.Index})
+			add(candidate{id: vf.Address, fn: &vf.Function, pf: pf, vf: vf, index: vf.Index, hostUse: vf.HostUse})
 		}
 	}
 	for i := range snap.Others {
@@ -53,7 +56,7 @@ func gather(cfg *spec.Config, snap *inventory.Snapshot, sel *selection.Result) c
 	}
 	for i := range snap.Subfunctions {
 		sf := &snap.Subfunctions[i]
-		c := candidate{id: sf.Name, sf: sf, index: sf.SFNum}
+		c := candidate{id: sf.Name, sf: sf, index: sf.SFNum, hostUse: snap.OtherUse[sf.Name]}
 		if c.pf = snap.PF(sf.Parent); c.pf != nil {
 			c.fn = &c.pf.Function
 		} else {
@@ -272,7 +275,7 @@ func (c *candidate) device(r *spec.Resource, want wish, snap *inventory.Snapshot
 	if r.DeviceType == spec.DeviceTypeAccelerator {
 		d.Kind = KindAccelerator
 	}
-	d.Reason = fitting(d.Driver, c)
+	d.Reason = fitting(d.Driver, c, snap)
 	d.Healthy = d.Reason == ""
 	want.vhostNet = want.vhostNet && snap.VhostNet && snap.Tun
 	equip(&d, of, want)
@@ -280,14 +283,14 @@ func (c *candidate) device(r *spec.Resource, want wish, snap *inventory.Snapshot
 }
 
 // fitting says why a device must not be given to a pod, "" when it may.
-func fitting(driver string, c *candidate) string {
+func fitting(driver string, c *candidate, snap *inventory.Snapshot) string {
 	if driver == "" {
 		return "no driver is bound: is the kernel module for this device loaded?"
 	}
-	if c.sf != nil {
-		return ""
+	if why := ofHost(c.hostUse); why != "" || c.sf != nil {
+		return why
 	}
-	return lacking(c.fn)
+	return lacking(c.fn, snap)
 }
 
 // additional merges what "*" and the device's own address say; the device's

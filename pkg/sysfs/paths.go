@@ -52,6 +52,7 @@ const (
 	VerbsClass       = "class/infiniband_verbs"
 	MADClass         = "class/infiniband_mad"
 	MiscClass        = "class/misc"
+	Modules          = "module"
 	UIOClass         = "class/uio"
 	PCIDrivers       = "bus/pci/drivers"
 	IOMMUGroups      = "kernel/iommu_groups"
@@ -105,7 +106,7 @@ func DriversProbe() string { return "bus/pci/drivers_probe" }
 func Remove(addr string) string { return DeviceAttr(addr, "remove") }
 
 // Module is the folder of a loaded or built-in kernel module.
-func Module(name string) string { return "module/" + name }
+func Module(name string) string { return Modules + "/" + name }
 
 // Net is the folder (a link) of a network interface.
 func Net(ifname string) string { return NetClass + "/" + ifname }

@@ -3,8 +3,11 @@
 // It is never a guess: a device is free, held, or unknown, and unknown counts
 // as held. The rule, for one VF, in this order:
 //
-//  1. Kernel evidence of a holder (a network driver is bound but the netdev is
-//     not in the host's network namespace; a vfio or uio device is open): held.
+//  1. Kernel evidence of a holder: a network driver is bound but the netdev is
+//     not in the host's network namespace; a process has the VF open through
+//     vfio, or the kernel could not be asked (see VFIO); the host itself uses the
+//     VF's interface (inventory.VF.HostUse): held. Of uio there is no such
+//     evidence: any number of processes can open its devices.
 //  2. The kubelet's pod-resources list names it: held by that container.
 //  3. One of our own allocation notes names it, and the kubelet has not settled
 //     the note (see Settle): held.
@@ -16,8 +19,9 @@
 //     early start: the service makes its VFs before the kubelet exists.
 //  6. Otherwise: unknown. A kubelet that is restarting still has its pods.
 //
-// The package is pure data and that rule, with one exception: OpenVFIO opens a
-// vfio group for an instant, which is the only way to ask whether it is open. It
-// imports only pkg/inventory. Reading the kubelet's socket is pkg/use/podresources, so that
-// programs which only compute plans do not link gRPC. It never writes anything.
+// The package is pure data and that rule, with one exception: VFIO opens a vfio
+// group for an instant, which is the only way to ask whether it is open. It
+// imports only pkg/inventory, pkg/nic and pkg/sysfs. Reading the kubelet's socket
+// is pkg/use/podresources, so that programs which only compute plans do not link
+// gRPC. It never writes anything.
 package use

@@ -2,10 +2,12 @@ package use
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/nic"
 )
 
 // Kubelet is what the pod-resources socket said, or why it said nothing.
@@ -38,9 +40,9 @@ type Evidence struct {
 	// any way: its sockets, an answer, a registration.
 	KubeletSeen bool
 	Notes       []Note
-	// Open are devices that a process has open, by PCI address, and what shows
-	// it (see OpenVFIO).
-	Open map[string]string
+	// Open are devices that a process has open or that could not be asked about,
+	// by PCI address (see VFIO.OpenVFs).
+	Open map[string]Answer
 }
 
 // Judge decides for every VF of the snapshot whether it is free, by the rule in
@@ -65,9 +67,11 @@ func Judge(ev Evidence) Set {
 
 func judge(ev *Evidence, vf *inventory.VF, notes map[string]Note) Status {
 	listed := ev.Kubelet.Held[vf.Address]
-	var holders []Holder
-	holders = append(holders, listed...)
+	holders := slices.Clone(listed)
 	if why := kernelEvidence(ev, vf); why != "" && len(listed) == 0 {
+		holders = append(holders, Holder{Device: vf.Address, Source: SourceKernel, Evidence: why})
+	}
+	if why := hostEvidence(vf); why != "" && len(listed) == 0 {
 		holders = append(holders, Holder{Device: vf.Address, Source: SourceKernel, Evidence: why})
 	}
 	if n, ok := notes[vf.Address]; ok && len(listed) == 0 {
@@ -92,13 +96,25 @@ func judge(ev *Evidence, vf *inventory.VF, notes map[string]Note) Status {
 
 // kernelEvidence says what in the kernel shows that somebody has the VF.
 func kernelEvidence(ev *Evidence, vf *inventory.VF) string {
-	if why := ev.Open[vf.Address]; why != "" {
-		return fmt.Sprintf("a process that has VF %d (%s) open (%s)", vf.Index, vf.Address, why)
+	if a, ok := ev.Open[vf.Address]; ok && a.State != Closed {
+		if a.State == Open {
+			return fmt.Sprintf("a process that has VF %d (%s) open (%s)", vf.Index, vf.Address, a)
+		}
+		return fmt.Sprintf("an answer whether a process has VF %d (%s) open (%s)", vf.Index, vf.Address, a)
 	}
 	if NetdevAway(&vf.Function) {
 		return fmt.Sprintf("a network namespace that VF %d (%s, driver %s) was moved to", vf.Index, vf.Address, vf.Driver)
 	}
 	return ""
+}
+
+// hostEvidence says how the host itself uses the VF. A pod that the kubelet
+// lists goes before it: the VF is the pod's, whatever the host still has on it.
+func hostEvidence(vf *inventory.VF) string {
+	if vf.HostUse == "" {
+		return ""
+	}
+	return fmt.Sprintf("the host, whose network uses VF %d (%s): it %s", vf.Index, vf.Address, vf.HostUse)
 }
 
 // NetdevAway reports whether a network function has a driver that makes netdevs
@@ -114,14 +130,7 @@ func NetdevAway(f *inventory.Function) bool {
 
 // WithoutNetdev reports whether functions of the driver have no netdev: they are
 // for user space, or for nobody.
-func WithoutNetdev(driver string) bool {
-	switch driver {
-	case "uio_pci_generic", "igb_uio", "pci-stub":
-		return true
-	}
-	// vfio-pci and its variants: mlx5_vfio_pci, ice_vfio_pci, xe-vfio-pci.
-	return strings.Contains(driver, "vfio")
-}
+func WithoutNetdev(driver string) bool { return driver == "pci-stub" || nic.Userspace(driver) }
 
 // Grace is how long the kubelet's silence about a device is not believed: after
 // an allocation until the pod is admitted, and after a kubelet's start until it

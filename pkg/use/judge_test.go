@@ -41,7 +41,7 @@ func TestJudge(t *testing.T) {
 		{"kubelet says held", use.Evidence{Snapshot: snapshot("igbvf", home), Kubelet: use.Kubelet{Answered: true, Held: pod}}, use.Held, "pod ns/p"},
 		{"kubelet and kernel: the pod's name is enough", use.Evidence{Snapshot: snapshot("igbvf"), Kubelet: use.Kubelet{Answered: true, Held: pod}}, use.Held, "pod ns/p"},
 		{"kubelet says free, kernel says away", use.Evidence{Snapshot: snapshot("igbvf"), Kubelet: use.Kubelet{Answered: true}}, use.Held, "igbvf"},
-		{"vfio device open", use.Evidence{Snapshot: snapshot("vfio-pci"), Kubelet: use.Kubelet{Answered: true}, Open: map[string]string{vf: "runtime active"}}, use.Held, "runtime active"},
+		{"vfio device open", use.Evidence{Snapshot: snapshot("vfio-pci"), Kubelet: use.Kubelet{Answered: true}, Open: map[string]use.Answer{vf: {State: use.Open, Path: "/dev/vfio/7"}}}, use.Held, "/dev/vfio/7 is open"},
 		{"vfio variant driver has no netdev", use.Evidence{Snapshot: snapshot("mlx5_vfio_pci"), Kubelet: use.Kubelet{Answered: true}}, use.Free, ""},
 	}
 	for _, c := range cases {
@@ -95,5 +95,25 @@ func TestSettle(t *testing.T) {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+// The machine's own network on a VF is a holder like any other; a pod that the
+// kubelet lists goes before it.
+func TestHostUseHolds(t *testing.T) {
+	carries := snapshot("igbvf", inventory.Netdev{Name: "enp33s0v0"})
+	carries.PFs[0].VFs[0].HostUse = "is below bond0 (bond), which carries the IPv4 default route"
+	early := use.Judge(use.Evidence{Snapshot: carries}).Of(vf)
+	answered := use.Judge(use.Evidence{Snapshot: carries, KubeletSeen: true, Kubelet: use.Kubelet{Answered: true}}).Of(vf)
+	for _, got := range []use.Status{early, answered} {
+		if got.State != use.Held || got.Holders[0].Source != use.SourceKernel || !strings.Contains(use.Names(got.Holders), "the host") ||
+			!strings.Contains(use.Names(got.Holders), "is below bond0 (bond)") {
+			t.Errorf("%s by %+v, want held by the host", got.State, got.Holders)
+		}
+	}
+	pod := map[string][]use.Holder{vf: {{Device: vf, Namespace: "ns", Pod: "p", Source: use.SourcePodResources}}}
+	got := use.Judge(use.Evidence{Snapshot: carries, KubeletSeen: true, Kubelet: use.Kubelet{Answered: true, Held: pod}}).Of(vf)
+	if use.Names(got.Holders) != "pod ns/p" {
+		t.Errorf("held by %q, want the pod alone", use.Names(got.Holders))
 	}
 }
