@@ -9,6 +9,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
@@ -39,15 +40,35 @@ func (n *node) link(t testing.TB, pf string) nl.LinkRef {
 	return nl.LinkRef{Index: d.Index, Name: d.Name}
 }
 
-const boot = "b1"
+const (
+	boot = "b1"
+	hash = "document"
+)
 
 // newNode has two igb PFs, a ConnectX-7 and an E810.
 func newNode(cfg *spec.Config) *node {
-	n := &node{k: machine(), cfg: cfg, state: plan.State{BootID: boot}}
+	n := &node{k: machine(), cfg: cfg}
 	n.k.AddPF(modelkernel.PF{Address: mlx, Vendor: "15b3", Device: "1021", VFDevice: "101e", Driver: "mlx5_core", Total: 8, Name: "enp1s0f0np0", MAC: "b8:3f:d2:00:00:01", Offset: 2, Stride: 1, Eswitch: true})
 	n.k.AddPF(modelkernel.PF{Address: ice, Vendor: "8086", Device: "159b", VFDevice: "1889", Driver: "ice", Total: 8, Name: "ens1f0", MAC: "b4:96:91:00:00:01", Offset: 8, Stride: 1, Eswitch: true})
+	n.state = proved(n.k.Snapshot())
 	n.start()
 	return n
+}
+
+// proved is the record of a machine that was up for a while under the document
+// with the hash: each port that has a link and no address is no uplink.
+func proved(s *inventory.Snapshot) plan.State {
+	p := &plan.Plan{}
+	quiet := plan.QuietNow(s)
+	for i := range s.PFs {
+		pf := &s.PFs[i]
+		p.PFs = append(p.PFs, plan.PFPlan{
+			Address: pf.Address, Safe: quiet[pf.Address],
+			Found: plan.PFState{Device: pf.Vendor + ":" + pf.Device, PermMAC: pf.Netdevs[0].PermMAC},
+		})
+	}
+	st, _ := plan.State{BootID: boot}.Proven(p, hash)
+	return st
 }
 
 // start is what a new process has: nothing but the record.
@@ -66,7 +87,7 @@ func (n *node) plan() *plan.Plan {
 		kl.Held[h] = []use.Holder{{Device: h, Namespace: "default", Pod: "p", Source: use.SourcePodResources}}
 	}
 	return plan.Compute(plan.Input{
-		Config: n.cfg, Snapshot: s, NetworkOverdue: true, State: n.state, BootID: boot, Force: n.force,
+		Config: n.cfg, SpecHash: hash, Snapshot: s, Quiet: plan.QuietNow(s), State: n.state, BootID: boot, Force: n.force,
 		Use: use.Judge(use.Evidence{Snapshot: s, Kubelet: kl}),
 	})
 }

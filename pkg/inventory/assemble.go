@@ -17,7 +17,7 @@ import (
 // each what the classes say is its own.
 func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
 	type place struct{ pf, index int }
-	s := &Snapshot{PFs: []PF{}, IOMMU: r.iommu, DefaultRoute: r.route}
+	s := &Snapshot{PFs: []PF{}, IOMMU: r.iommu, DefaultRoute: r.route, Network: r.answers}
 	vfOf := make(map[string]place)
 	for _, f := range funcs {
 		if !f.pf {
@@ -58,6 +58,7 @@ func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
 		slices.SortFunc(pf.VFs, func(a, b VF) int { return cmp.Compare(a.Index, b.Index) })
 		r.equip(&pf.Function, paths[pf.Address], true)
 		r.takeRepresentors(pf)
+		r.orderPorts(&pf.Function, paths[pf.Address])
 		linkType := ""
 		if len(pf.Netdevs) > 0 && r.byName == nil && !r.needs.VFSettings {
 			linkType = pf.Netdevs[0].LinkType
@@ -66,6 +67,7 @@ func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
 			f := &pf.VFs[j].Function
 			if linkType == "" {
 				r.equip(f, paths[f.Address], false)
+				r.orderPorts(f, paths[f.Address])
 				return
 			}
 			r.equipDevices(f)
@@ -112,6 +114,26 @@ func (r *reader) refs(f *Function, path string) []netRef {
 	return refs
 }
 
+// orderPorts sorts the interfaces of a function that has several. A card with two
+// ports on one function (ConnectX-3) numbers them in dev_port; names may be given
+// in any order, and in another one at the next boot. Source:
+// Documentation/ABI/testing/sysfs-class-net.
+func (r *reader) orderPorts(f *Function, path string) {
+	if len(f.Netdevs) < 2 {
+		return
+	}
+	ports := make(map[string]int, len(f.Netdevs))
+	for _, d := range f.Netdevs {
+		// A driver that does not number them leaves 0: then the names decide.
+		if n, err := sysfs.ReadInt(r.tree, sysfs.Join(path, "net/"+d.Name+"/"+sysfs.NetDevPort)); err == nil {
+			ports[d.Name] = n
+		}
+	}
+	slices.SortStableFunc(f.Netdevs, func(a, b Netdev) int {
+		return cmp.Or(cmp.Compare(ports[a.Name], ports[b.Name]), cmp.Compare(a.Name, b.Name))
+	})
+}
+
 // netdev describes one interface: from netlink when it knows it, else from
 // sysfs (no netlink; or the interface left in between; or the tree is not this
 // machine's).
@@ -126,6 +148,11 @@ func (r *reader) netdev(ref netRef, full bool) Netdev {
 		}
 	} else {
 		d = r.netdevFromSysfs(ref, full)
+		if r.byName != nil {
+			r.mu.Lock()
+			r.unlisted[ref.name] = true
+			r.mu.Unlock()
+		}
 	}
 	if full && d.Carrier {
 		if n, err := sysfs.ReadInt(r.tree, sysfs.Join(ref.path, sysfs.NetSpeed)); err == nil && n > 0 {
@@ -219,33 +246,6 @@ func portName(s string) (kind string, index int) {
 	return s[i : i+2], n
 }
 
-// readNetwork asks netlink for what concerns no single PF.
-func (r *reader) readNetwork(ctx context.Context) {
-	if r.net == nil {
-		return
-	}
-	var err error
-	if r.links, err = r.net.Links(ctx); err != nil {
-		r.note("network", "interfaces", err)
-		return
-	}
-	r.byName = make(map[string]*nl.Link, len(r.links))
-	for i := range r.links {
-		r.byName[r.links[i].Name] = &r.links[i]
-	}
-	addrs, err := r.net.Addrs(ctx)
-	if err != nil {
-		r.note("network", "addresses", err)
-	}
-	routes, err := r.net.DefaultRoutes(ctx)
-	if err != nil {
-		r.note("network", "routes", err)
-	}
-	r.route = len(routes) > 0
-	r.uplinks = Uplinks(r.links, addrs, routes)
-	r.inUse = hostUses(r.links, r.uplinks)
-}
-
 // rdmaNetns is what a Network can tell beside the rest. *nl.Handle does.
 type rdmaNetns interface {
 	RDMANetnsMode(ctx context.Context) (nl.RDMANetnsMode, error)
@@ -333,12 +333,7 @@ func (r *reader) applyNetwork(ctx context.Context, s *Snapshot) {
 				pf.TCOffload = &on
 			}
 		}
-		for _, d := range pf.Netdevs {
-			if why := r.uplinks[d.Index]; why != "" && r.byName[d.Name] != nil {
-				pf.Uplink = why
-				break
-			}
-		}
+		r.hostNetwork(pf)
 		for j := range pf.VFs {
 			pf.VFs[j].HostUse = r.hostUse(pf.VFs[j].Netdevs)
 		}

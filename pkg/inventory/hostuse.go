@@ -1,10 +1,6 @@
 package inventory
 
-import (
-	"fmt"
-
-	"github.com/talos-sriov/talos-sriov/pkg/nl"
-)
+import "maps"
 
 // hostUses says how the host itself uses interfaces, by ifindex. It is what
 // carries carries the node's own network (see Uplinks), and beside it every
@@ -13,29 +9,15 @@ import (
 // networking), the lower device of a VLAN or macvlan. Whoever takes it away
 // takes a part out of a device that the machine's config has, with or without
 // an address at the moment.
-func hostUses(links []nl.Link, carries map[int]string) map[int]string {
-	byIndex := make(map[int]*nl.Link, len(links))
-	for i := range links {
-		byIndex[links[i].Index] = &links[i]
+func hostUses(uppers, carries map[int]string) map[int]string {
+	out := maps.Clone(carries)
+	if out == nil {
+		out = map[int]string{}
 	}
-	out := make(map[int]string, len(carries))
-	below := func(index int, upper *nl.Link) {
-		if index == 0 || upper == nil || byIndex[index] == nil || out[index] != "" {
-			return
+	for index, upper := range uppers {
+		if out[index] == "" {
+			out[index] = "is below " + upper
 		}
-		kind := ""
-		if upper.Kind != "" {
-			kind = " (" + upper.Kind + ")"
-		}
-		out[index] = fmt.Sprintf("is below %s%s", upper.Name, kind)
-	}
-	for index, why := range carries {
-		out[index] = why
-	}
-	for i := range links {
-		l := &links[i]
-		below(l.Index, byIndex[l.Master])
-		below(l.Lower, l)
 	}
 	return out
 }

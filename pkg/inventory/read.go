@@ -41,7 +41,7 @@ func Read(ctx context.Context, tree sysfs.Tree, network Network) (*Snapshot, err
 
 // ReadNeeded is Read without what is not needed.
 func ReadNeeded(ctx context.Context, tree sysfs.Tree, network Network, needs Needs) (*Snapshot, error) {
-	r := &reader{tree: tree, net: network, needs: needs}
+	r := &reader{tree: tree, net: network, needs: needs, unlisted: map[string]bool{}}
 	addrs, err := tree.ReadDir(sysfs.PCIDevices)
 	if err != nil {
 		return nil, fmt.Errorf("list PCI devices: %w", err)
@@ -90,7 +90,11 @@ type reader struct {
 	byName  map[string]*nl.Link
 	uplinks map[int]string
 	inUse   map[int]string // see hostUses
+	uppers  map[int]string
 	route   bool
+	answers NetworkAnswers
+	// unlisted are the names of interfaces that sysfs had to describe; guarded by mu.
+	unlisted map[string]bool
 }
 
 // note records what could not be read. An attribute that is not there is no

@@ -23,8 +23,11 @@ type Snapshot struct {
 	// VFIOType1 reports whether the module vfio_iommu_type1 is loaded or built
 	// in. Without it a process can open a vfio group and do nothing with it.
 	VFIOType1 Presence `json:"-" yaml:"-"`
-	// DefaultRoute reports whether the host has any default route, so that PF.Uplink
-	// rests on evidence. False also when the network could not be asked.
+	// Network is how much of the host's network was seen: what PF.Uplink,
+	// PF.Upper, VF.HostUse and OtherUse rest on.
+	Network NetworkAnswers `json:"-" yaml:"-"`
+	// DefaultRoute reports whether the host has any default route. False also when
+	// the network could not be asked.
 	DefaultRoute bool `json:"defaultRoute" yaml:"defaultRoute"`
 	// IOMMU reports whether a real IOMMU group exists (not one made up by vfio's
 	// no-IOMMU mode).
@@ -63,7 +66,8 @@ type Function struct {
 	NoIOMMU        bool   `json:"noIOMMU,omitempty" yaml:"noIOMMU,omitempty"`               // group is vfio-noiommu
 	ACPIIndex      string `json:"acpiIndex,omitempty" yaml:"acpiIndex,omitempty"`
 	// Netdevs are the network interfaces of the function that are in the host's
-	// network namespace, sorted by name; representors are not among them.
+	// network namespace, sorted by port (dev_port), then by name; representors are
+	// not among them.
 	Netdevs []Netdev `json:"netdevs,omitempty" yaml:"netdevs,omitempty"`
 	// RDMA are the function's RDMA devices (mlx5_0), sorted.
 	RDMA []RDMADevice `json:"rdma,omitempty" yaml:"rdma,omitempty"`
@@ -113,6 +117,12 @@ type PF struct {
 	// Uplink says why the PF carries the node's own network ("carries the IPv4
 	// default route"), "" when nothing says so. See Uplinks for the rule.
 	Uplink string `json:"uplink,omitempty" yaml:"uplink,omitempty"`
+	// Upper is an interface that lies on one of the PF's and may carry the node's
+	// network later ("bond0 (bond)"), "" when none was seen.
+	Upper string `json:"upper,omitempty" yaml:"upper,omitempty"`
+	// Unlisted is an interface of the PF that netlink did not list, so that its
+	// addresses are not known; "" when all were, and without Network.Complete.
+	Unlisted string `json:"-" yaml:"-"`
 	// VFs are the existing VFs, sorted by index.
 	VFs []VF `json:"vfs,omitempty" yaml:"vfs,omitempty"`
 }

@@ -43,6 +43,7 @@ type Link struct {
 const (
 	TypeEthernet   = 1
 	TypeInfiniBand = 32
+	TypePPP        = 512
 )
 
 // Addr is an address of an interface.

@@ -156,13 +156,22 @@ func (w *work) wantGUID(g *spec.VFGroup, index int) string {
 	return ""
 }
 
-// hardwareAddr is the PF's permanent address, nil when it is not known. IPoIB
-// reports none as permanent, but its address is burnt in all the same.
+// hardwareAddr is what the PF's stable addresses derive from, nil when there is
+// nothing that is its own.
 func (w *work) hardwareAddr() net.HardwareAddr {
-	if len(w.pf.Netdevs) == 0 {
+	if w.twin != "" {
 		return nil
 	}
-	d := &w.pf.Netdevs[0]
+	return hardwareAddr(w.pf)
+}
+
+// hardwareAddr is the PF's permanent address, nil when it is not known. IPoIB
+// reports none as permanent, but its address is burnt in.
+func hardwareAddr(pf *inventory.PF) net.HardwareAddr {
+	if pf == nil || len(pf.Netdevs) == 0 {
+		return nil
+	}
+	d := &pf.Netdevs[0]
 	addr := d.PermMAC
 	if addr == "" && d.LinkType == "infiniband" {
 		addr = d.MAC

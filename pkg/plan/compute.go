@@ -21,10 +21,9 @@ type Input struct {
 	SpecHash string
 	Snapshot *inventory.Snapshot
 	Use      use.Set
-	// NetworkOverdue is true when the bounded time for a default route to
-	// appear is over: what Snapshot says of uplinks is then taken as the whole
-	// truth, but proves nothing for later boots. See design invariant 8.
-	NetworkOverdue bool
+	// Quiet are the PFs that have been seen quiet for some seconds; see Watch. What
+	// Snapshot says against it counts.
+	Quiet Quiet
 	// State is what earlier runs recorded, and BootID the boot of now.
 	State  State
 	BootID string
@@ -36,20 +35,27 @@ type Input struct {
 // Compute says what has to be done. It is a pure function: same input, same
 // plan, and a machine that is as the document says gives no steps.
 func Compute(in Input) *Plan {
-	p := &Plan{}
+	p := &Plan{Document: in.Config != nil}
+	if in.Config == nil {
+		in.Config = &spec.Config{}
+	}
 	if in.Snapshot == nil {
 		in.Snapshot = &inventory.Snapshot{}
 	}
+	p.Orders = orders(in.Config)
 	sel := selection.PFs(in.Config, in.Snapshot)
 	for i := range sel.Entries {
 		entryFindings(p, &in.Config.PhysicalFunctions[i], &sel.Entries[i])
 	}
 	rdmaFindings(p, in.Config, in.Snapshot)
+	sameListed(p, &in, &sel)
+	twin := twins(&in, &sel)
 	for i := range sel.Bindings {
 		b := &sel.Bindings[i]
 		pf := in.Snapshot.PF(b.PF)
 		entry := &in.Config.PhysicalFunctions[b.Entry]
 		w := newWork(&in, pf, entry)
+		w.twin = twin[b.PF]
 		if b.Conflict != nil {
 			w.conflict(b.Conflict)
 		} else {
@@ -169,6 +175,9 @@ type work struct {
 	record PFState
 	out    PFPlan
 
+	// twin is another PF with the same permanent address, "" when there is none.
+	twin string
+
 	vfs []*vfWork
 	// modeNow is the eswitch mode at this point of the plan.
 	modeNow spec.EswitchMode
@@ -188,7 +197,7 @@ func newWork(in *Input, pf *inventory.PF, entry *spec.PhysicalFunction) *work {
 		out:     PFPlan{Address: pf.Address, Name: pf.Name(), Entry: entry.Pos, Found: found(pf), Driver: pf.Driver},
 		missing: map[string][]int{},
 	}
-	if !slices.Contains(w.record.Forced, entry.Force) {
+	if !slices.Contains(w.record.Forced, entry.Force) && !slices.Contains(in.State.Spent, entry.Force) {
 		w.out.Order = entry.Force
 	}
 	w.modeNow = w.eswitch()

@@ -45,6 +45,9 @@ func (w *work) tellRefusals() {
 			Hint: fmt.Sprintf("remove %s from this group, or list it under the group's `optional`; everything else of the group is configured", r.key),
 		}
 		switch {
+		case r.want == "" && w.twin != "":
+			pr.Msg = fmt.Sprintf("%s: stable addresses derive from the PF's permanent address, and %s and %s have the same one", r.key, w.pf.Address, w.twin)
+			pr.Hint = "list the addresses, for each of the two in an entry of its own"
 		case r.want == "":
 			pr.Msg = r.key + ": stable addresses derive from the PF's permanent address, and this PF shows none"
 			pr.Hint = "list the addresses, or remove the key"

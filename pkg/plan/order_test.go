@@ -1,10 +1,12 @@
 package plan_test
 
 import (
+	"encoding/json"
 	"slices"
 	"strconv"
 	"testing"
 
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 )
 
@@ -17,7 +19,7 @@ func TestOrderIsCarriedOutOnce(t *testing.T) {
 	compute := func(st plan.State, count int, order string) *plan.Plan {
 		e := entry(4, count, "enp33s0")
 		e.Force = order
-		return plan.Compute(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Use: held, State: st, BootID: st.BootID, NetworkOverdue: true})
+		return plan.Compute(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Use: held, State: st, BootID: st.BootID, Quiet: plan.QuietNow(k.Snapshot())})
 	}
 	waits := func(p *plan.Plan) bool {
 		return slices.ContainsFunc(p.PFs[0].Steps, func(s plan.Step) bool { return len(s.Wait) > 0 })
@@ -61,7 +63,7 @@ func TestOrderWithoutRecord(t *testing.T) {
 	write(t, k, "bus/pci/devices/"+igb0+"/sriov_numvfs", "4")
 	e := entry(4, 6, "enp33s0")
 	e.Force = "a"
-	in := plan.Input{Config: config(e), Snapshot: k.Snapshot(), Use: judged(k, map[string]string{"0000:21:10.2": "trader-0"}), NetworkOverdue: true, State: plan.State{Lost: true}}
+	in := plan.Input{Config: config(e), Snapshot: k.Snapshot(), Use: judged(k, map[string]string{"0000:21:10.2": "trader-0"}), Quiet: plan.QuietNow(k.Snapshot()), State: plan.State{Lost: true}}
 	p := plan.Compute(in)
 	if len(p.PFs[0].Steps[0].Wait) == 0 {
 		t.Error("an order is followed although nobody knows whether it is an old one")
@@ -73,5 +75,45 @@ func TestOrderWithoutRecord(t *testing.T) {
 	in.State = st
 	if len(plan.Compute(in).PFs[0].Steps[0].Wait) == 0 {
 		t.Error("the order is followed after all")
+	}
+}
+
+// An old order is not followed on a PF that appears after the record was lost, nor
+// when the document was not there yet when it was found lost, nor in a new process.
+func TestLostRecordAndWhatComesLater(t *testing.T) {
+	k := machine()
+	write(t, k, "bus/pci/devices/"+igb1+"/sriov_numvfs", "4")
+	e := entry(4, 6, "enp*s0")
+	e.Force = "old"
+	held := judged(k, map[string]string{"0000:41:10.2": "trader-0"})
+	waits := func(st plan.State, order string) bool {
+		e := e
+		e.Force = order
+		p := plan.Compute(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Quiet: plan.QuietNow(k.Snapshot()), Use: held, State: st, BootID: "b"})
+		return len(p.PF(igb1).Steps[0].Wait) > 0
+	}
+	early := k.Snapshot() // the other PF's driver has not bound it yet
+	early.PFs = slices.DeleteFunc(early.PFs, func(pf inventory.PF) bool { return pf.Address == igb1 })
+
+	st, done := plan.State{BootID: "b", Lost: true}.Obeyed(plan.Compute(plan.Input{Snapshot: early}))
+	if !st.Lost || len(done) > 0 {
+		t.Fatalf("without a document the record counts as complete: %+v, %v", st, done)
+	}
+	st, _ = st.Obeyed(plan.Compute(plan.Input{Config: config(e), Snapshot: early, State: st, BootID: "b"}))
+	text, err := json.Marshal(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read plan.State
+	if err := json.Unmarshal(text, &read); err != nil {
+		t.Fatal(err)
+	}
+	for name, st := range map[string]plan.State{"the same process": st, "the next one": read, "the next boot": st.Boot("b2")} {
+		if !waits(st, "old") {
+			t.Errorf("%s: the old order is followed on a PF that appeared later", name)
+		}
+		if waits(st, "new") {
+			t.Errorf("%s: a new order is not followed", name)
+		}
 	}
 }

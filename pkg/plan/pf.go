@@ -17,7 +17,7 @@ import (
 //	netdevs, VF MTUs, vDPA, MTU down
 func (w *work) plan() {
 	w.out.Uplink = w.pf.Uplink != ""
-	w.out.Safe = w.in.Snapshot.DefaultRoute && !w.out.Uplink
+	w.out.Safe = w.seenSafe()
 	if !w.possible() {
 		return
 	}
@@ -357,72 +357,4 @@ func (w *work) hold(s *Step, holders []use.Holder) {
 // on the machine, or by one of the document that was not carried out yet.
 func (w *work) forced() bool {
 	return w.in.Force[w.pf.Address] || w.out.Order != "" && !w.in.State.Lost
-}
-
-// guard takes all steps away from a PF that carries the machine's own network,
-// or may do so for all that is known yet (design invariant 8).
-func (w *work) guard() {
-	if len(w.out.Steps) == 0 {
-		return
-	}
-	if w.entry.AllowUplink {
-		w.guardLink()
-		return
-	}
-	if w.out.Uplink {
-		w.out.Steps = nil
-		w.problem(Problem{
-			Msg:  "refused: this PF carries the machine's own network: it " + w.pf.Uplink,
-			Hint: "set `allowUplink: true` in this entry if its VFs are wanted all the same",
-		})
-		return
-	}
-	if w.in.Snapshot.DefaultRoute || w.in.NetworkOverdue {
-		return
-	}
-	if w.in.SpecHash != "" && w.record.SafeSpec == w.in.SpecHash {
-		return
-	}
-	w.out.Steps = nil
-	w.problem(Problem{
-		Pending: true,
-		Msg:     "waits for the machine's network: there is no default route yet, so this PF may be the one that carries it",
-		Hint:    "done by itself when the network is up; from then on this document starts at once after a reboot, and `allowUplink: true` makes it start at once always",
-	})
-}
-
-// guardLink keeps steps that drop the link from a PF that is the machine's only
-// way out, whatever the document allows.
-func (w *work) guardLink() {
-	if !w.out.Uplink {
-		return
-	}
-	for i := range w.in.Snapshot.PFs {
-		if pf := &w.in.Snapshot.PFs[i]; pf.Uplink != "" && pf.Address != w.pf.Address &&
-			len(pf.Netdevs) > 0 && pf.Netdevs[0].Carrier {
-			return
-		}
-	}
-	out := map[string]bool{}
-	var keep []Step
-	for i := range w.out.Steps {
-		s := &w.out.Steps[i]
-		drop := s.Disruption == DisruptLink
-		for _, n := range s.Needs {
-			drop = drop || out[n]
-		}
-		if drop {
-			out[s.ID] = true
-			if s.Disruption == DisruptLink {
-				w.problem(Problem{
-					Partial: true,
-					Msg:     fmt.Sprintf("%s is not changed to %s: it may take the link down, and this PF is the machine's only way out (it %s)", s.Path, s.New, w.pf.Uplink),
-					Hint:    "take it out of the document (the machine config can set an MTU before the network is up), or give the machine a second path",
-				})
-			}
-			continue
-		}
-		keep = append(keep, *s)
-	}
-	w.out.Steps = keep
 }

@@ -14,6 +14,7 @@ import (
 func (w *work) reset() bool {
 	w.out.Left = true
 	w.out.Uplink = w.pf.Uplink != ""
+	w.out.Safe = w.seenSafe()
 	was := w.record.Made
 	ours := func(k Kind, now string) bool { return slices.Contains(was.Wrote[k], now) }
 	var needs []string
@@ -73,6 +74,13 @@ func (w *work) reset() bool {
 			Msg:  fmt.Sprintf("this PF left the document and stays as it is, because it carries the machine's own network: it %s", w.pf.Uplink),
 			Hint: "a reboot takes it back",
 		})
+		return true
+	}
+	// What an earlier document made on a PF that was found safe under it may be
+	// taken back.
+	if !w.out.Safe && w.record.SafeSpec == "" {
+		w.out.Steps = nil
+		w.notice(w.unproven("this PF left the document and stays as it is for now, because it may carry the machine's network: "))
 		return true
 	}
 	w.withdraw()

@@ -112,7 +112,7 @@ func TestImpossible(t *testing.T) {
 			if c.snap != nil {
 				c.snap(s)
 			}
-			p := plan.Compute(plan.Input{Config: config(e), Snapshot: s, NetworkOverdue: true, Use: judgedAll(s)})
+			p := plan.Compute(plan.Input{Config: config(e), Snapshot: s, Quiet: plan.QuietNow(s), Use: judgedAll(s)})
 			if len(p.PFs[0].Problems) != 1 || p.PFs[0].Problems[0].Partial != (c.steps || name == "no RDMA") || (len(p.PFs[0].Steps) > 0) != c.steps {
 				t.Fatalf("%+v", p.PFs[0])
 			}
@@ -174,7 +174,7 @@ func TestRDMAMode(t *testing.T) {
 		}
 		s := machine().Snapshot()
 		s.RDMANetns = c.mode
-		p := plan.Compute(plan.Input{Config: config(e), Snapshot: s, NetworkOverdue: true, Use: judgedAll(s)})
+		p := plan.Compute(plan.Input{Config: config(e), Snapshot: s, Quiet: plan.QuietNow(s), Use: judgedAll(s)})
 		if len(p.Notices) != c.want || len(p.Problems) != 0 {
 			t.Errorf("mode %q, rdma %v: notices %+v, problems %+v", c.mode, c.rdma, p.Notices, p.Problems)
 		}

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
 // State is what earlier runs wrote down. It is pure data; the agent stores it.
@@ -16,7 +18,10 @@ type State struct {
 	PFs    map[string]PFState `json:"pfs"` // by PCI address
 	// Lost is true when what earlier runs wrote cannot be read, or not yet: it is
 	// not known which orders were carried out, so none is taken for new.
-	Lost bool `json:"-"`
+	Lost bool `json:"lost,omitempty"`
+	// Spent are the orders that the document gave when the record was lost. They
+	// count as carried out on every PF, also on one that appears later.
+	Spent []string `json:"spent,omitempty"`
 }
 
 // PFState is the record of one PF.
@@ -24,8 +29,8 @@ type PFState struct {
 	// PermMAC and Device tell a card from another that was put in its slot.
 	PermMAC string `json:"permMAC,omitempty"`
 	Device  string `json:"device,omitempty"` // vendor:device
-	// SafeSpec is the hash of the document under which this PF was last seen
-	// not to be an uplink. It outlives boots.
+	// SafeSpec is the hash of the document under which this PF was last seen not to
+	// carry the machine's network, by the rule in evidence.go. It outlives boots.
 	SafeSpec string `json:"safeSpec,omitempty"`
 	// Forced are the last orders of documents not to wait for holders that were
 	// carried out, the newest last. They outlive boots.
@@ -177,7 +182,7 @@ func (r PFState) Lasting() PFState {
 
 // Clone returns a copy that shares nothing with s.
 func (s State) Clone() State {
-	c := State{BootID: s.BootID, Lost: s.Lost, PFs: make(map[string]PFState, len(s.PFs))}
+	c := State{BootID: s.BootID, Lost: s.Lost, Spent: slices.Clone(s.Spent), PFs: make(map[string]PFState, len(s.PFs))}
 	for a, r := range s.PFs {
 		if r.Made != nil {
 			r.Made = r.Made.clone()
@@ -290,16 +295,22 @@ func (s State) Proven(p *Plan, hash string) (State, bool) {
 	return c, news
 }
 
-// orders is how many orders of a PF are remembered.
-const orders = 16
+// remembered is how many orders of a PF are kept.
+const remembered = 16
 
 // Obeyed returns the state with the orders recorded that the document gives for
-// PFs that are as it says, and these PFs. When the record was lost,
-// every order counts as carried out: it may have been, and pods are not taken
-// their VFs twice.
+// PFs that are as it says, and these PFs. When the record was lost, every order of
+// the document counts as carried out: it may have been, and pods are not taken
+// their VFs twice. Without a document there is nothing to compare a later one
+// with, and the record stays lost.
 func (s State) Obeyed(p *Plan) (State, []string) {
 	c := s.Clone()
-	c.Lost = false
+	if s.Lost && !p.Document {
+		return c, nil
+	}
+	if s.Lost {
+		c.Lost, c.Spent = false, union(s.Spent, p.Orders)
+	}
 	var done []string
 	for i := range p.PFs {
 		f := &p.PFs[i]
@@ -311,11 +322,22 @@ func (s State) Obeyed(p *Plan) (State, []string) {
 		if slices.Contains(r.Forced, f.Order) {
 			continue
 		}
-		r.Forced = append(slices.Clone(r.Forced[max(0, len(r.Forced)-orders+1):]), f.Order)
+		r.Forced = append(slices.Clone(r.Forced[max(0, len(r.Forced)-remembered+1):]), f.Order)
 		c.PFs[f.Address] = r
 		done = append(done, f.Address)
 	}
 	return c, done
+}
+
+// orders are the orders that the document gives, each once.
+func orders(c *spec.Config) []string {
+	var out []string
+	for i := range c.PhysicalFunctions {
+		if o := c.PhysicalFunctions[i].Force; o != "" && !slices.Contains(out, o) {
+			out = append(out, o)
+		}
+	}
+	return out
 }
 
 // of returns the PF's record, a new one when it is about another card.

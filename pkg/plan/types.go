@@ -17,6 +17,10 @@ type Plan struct {
 	// Problems are errors of the document against this machine that belong to
 	// no PF (a required PF that is not there).
 	Problems []Problem `json:"problems,omitempty" yaml:"problems,omitempty"`
+	// Document is true when a document is in force, and Orders are all orders not to
+	// wait for holders that it gives, also for PFs that are not there.
+	Document bool     `json:"-" yaml:"-"`
+	Orders   []string `json:"-" yaml:"-"`
 }
 
 // PFPlan is the work on one PF. Steps run in order; a step whose Wait is not
@@ -39,8 +43,9 @@ type PFPlan struct {
 	// Found is what the PF is now, for the journal: which card it is, and in
 	// Made what a reset would have to bring back.
 	Found PFState `json:"-" yaml:"-"`
-	// Safe is true when there is evidence that the PF is no uplink: worth
-	// recording with the document's hash for the next early start.
+	// Safe is true when the PF is seen not to carry the machine's network, now and
+	// for some seconds: worth recording with the document's hash for the next early
+	// start.
 	Safe bool `json:"-" yaml:"-"`
 	// Uplink is true when there is evidence that it is one.
 	Uplink bool `json:"-" yaml:"-"`

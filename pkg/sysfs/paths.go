@@ -35,6 +35,7 @@ const (
 	NetFlags        = "flags"
 	NetCarrier      = "carrier"
 	NetSpeed        = "speed"
+	NetDevPort      = "dev_port"
 	NetType         = "type"
 	NetPhysSwitchID = "phys_switch_id"
 	NetPhysPortName = "phys_port_name"

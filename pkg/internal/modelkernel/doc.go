@@ -7,6 +7,6 @@
 // It also keeps the books that tests need: every write that was made, and every
 // VF that was destroyed or unbound while somebody held it.
 //
-// It may import pkg/sysfs, pkg/inventory (types) and the standard library. It
+// It may import pkg/sysfs, pkg/inventory, pkg/nl and the standard library. It
 // is never linked into a program.
 package modelkernel

@@ -2,10 +2,12 @@ package modelkernel
 
 import (
 	"fmt"
+	"net/netip"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
@@ -18,6 +20,7 @@ type Kernel struct {
 	nextIf  int
 	nextGrp int
 
+	host        hostNet
 	vdpaDrivers map[string]bool // loaded
 	nextRDMA    int
 
@@ -66,6 +69,8 @@ type PF struct {
 	// Refuse are the attributes of VFs (as `ip link` calls them) that the driver
 	// refuses, beside what drivers that the model knows refuse.
 	Refuse map[string]unix.Errno
+	// DDP is the name of the loaded DDP package, which ice reports.
+	DDP string
 	// Mute are the settings that the driver does not report (trust, spoofCheck).
 	Mute []string
 }
@@ -122,6 +127,9 @@ func New(drivers ...Driver) *Kernel {
 		root:    &node{dir: map[string]*node{}},
 		devices: map[string]*device{}, drivers: map[string]*Driver{},
 		nextIf: 2, nextGrp: 10,
+		host: hostNet{
+			virtual: map[string]nl.Link{}, masters: map[string]string{}, addrs: map[string][]netip.Prefix{}, modes: nl.RDMAShared,
+		},
 	}
 	for _, d := range []string{"bus/pci/devices", "bus/pci/drivers", "class/net", "kernel/iommu_groups"} {
 		k.mkdir(d)

@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
@@ -30,26 +28,6 @@ type admin struct {
 
 // newAdmin is what igb gives a VF that it makes.
 func newAdmin() admin { return admin{mac: zeroMAC, spoof: true, node: zeroGUID, port: zeroGUID} }
-
-// report is what the PF's driver tells of the VF.
-func (d *device) report(pf *device) *inventory.VFAdmin {
-	a := &inventory.VFAdmin{
-		MAC: d.admin.mac, VLAN: d.admin.vlan.ID, QoS: d.admin.vlan.QoS, VLANProto: "802.1q",
-		MinRate: d.admin.minRate, MaxRate: d.admin.maxRate, LinkState: d.admin.state.String(),
-		NodeGUID: d.admin.node, PortGUID: d.admin.port,
-	}
-	if d.admin.vlan.Proto == nl.Proto8021AD {
-		a.VLANProto = "802.1ad"
-	}
-	a.Unreported = slices.Clone(pf.spec.Mute)
-	if !slices.Contains(pf.spec.Mute, "trust") {
-		a.Trust = d.admin.trust
-	}
-	if !slices.Contains(pf.spec.Mute, "spoofCheck") {
-		a.SpoofCheck = d.admin.spoof
-	}
-	return a
-}
 
 // request is one netlink request: counted, delayed and refused like a write.
 func (k *Kernel) request(ctx context.Context, name, value string, do func() unix.Errno) error {

@@ -248,6 +248,7 @@ func (k *Kernel) bind(d *device, driver, ifname string, now bool) {
 		d.rdma = "mlx5_" + strconv.Itoa(k.nextRDMA)
 		k.nextRDMA++
 		k.mkdir(d.path + "/infiniband/" + d.rdma)
+		k.symlink(sysfs.InfiniBandClass+"/"+d.rdma, d.path+"/infiniband/"+d.rdma)
 	}
 	if !k.drivers[driver].Netdev || !strings.HasPrefix(d.class, "02") {
 		return
@@ -289,6 +290,7 @@ func (k *Kernel) unbind(d *device) {
 	}
 	if d.rdma != "" {
 		k.rm(d.path + "/infiniband")
+		k.rm(sysfs.InfiniBandClass + "/" + d.rdma)
 		d.rdma = ""
 	}
 	d.mtu = 1500

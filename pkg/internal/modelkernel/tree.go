@@ -76,8 +76,12 @@ func (k *Kernel) rm(name string) {
 
 // ReadFile implements sysfs.Tree.
 func (k *Kernel) ReadFile(name string) ([]byte, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	return asked(k, func(f frozen) ([]byte, error) { return f.ReadFile(name) })
+}
+
+// ReadFile implements sysfs.Tree.
+func (f frozen) ReadFile(name string) ([]byte, error) {
+	k := f.k
 	n, _ := k.find(name, true)
 	switch {
 	case n == nil:
@@ -90,8 +94,12 @@ func (k *Kernel) ReadFile(name string) ([]byte, error) {
 
 // ReadDir implements sysfs.Tree.
 func (k *Kernel) ReadDir(name string) ([]string, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	return asked(k, func(f frozen) ([]string, error) { return f.ReadDir(name) })
+}
+
+// ReadDir implements sysfs.Tree.
+func (f frozen) ReadDir(name string) ([]string, error) {
+	k := f.k
 	n, _ := k.find(name, true)
 	switch {
 	case n == nil:
@@ -109,8 +117,12 @@ func (k *Kernel) ReadDir(name string) ([]string, error) {
 
 // ReadLink implements sysfs.Tree.
 func (k *Kernel) ReadLink(name string) (string, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	return asked(k, func(f frozen) (string, error) { return f.ReadLink(name) })
+}
+
+// ReadLink implements sysfs.Tree.
+func (f frozen) ReadLink(name string) (string, error) {
+	k := f.k
 	n, _ := k.find(name, false)
 	switch {
 	case n == nil:
