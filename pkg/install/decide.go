@@ -2,8 +2,9 @@ package install
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
+
+	"golang.org/x/mod/semver"
 
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
@@ -125,39 +126,21 @@ func decide(want spec.CNIInstall, f found, record []installed, own installed) (a
 	}
 }
 
-// newer reports whether version a is above b. Versions that are not of the form
-// MAJOR.MINOR.PATCH[-PRERELEASE] cannot be compared, and are not newer.
+// newer reports whether version a is above b, as https://semver.org has it:
+// numeric parts of a pre-release compare as numbers, and rc.10 is above rc.9.
+// Versions that are not of the form MAJOR.MINOR.PATCH[-PRERELEASE][+BUILD] cannot
+// be compared, and are not newer.
 func newer(a, b string) bool {
-	x, preA, okA := parse(a)
-	y, preB, okB := parse(b)
-	if !okA || !okB {
-		return false
-	}
-	for i := range x {
-		if x[i] != y[i] {
-			return x[i] > y[i]
-		}
-	}
-	// A release is above its pre-releases; among those the text decides.
-	if preA == "" || preB == "" {
-		return preA == "" && preB != ""
-	}
-	return preA > preB
+	x, okA := canonical(a)
+	y, okB := canonical(b)
+	return okA && okB && semver.Compare(x, y) > 0
 }
 
-func parse(v string) (n [3]int, pre string, ok bool) {
-	v, _, _ = strings.Cut(strings.TrimPrefix(v, "v"), "+")
-	v, pre, _ = strings.Cut(v, "-")
-	parts := strings.Split(v, ".")
-	if len(parts) != len(n) {
-		return n, "", false
-	}
-	for i, p := range parts {
-		x, err := strconv.Atoi(p)
-		if err != nil || x < 0 {
-			return n, "", false
-		}
-		n[i] = x
-	}
-	return n, pre, true
+// canonical is the version as the library writes it, with "v" and without build
+// metadata. The library takes v1 and v1.2 as short for v1.0.0 and v1.2.0, which
+// no release of the extension is called.
+func canonical(version string) (string, bool) {
+	v := "v" + strings.TrimPrefix(version, "v")
+	full := semver.Canonical(v)
+	return full, full != "" && full == strings.TrimSuffix(v, semver.Build(v))
 }

@@ -54,14 +54,17 @@ func TestDecide(t *testing.T) {
 }
 
 func TestNewer(t *testing.T) {
-	ascending := []string{"0.1.0-alpha.1", "v0.1.0-rc.1", "0.1.0", "0.1.1", "0.2.0+build.7", "0.10.0", "1.0.0"}
+	ascending := []string{
+		"0.1.0-1", "0.1.0-alpha", "0.1.0-alpha.1", "0.1.0-alpha.beta", "0.1.0-beta.2", "0.1.0-beta.11",
+		"v0.1.0-rc.1", "0.1.0-rc.9", "0.1.0-rc.10", "v0.1.0-rc.10.1", "0.1.0-rc1", "0.1.0", "0.1.1", "0.2.0+build.7", "0.10.0", "1.0.0",
+	}
 	for i, a := range ascending {
 		for j, b := range ascending {
 			if got := newer(a, b); got != (i > j) {
 				t.Errorf("newer(%s, %s) = %v", a, b, got)
 			}
 		}
-		for _, none := range []string{"", "dev", "1.0", "1.0.0.0", "1.x.0", "-1.0.0"} {
+		for _, none := range []string{"", "dev", "1.0", "1.0.0.0", "1.x.0", "-1.0.0", "v", "1", "01.0.0", "1.0.0-rc.01", "1.0.0-", "1.0.0+", "vv1.0.0"} {
 			if newer(a, none) || newer(none, a) {
 				t.Errorf("%s and %q were compared", a, none)
 			}
