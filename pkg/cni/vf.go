@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
+	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
@@ -21,11 +21,8 @@ type VF struct {
 	RDMA    []string
 }
 
-// userspaceDrivers leave a VF without an interface: the pod's program drives it.
-var userspaceDrivers = []string{"vfio-pci", "uio_pci_generic", "igb_uio"}
-
 // Userspace reports whether a program drives the VF itself (DPDK, a VM).
-func (v VF) Userspace() bool { return slices.Contains(userspaceDrivers, v.Driver) }
+func (v VF) Userspace() bool { return nic.Userspace(v.Driver) }
 
 // interfaces is the folder of a function's network interfaces, rdma that of its
 // RDMA devices; both show those of the reader's network namespace.
