@@ -27,6 +27,12 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 	if err != nil {
 		return nil, err
 	}
+	if err := checkIfName(args.IfName); err != nil {
+		return nil, err
+	}
+	if _, err := previous(conf); err != nil {
+		return nil, err
+	}
 	if conf.IPAM.Type == "" && (conf.CNIVersion == "" || conf.CNIVersion == "0.1.0" || conf.CNIVersion == "0.2.0") {
 		return nil, faultf(types.ErrInvalidNetworkConfig, "set cniVersion to 0.3.1 or later, or add ipam",
 			"network %q: a result without addresses can not be said in cniVersion %q", conf.Name, conf.CNIVersion)

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -59,6 +60,13 @@ func podArgs(uid string) map[string]string {
 
 func kubelet(r *rig) { r.Kubelet = filepath.Join("testdata", "kubelet_internal_checkpoint") }
 
+// attached is a rig in which the pod has the VF.
+func attached(r *rig) {
+	if _, err := r.Add(context.Background(), cmd("c1", "/ns/a", conf(0, ""))); err != nil {
+		panic(err)
+	}
+}
+
 func infiniBandVF(r *rig) { r.m.vfLink(0).Type = nl.TypeInfiniBand }
 
 func badInputs() []bad {
@@ -85,9 +93,24 @@ func badInputs() []bad {
 		{name: "container leads out", stdin: conf(0, ""), env: map[string]string{"CNI_CONTAINERID": "../x"}},
 		{name: "interface name too long", stdin: conf(0, ""), env: map[string]string{"CNI_IFNAME": "abcdefghijklmnop"}},
 		{name: "interface name taken", stdin: conf(0, ""), env: map[string]string{"CNI_IFNAME": "eth0"}},
+		{name: "interface name all", stdin: conf(0, ""), env: map[string]string{"CNI_IFNAME": "all"}},
+		{name: "interface name default", stdin: conf(0, ""), env: map[string]string{"CNI_IFNAME": "default"}},
+		{name: "interface name bonding_masters", stdin: conf(0, ""), env: map[string]string{"CNI_IFNAME": "bonding_masters"}},
+		{name: "interface name with %d", stdin: conf(0, ""), env: map[string]string{"CNI_IFNAME": "a%d"}},
+		{name: "interface name with ESC", stdin: conf(0, ""), env: map[string]string{"CNI_IFNAME": "net\x1b[31m"}},
+		{name: "interface name with U+202E", stdin: conf(0, ""), env: map[string]string{"CNI_IFNAME": "net\u202e1"}},
+		{name: "interface name not UTF-8", stdin: conf(0, ""), env: map[string]string{"CNI_IFNAME": "net\xff1"}},
+		{name: "prevResult of a wrong type", stdin: conf(0, `"prevResult":"none"`)},
+		{name: "prevResult is a list", stdin: conf(0, `"prevResult":[]`)},
+		{name: "prevResult with wrong interfaces", stdin: conf(0, `"prevResult":{"cniVersion":"1.1.0","interfaces":"eth0"}`)},
+		{name: "prevResult with a null address", stdin: conf(0, `"prevResult":{"cniVersion":"1.1.0","ips":[null]}`)},
+		{name: "prevResult with a null interface in a CHECK", stdin: conf(0, `"prevResult":{"cniVersion":"1.1.0","interfaces":[null]}`),
+			env: map[string]string{"CNI_COMMAND": "CHECK"}, prepare: attached},
 		{name: "unknown command", stdin: conf(0, ""), env: map[string]string{"CNI_COMMAND": "UPDATE"}},
 		{name: "unknown CNI_ARGS", stdin: conf(0, ""), env: map[string]string{"CNI_ARGS": "VLAN=5"}},
 		{name: "CNI_ARGS without value", stdin: conf(0, ""), env: map[string]string{"CNI_ARGS": "MAC"}},
+		{name: "CNI_ARGS without key and value", stdin: conf(0, ""), env: map[string]string{"CNI_ARGS": "="}},
+		{name: "CNI_ARGS without key", stdin: conf(0, ""), env: map[string]string{"CNI_ARGS": "IgnoreUnknown=1;=x"}},
 		{name: "CNI_ARGS bad MAC", stdin: conf(0, ""), env: map[string]string{"CNI_ARGS": "IgnoreUnknown=1;MAC=nope"}},
 		{name: "CNI_ARGS bad IgnoreUnknown", stdin: conf(0, ""), env: map[string]string{"CNI_ARGS": "IgnoreUnknown=yes"}},
 		{name: "no driver", stdin: conf(0, ""), prepare: func(r *rig) { r.m.driver[0] = ""; r.m.vfLink(0).ParentDev = "" }},

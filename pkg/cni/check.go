@@ -2,8 +2,10 @@ package cni
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -133,19 +135,36 @@ func (p *Plugin) checkLink(ctx context.Context, pod NS, a *Attachment, args *ske
 	return nil
 }
 
+const prevHint = "prevResult is the result of the plugin before in the list, or at CHECK of ADD; " +
+	"the runtime sets it, leave it out of the NetworkAttachmentDefinition"
+
 // previous decodes prevResult, nil when there is none.
 func previous(conf *NetConf) (*cni100.Result, error) {
 	if len(conf.Prev) == 0 || string(conf.Prev) == "null" {
 		return nil, nil
 	}
 	r, err := cni100Result(conf)
+	if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return nil, faultf(types.ErrDecodingFailure, prevHint, "network %q: prevResult: %s is a %s, must be %s",
+			conf.Name, keyName(typ.Field), typ.Value, typeName(typ.Type.String()))
+	}
 	if err != nil {
-		return nil, wrapf(err, types.ErrDecodingFailure, "CHECK gets the result of ADD as prevResult", "prevResult")
+		return nil, wrapf(err, types.ErrDecodingFailure, prevHint, "network %q: prevResult", conf.Name)
 	}
 	return r, nil
 }
 
+// errNull: the library follows such an entry when it converts a result.
+var errNull = errors.New("a list of the result has a null entry")
+
 func cni100Result(conf *NetConf) (*cni100.Result, error) {
+	var lists struct{ Interfaces, IPs, Routes []*json.RawMessage }
+	if err := json.Unmarshal(conf.Prev, &lists); err != nil {
+		return nil, err
+	}
+	if slices.Contains(slices.Concat(lists.Interfaces, lists.IPs, lists.Routes), nil) {
+		return nil, errNull
+	}
 	r, err := version.NewResult(conf.CNIVersion, conf.Prev)
 	if err != nil {
 		return nil, err

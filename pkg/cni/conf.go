@@ -319,7 +319,8 @@ func number(p *int) int {
 }
 
 // ParseArgs reads CNI_ARGS ("K=V;K=V") for the only key with a meaning here,
-// MAC. Other keys are an error unless IgnoreUnknown says otherwise.
+// MAC. Other keys are an error unless IgnoreUnknown says otherwise; a pair without
+// a key always is one.
 func ParseArgs(args string) (mac string, err error) {
 	hint := "keys are MAC and IgnoreUnknown (true or 1), separated by semicolons"
 	ignore, unknown := false, ""
@@ -330,6 +331,9 @@ func ParseArgs(args string) (mac string, err error) {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok {
 			return "", faultf(CodeBadArgs, hint, "CNI_ARGS: %q has no value", pair)
+		}
+		if key == "" {
+			return "", faultf(CodeBadArgs, hint, "CNI_ARGS: %q has no key", pair)
 		}
 		switch key {
 		case "MAC":

@@ -2,9 +2,7 @@ package cni
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -67,14 +65,7 @@ type devices struct {
 // format is the kubelet's own since Kubernetes 1.20: a list of entries, each
 // with device ids by NUMA node.
 func podDevices(path, uid string) ([]devices, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if st.Size() > maxCheckpoint {
-		return nil, errors.New("checkpoint is too large to be the kubelet's")
-	}
-	b, err := os.ReadFile(path)
+	b, _, err := readFile(path, maxCheckpoint)
 	if err != nil {
 		return nil, err
 	}

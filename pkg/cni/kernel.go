@@ -2,7 +2,6 @@ package cni
 
 import (
 	"context"
-	"errors"
 	"net"
 
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
@@ -10,7 +9,7 @@ import (
 
 // ErrNoNamespace is what opening a path gives that is no network namespace, or
 // not any more.
-var ErrNoNamespace = errors.New("no network namespace")
+var ErrNoNamespace = nl.ErrNoNamespace
 
 // Kernel opens network namespaces.
 type Kernel interface {

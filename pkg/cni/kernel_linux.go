@@ -22,40 +22,11 @@ type linuxKernel struct{}
 func (linuxKernel) Host() NS { return linuxNS{nl.Open()} }
 
 func (linuxKernel) Open(path string) (NS, error) {
-	if err := checkNamespace(path); err != nil {
-		return nil, err
-	}
 	h, err := nl.OpenAt(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w at %s: %w", ErrNoNamespace, path, err)
-	}
 	if err != nil {
 		return nil, err
 	}
 	return linuxNS{h}, nil
-}
-
-// checkNamespace tells a network namespace from the plain file that is left
-// when the bind mount on it is gone. NS_GET_NSTYPE is an ioctl of the files of
-// nsfs alone; ioctl_ns(2).
-func checkNamespace(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-			return fmt.Errorf("%w at %s: %w", ErrNoNamespace, path, err)
-		}
-		return fmt.Errorf("open network namespace: %w", err)
-	}
-	defer f.Close()
-	const nsGetNSType = 0xb703
-	typ, err := unix.IoctlRetInt(int(f.Fd()), nsGetNSType)
-	if err != nil {
-		return fmt.Errorf("%w: %s is not a namespace file: %w", ErrNoNamespace, path, err)
-	}
-	if typ != unix.CLONE_NEWNET {
-		return fmt.Errorf("%w: %s is a namespace of another type", ErrNoNamespace, path)
-	}
-	return nil
 }
 
 // linuxNS adds to the netlink handle what is no netlink.

@@ -1,7 +1,6 @@
 package cni
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -10,10 +9,15 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 )
 
+// DefaultLogDir is the only directory in which logFile makes or appends to a file.
+const DefaultLogDir = "/var/log"
+
 // OpenLog gives the logger that the configuration asks for: logFile instead of
-// stderr, logLevel from info up. A log that can not be had as asked is no
-// reason to deny a pod its network. done closes the file.
-func OpenLog(stderr io.Writer, args *skel.CmdArgs) (log *slog.Logger, done func() error) {
+// stderr, logLevel from info up. Whoever may write a NetworkAttachmentDefinition
+// chooses logFile, and the plugin is root on the node, so only a file below logDir
+// counts, see [openLogFile]. A log that is not available as asked is no reason to
+// deny a pod its network: stderr says why. done closes the file.
+func OpenLog(stderr io.Writer, logDir string, args *skel.CmdArgs) (log *slog.Logger, done func() error) {
 	done = func() error { return nil }
 	conf, err := decodeConf(args.StdinData)
 	if err != nil {
@@ -24,7 +28,7 @@ func OpenLog(stderr io.Writer, args *skel.CmdArgs) (log *slog.Logger, done func(
 	var openErr error
 	if conf.LogFile != "" {
 		var f *os.File
-		if f, openErr = os.OpenFile(conf.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); openErr == nil {
+		if f, openErr = openLogFile(logDir, conf.LogFile); openErr == nil {
 			out, done = f, f.Close
 		}
 	}
@@ -34,7 +38,7 @@ func OpenLog(stderr io.Writer, args *skel.CmdArgs) (log *slog.Logger, done func(
 		log.Warn("unknown logLevel, info is used", "logLevel", conf.LogLevel)
 	}
 	if openErr != nil {
-		log.Warn("logFile not opened, stderr is used", "err", fmt.Errorf("open %s: %w", conf.LogFile, openErr))
+		log.Warn("logFile not opened, stderr is used", "logFile", conf.LogFile, "err", openErr)
 	}
 	return log, done
 }

@@ -69,7 +69,7 @@ func OpenHost(dir string, ipam IPAM, stderr io.Writer) func(*skel.CmdArgs) (*Plu
 		if strings.TrimSpace(dir) == "" {
 			dir = DefaultDir
 		}
-		log, closeLog := OpenLog(stderr, args)
+		log, closeLog := OpenLog(stderr, DefaultLogDir, args)
 		p := &Plugin{Dir: dir, Sysfs: fs, Kernel: HostKernel(), IPAM: ipam, Boot: boot, Log: log, Kubelet: DefaultKubelet}
 		return p, func() error {
 			err := closeLog()

@@ -182,6 +182,9 @@ func (t *attach) addresses(ctx context.Context, result *cni100.Result) error {
 	if len(got.IPs) == 0 {
 		return faultf(CodeIPAM, hint, "IPAM plugin %s returned missing IP config", plugin)
 	}
+	if slices.Contains(got.IPs, nil) || slices.Contains(got.Routes, nil) {
+		return wrapf(errNull, CodeIPAM, hint, "result of IPAM plugin %s", plugin)
+	}
 	for _, ip := range got.IPs {
 		ip.Interface = cni100.Int(0)
 	}

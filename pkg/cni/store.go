@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -79,20 +80,16 @@ func cacheName(containerID, ifName string) string { return containerID + "-" + i
 
 // Load returns the attachment, nil when there is none.
 func (s *Store) Load(name string) (*Attachment, error) {
-	b, err := os.ReadFile(s.cache(name))
+	b, written, err := readFile(s.cache(name), maxState)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	st, err := os.Stat(s.cache(name))
-	if err != nil {
-		return nil, err
-	}
-	a := &Attachment{file: name, written: st.ModTime()}
+	a := &Attachment{file: name, written: written}
 	if err := json.Unmarshal(b, a); err != nil {
-		return nil, &damagedError{path: s.cache(name), written: st.ModTime(), err: err}
+		return nil, &damagedError{path: s.cache(name), written: written, err: err}
 	}
 	if a.Extra.IfName == "" {
 		if i := strings.LastIndexByte(name, '-'); i >= 0 {
@@ -158,7 +155,7 @@ func (s *Store) Forget(name string) error { return remove(s.cache(name)) }
 
 // Owner returns the path of the network namespace that has the VF, "" for none.
 func (s *Store) Owner(addr string) (string, error) {
-	b, err := os.ReadFile(s.allocation(addr))
+	b, _, err := readFile(s.allocation(addr), maxState)
 	return strings.TrimSpace(string(b)), gone(err)
 }
 
@@ -172,6 +169,35 @@ func (s *Store) Allocate(addr, netns string) error {
 
 // Free notes that nobody has the VF.
 func (s *Store) Free(addr string) error { return remove(s.allocation(addr)) }
+
+// maxState is more than a state file ever has, in bytes; the largest holds a
+// network configuration.
+const maxState = 1 << 20
+
+// openFlags keep an open from following a link, and from waiting for the other end
+// of a FIFO.
+const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK | syscall.O_CLOEXEC
+
+// readFile reads a regular file of at most limit bytes.
+func readFile(path string, limit int64) (b []byte, written time.Time, err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, time.Time{}, fmt.Errorf("%s is not a regular file", path)
+	}
+	b, err = io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s has more than %d bytes", path, limit)
+	}
+	return b, st.ModTime(), err
+}
 
 // gone takes "there is no such file" out of an error.
 func gone(err error) error {
@@ -191,7 +217,7 @@ func draft(path string) string {
 // the disk: what the machine loses with its power are files of a run that ended
 // with it, see [Attachment.stale], and a sync is the dearest call of an ADD.
 func replace(path string, b []byte) error {
-	f, err := os.OpenFile(draft(path), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(draft(path), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|openFlags, 0o600)
 	if err != nil {
 		return err
 	}
@@ -222,7 +248,7 @@ func (s *Store) Lock(ctx context.Context, addr string) (unlock func(), err error
 	if err := os.MkdirAll(dir, 0o600); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, addr+".lock"), os.O_CREATE|os.O_RDONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, addr+".lock"), os.O_CREATE|os.O_RDONLY|openFlags, 0o600)
 	if err != nil {
 		return nil, err
 	}

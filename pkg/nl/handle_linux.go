@@ -31,13 +31,14 @@ type Handle struct {
 func Open() *Handle { return &Handle{ns: netns.None()} }
 
 // OpenAt returns a handle on the network namespace at path
-// (/var/run/netns/NAME, /proc/PID/ns/net). It must be closed.
+// (/var/run/netns/NAME, /proc/PID/ns/net), [ErrNoNamespace] when there is none.
+// It opens nothing else, whatever lies at path. It must be closed.
 func OpenAt(path string) (*Handle, error) {
-	ns, err := netns.GetFromPath(path)
+	fd, err := openNamespace(path)
 	if err != nil {
-		return nil, fmt.Errorf("open network namespace %s: %w", path, err)
+		return nil, err
 	}
-	return &Handle{ns: ns}, nil
+	return &Handle{ns: netns.NsHandle(fd)}, nil
 }
 
 // Close releases the namespace.

@@ -137,6 +137,10 @@ type VDPADev struct {
 // errors.Is; the errno is still there beside it.
 var ErrUnsupported = errors.New("not supported by the driver or kernel")
 
+// ErrNoNamespace is what opening a path gives that is no network namespace, or
+// not any more.
+var ErrNoNamespace = errors.New("no network namespace")
+
 // Error is a netlink request that failed.
 type Error struct {
 	Op     string // what was asked, in words: "set VF 3 trust"

@@ -1,18 +1,62 @@
-package delegate
+package delegate_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	cni100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/talos-sriov/talos-sriov/pkg/cni/delegate"
 )
 
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// An IPAM plugin that is this very program is never run. As a CNI plugin, this
+// program says that it was.
+func TestMain(m *testing.M) {
+	if seen := os.Getenv("TEST_RAN_ITSELF"); seen != "" && os.Getenv("CNI_COMMAND") != "" {
+		if err := os.WriteFile(seen, nil, 0o600); err != nil {
+			panic(err)
+		}
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func TestPluginItselfIsNoIPAMPlugin(t *testing.T) {
+	dir := t.TempDir()
+	exe, err := os.Executable()
+	must(t, err)
+	must(t, os.Symlink(exe, filepath.Join(dir, "sriov")))
+	seen := filepath.Join(dir, "seen")
+	ipam, stdin := delegate.IPAM{}, []byte(`{"cniVersion":"1.1.0","name":"net","type":"sriov","ipam":{"type":"sriov"}}`)
+	for name, call := range map[string]func() error{
+		"":       func() error { return ipam.Find("sriov") },
+		"ADD":    func() error { _, err := ipam.Add(t.Context(), "sriov", stdin); return err },
+		"DEL":    func() error { return ipam.Del(t.Context(), "sriov", stdin) },
+		"CHECK":  func() error { return ipam.Check(t.Context(), "sriov", stdin) },
+		"STATUS": func() error { return ipam.Status(t.Context(), "sriov", stdin) },
+		"GC":     func() error { return ipam.GC(t.Context(), "sriov", stdin) },
+	} {
+		for k, v := range map[string]string{
+			"CNI_COMMAND": name, "CNI_PATH": dir, "CNI_CONTAINERID": "c1", "CNI_NETNS": "/ns/a", "CNI_IFNAME": "net1", "TEST_RAN_ITSELF": seen,
+		} {
+			t.Setenv(k, v)
+		}
+		if err := call(); !errors.Is(err, delegate.ErrItself) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(seen); err == nil {
+		t.Error("the plugin ran itself")
 	}
 }
 
@@ -32,17 +76,17 @@ func TestDelegate(t *testing.T) {
 				t.Setenv(k, v)
 			}
 			stdin := `{"cniVersion":"1.1.0","name":"net","type":"sriov","deviceID":"0000:21:10.0","ipam":{"type":"` + plugin + `","more":[1]},"runtimeConfig":{"ips":["10.1.0.2/24"]}}`
-			r, err := IPAM{}.Add(t.Context(), plugin, []byte(stdin))
+			r, err := delegate.IPAM{}.Add(t.Context(), plugin, []byte(stdin))
 			must(t, err)
 			result, err := cni100.NewResultFromResult(r)
 			must(t, err)
 			if len(result.IPs) != 1 || result.IPs[0].Address.String() != "10.1.0.2/24" {
 				t.Errorf("result is %+v", result)
 			}
-			must(t, IPAM{}.Check(t.Context(), plugin, []byte(stdin)))
-			must(t, IPAM{}.Del(t.Context(), plugin, []byte(stdin)))
-			must(t, IPAM{}.Status(t.Context(), plugin, []byte(stdin)))
-			must(t, IPAM{}.GC(t.Context(), plugin, []byte(stdin)))
+			must(t, delegate.IPAM{}.Check(t.Context(), plugin, []byte(stdin)))
+			must(t, delegate.IPAM{}.Del(t.Context(), plugin, []byte(stdin)))
+			must(t, delegate.IPAM{}.Status(t.Context(), plugin, []byte(stdin)))
+			must(t, delegate.IPAM{}.GC(t.Context(), plugin, []byte(stdin)))
 			b, err := os.ReadFile(seen)
 			must(t, err)
 			var want strings.Builder
@@ -55,7 +99,7 @@ func TestDelegate(t *testing.T) {
 		})
 	}
 	t.Setenv("CNI_PATH", t.TempDir())
-	if _, err := (IPAM{}).Add(t.Context(), "host-local", []byte(`{"cniVersion":"1.1.0","name":"net"}`)); err == nil || !strings.Contains(err.Error(), "host-local") {
+	if _, err := (delegate.IPAM{}).Add(t.Context(), "host-local", []byte(`{"cniVersion":"1.1.0","name":"net"}`)); err == nil || !strings.Contains(err.Error(), "host-local") {
 		t.Errorf("a plugin that is not there: %v", err)
 	}
 }
