@@ -98,12 +98,12 @@ func (a *app) run(ctx context.Context, args []string) error {
 	}
 	var attachments agent.Attachments
 	if p.network() != nil {
-		since, err := cni.Boot()
+		run, err := cni.Boot(*runDir)
 		if err != nil {
 			return err
 		}
 		attachments = &cni.Plugin{
-			Dir: cni.DefaultDir, Sysfs: sys, Kernel: cni.HostSide(*runDir), Boot: since,
+			Dir: cni.DefaultDir, Sysfs: sys, Kernel: cni.HostSide(*runDir), Boot: run,
 			Log: a.logger(level).With("component", "orphans"),
 		}
 	}

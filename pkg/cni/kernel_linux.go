@@ -97,16 +97,3 @@ func (n linuxNS) inside(f func() error) error {
 	}()
 	return <-done
 }
-
-// Boot identifies the machine's present run.
-func Boot() (BootInfo, error) {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return BootInfo{}, fmt.Errorf("read boot id: %w", err)
-	}
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
-		return BootInfo{}, fmt.Errorf("read uptime: %w", err)
-	}
-	return bootInfo(string(id), int64(info.Uptime)), nil
-}

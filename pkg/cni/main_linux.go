@@ -58,7 +58,7 @@ func Funcs(ctx context.Context, open func(*skel.CmdArgs) (*Plugin, func() error,
 // the usual one.
 func OpenHost(dir string, ipam IPAM, stderr io.Writer) func(*skel.CmdArgs) (*Plugin, func() error, error) {
 	return func(args *skel.CmdArgs) (*Plugin, func() error, error) {
-		boot, err := Boot()
+		boot, err := Boot("/run")
 		if err != nil {
 			return nil, nil, err
 		}

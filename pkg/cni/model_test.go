@@ -460,12 +460,15 @@ type rig struct {
 	ipam *fakeIPAM
 }
 
+// at is a start of the machine.
+func at(t time.Time) func() time.Time { return func() time.Time { return t } }
+
 func newRig(t *testing.T, vfs int) *rig {
 	t.Helper()
 	m := newModel(vfs)
 	ipam := &fakeIPAM{m: m}
 	return &rig{m: m, ipam: ipam, Plugin: &Plugin{
-		Dir: t.TempDir(), Sysfs: m, Kernel: m, IPAM: ipam, Boot: BootInfo{ID: "boot-1", Since: time.Unix(1, 0)},
+		Dir: t.TempDir(), Sysfs: m, Kernel: m, IPAM: ipam, Boot: BootInfo{ID: "boot-1", Since: at(time.Unix(1, 0))},
 		Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	}}
 }

@@ -78,7 +78,8 @@ func (p *Plugin) Orphans() ([]Orphan, error) {
 // orphan judges one attachment.
 func (p *Plugin) orphan(a *Attachment) (Orphan, bool, error) {
 	o := Orphan{Kind: OrphanNetns, Device: a.DeviceID, File: a.file, Netns: a.Extra.Netns}
-	if a.stale(p.Boot) {
+	stale := a.stale(p.Boot)
+	if stale && a.Extra.BootID != "" {
 		o.Kind = OrphanBoot
 		return o, true, nil
 	}
@@ -86,6 +87,10 @@ func (p *Plugin) orphan(a *Attachment) (Orphan, bool, error) {
 		owner, err := p.store().Owner(a.DeviceID)
 		if err != nil {
 			return o, false, err
+		}
+		if stale && !p.alive(owner) { // a namespace does not outlive a boot either
+			o.Kind, o.Netns = OrphanBoot, owner
+			return o, true, nil
 		}
 		if o.Netns = owner; owner == "" {
 			// sriov-cni's, and it does not say where the VF is. Only an interface

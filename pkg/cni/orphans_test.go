@@ -110,7 +110,7 @@ func TestOrphanOfAnEarlierBoot(t *testing.T) {
 	r.add(t, "c1", "/ns/c1", 0, `"vlan":7`)
 	calls := len(r.m.calls)
 	r.m.spaces = map[string]bool{}
-	r.Boot = BootInfo{ID: "boot-2", Since: time.Now().Add(time.Hour)}
+	r.Boot = BootInfo{ID: "boot-2", Since: at(time.Now().Add(time.Hour))}
 	if o := r.orphans(t, OrphanBoot); o[0].HasVF() {
 		t.Errorf("%+v", o)
 	}
@@ -122,9 +122,9 @@ func TestOrphanOfAnEarlierBoot(t *testing.T) {
 		t.Errorf("calls: %v", got)
 	}
 	// The new run's pod has the VF by now: nothing of it is lost.
-	r.Boot = BootInfo{ID: "boot-1", Since: time.Unix(1, 0)}
+	r.Boot = BootInfo{ID: "boot-1", Since: at(time.Unix(1, 0))}
 	r.add(t, "c2", "/ns/c2", 1, "")
-	r.Boot = BootInfo{ID: "boot-2", Since: time.Now().Add(-time.Hour)}
+	r.Boot = BootInfo{ID: "boot-2", Since: at(time.Now().Add(-time.Hour))}
 	r.m.spaces["/ns/c3"] = true
 	if err := r.store().Allocate(vfAddr(1), "/ns/c3"); err != nil {
 		t.Fatal(err)

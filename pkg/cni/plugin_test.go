@@ -436,7 +436,7 @@ func TestDamagedCache(t *testing.T) {
 	if err := r.GC(t.Context(), args); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a damaged file of this run: %v", err)
 	}
-	old := r.Boot.Since.Add(-time.Millisecond)
+	old := r.Boot.Since().Add(-time.Millisecond)
 	must(t, os.Chtimes(file, old, old))
 	must(t, r.GC(t.Context(), args))
 	if files := r.files(t); len(files) != 0 {

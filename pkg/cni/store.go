@@ -19,16 +19,6 @@ import (
 // DefaultDir is where sriov-cni keeps its state, and so does this plugin.
 const DefaultDir = "/var/lib/cni/sriov"
 
-// BootInfo identifies one run of the machine: VFs do not outlive it, files do.
-type BootInfo struct {
-	ID    string
-	Since time.Time
-}
-
-func bootInfo(id string, uptime int64) BootInfo {
-	return BootInfo{ID: strings.TrimSpace(id), Since: time.Now().Add(-time.Duration(uptime) * time.Second)}
-}
-
 // Attachment is the cache file: the configuration that a pod's interface was
 // made with and the VF as it was before, in sriov-cni's flat format, and under
 // one key of its own what that format has no place for. sriov-cni ignores it.
@@ -53,14 +43,6 @@ type Extra struct {
 	Unreported []string `json:"unreported,omitempty"`
 	// TrustRaised: trust was or will be switched on for a moment.
 	TrustRaised bool `json:"trustRaised,omitempty"`
-}
-
-// stale reports whether the attachment is of an earlier run of the machine.
-func (a *Attachment) stale(boot BootInfo) bool {
-	if a.Extra.BootID != "" {
-		return a.Extra.BootID != boot.ID
-	}
-	return a.written.Before(boot.Since)
 }
 
 // Store keeps attachments, allocations (which network namespace has a VF) and
@@ -127,7 +109,7 @@ func (s *Store) All(boot BootInfo) ([]*Attachment, error) {
 			continue
 		}
 		a, err := s.Load(e.Name())
-		if d, ok := errors.AsType[*damagedError](err); ok && d.written.Before(boot.Since) {
+		if d, ok := errors.AsType[*damagedError](err); ok && boot.before(d.written) {
 			err = gone(os.Remove(d.path))
 		}
 		errs = append(errs, err)

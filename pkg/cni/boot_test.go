@@ -1,0 +1,102 @@
+package cni
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"testing"
+	"time"
+)
+
+// upstream makes the attachment's cache one that sriov-cni wrote at that time.
+func (r *rig) upstream(t *testing.T, file string, written time.Time) {
+	t.Helper()
+	a, err := r.store().Load(file)
+	must(t, err)
+	a.Extra = Extra{}
+	must(t, r.store().Save(a))
+	must(t, os.Chtimes(r.store().cache(file), written, written))
+}
+
+// The clock of the machine is wrong until the network gives the time. sriov-cni's
+// cache files do not say of which run of the machine they are: whenever in this run
+// they were written, and whenever the clock jumped, their VFs are given back, and
+// those of an earlier run are left alone.
+func TestClockJumps(t *testing.T) {
+	const early, later = time.Minute, time.Hour // since the start of the machine
+	started := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	for name, wrong := range map[string]time.Duration{"right": 0, "ahead": 365 * 24 * time.Hour, "behind": -20 * 365 * 24 * time.Hour, "little behind": -time.Second} {
+		for _, when := range []time.Duration{early / 2, later / 2} {
+			offset, up := wrong, early // of the clock
+			clocks := Clocks{
+				Wall:  func() time.Time { return started.Add(offset + up) },
+				Up:    func() (time.Duration, error) { return up, nil },
+				Early: started.Add(wrong + time.Second),
+			}
+			r := newRig(t, 1)
+			r.Boot = BootInfo{ID: "boot-1", Since: clocks.Since}
+			before := r.m.state()
+			r.add(t, "c1", "/ns/c1", 0, `"vlan":7`)
+			if _, err := r.Orphans(); err != nil { // a daemon that has been there since
+				t.Fatal(err)
+			}
+			written := started.Add(when)
+			if when < early {
+				written = written.Add(wrong)
+			}
+			r.upstream(t, "c1-net1", written)
+			offset, up = 0, later
+			r.orphans(t)
+			r.m.kill("/ns/c1")
+			r.orphans(t, OrphanNetns)
+			r.takeBack(t)
+			if got := r.m.state(); got != before {
+				t.Errorf("clock %s, written after %s: before\n%safter\n%s", name, when, before, got)
+			}
+			must(t, os.WriteFile(r.store().cache("c2-net1"), []byte("{"), 0o600))
+			must(t, os.Chtimes(r.store().cache("c2-net1"), written, written))
+			if _, err := r.Orphans(); err == nil || !slices.Contains(r.residue(t), "c2-net1") {
+				t.Errorf("clock %s, written after %s: a damaged file of this run: %v", name, when, err)
+			}
+		}
+	}
+}
+
+// With a clock that was right, an earlier run's file is known as that; a namespace
+// that lives shows the opposite, whatever the clock says.
+func TestFileOfAnEarlierRun(t *testing.T) {
+	started := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	up := func() (time.Duration, error) { return time.Hour, nil }
+	clocks := Clocks{Wall: func() time.Time { return started.Add(time.Hour) }, Up: up, Early: started.Add(time.Second)}
+	r := newRig(t, 1)
+	r.Boot = BootInfo{ID: "boot-1", Since: clocks.Since}
+	r.add(t, "c1", "/ns/c1", 0, `"vlan":7`)
+	r.upstream(t, "c1-net1", started.Add(-time.Minute))
+	r.orphans(t)
+	r.m.kill("/ns/c1")
+	r.orphans(t, OrphanBoot)
+	calls := len(r.m.calls)
+	r.takeBack(t)
+	if left, did := r.residue(t), r.m.calls[calls:]; len(left) > 0 || len(did) > 0 {
+		t.Errorf("left %v, calls %v", left, did)
+	}
+
+	clocks.Up = func() (time.Duration, error) { return 0, errors.New("no clock") }
+	if since := clocks.Since(); !since.IsZero() {
+		t.Errorf("without a clock files are older than %s", since)
+	}
+	clocks = Clocks{Wall: time.Now, Up: up}
+	if since := clocks.Since(); since.IsZero() || since.After(time.Now()) {
+		t.Errorf("without the early time files are older than %s", since)
+	}
+}
+
+func TestBootOfThisMachine(t *testing.T) {
+	for _, run := range []string{"/run", "/dev/shm", t.TempDir(), "/nowhere"} {
+		b, err := Boot(run)
+		must(t, err)
+		if b.ID == "" || b.Since().IsZero() || b.Since().After(time.Now()) {
+			t.Errorf("%s: %q since %s", run, b.ID, b.Since())
+		}
+	}
+}
