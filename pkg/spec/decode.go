@@ -25,11 +25,16 @@ type decoder struct {
 	unsupported []unsupportedKey // refused although the types have them
 	indexes     int              // VF indexes expanded so far
 	meant       map[string]bool  // paths of keys that are there, misspelt
+	shapes      map[reflect.Type]*shape
 }
 
 func (d *decoder) at(p Pos) Pos { return d.where.at(p) }
 
 func (d *decoder) fail(p Pos, path, hint, format string, args ...any) {
+	if d.full() {
+		d.count(path)
+		return
+	}
 	e := &Error{Pos: d.at(p), Path: path, Msg: fmt.Sprintf(format, args...), Hint: hint}
 	d.where.note(e, p)
 	d.add(e)
@@ -132,20 +137,20 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 		d.wrongType(n, path, "a mapping", "")
 		return
 	}
-	if f := v.FieldByName("Pos"); f.IsValid() {
-		f.Set(reflect.ValueOf(d.at(nodePos(n))))
+	s := d.shape(v.Type())
+	if s.pos != nil {
+		v.FieldByIndex(s.pos).Set(reflect.ValueOf(d.at(nodePos(n))))
 	}
-	fold := foldsKeys(v.Type())
 	seen := make(map[string]Pos)
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, val := n.Content[i], n.Content[i+1]
+	for k := 0; k+1 < len(n.Content); k += 2 {
+		key, val := n.Content[k], n.Content[k+1]
 		name, ok := d.key(key, path)
 		if !ok {
 			continue
 		}
-		field, known := findField(v.Type(), name, fold)
-		if known {
-			name = yamlName(field)
+		i := s.find(name)
+		if i >= 0 {
+			name = s.names[i]
 		}
 		at := join(path, name)
 		if first, dup := seen[name]; dup {
@@ -153,21 +158,21 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 			continue
 		}
 		seen[name] = nodePos(key)
-		if !known {
-			d.unknownKey(key, path, v.Type(), fold)
+		if i < 0 {
+			d.unknownKey(key, path, s.names, s.fold)
 			continue
 		}
 		// The device plugin's vocabulary is JSON of Go origin, where null
 		// means absent. A null selector would match everything there, or
 		// crash; it stays an error.
-		if fold && isNull(val) && name != "selectors" && path != "" {
+		if s.fold && isNull(val) && name != "selectors" && path != "" {
 			continue
 		}
 		d.spans[at] = span{key: d.at(nodePos(key)), val: d.at(nodePos(val))}
 		if d.refuse(key, val, at) {
 			continue
 		}
-		d.value(val, v.FieldByIndex(field.Index), at, field.Tag)
+		d.value(val, v.FieldByIndex(s.fields[i].Index), at, s.fields[i].Tag)
 	}
 }
 

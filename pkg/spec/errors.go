@@ -80,32 +80,61 @@ func (e *Errors) Unwrap() []error {
 type collector struct {
 	list []*Error
 	more int
-	bad  map[string]bool
+	bad  map[string]blame
+}
+
+// blame says whether an error is at a path itself or only in something below it.
+type blame uint8
+
+const (
+	blameBelow blame = iota + 1
+	blameSelf
+)
+
+// full reports whether a further error would only be counted. What words it
+// would have need not be found out then: a document of a megabyte can hold
+// half a million errors.
+func (c *collector) full() bool {
+	// Ten times what is shown: enough to show the first ones by position,
+	// which is not the order in which the rules find them.
+	return len(c.list) >= 10*maxErrors
 }
 
 func (c *collector) add(e *Error) {
-	c.mark(e.Path)
-	// Ten times what is shown: enough to show the first ones by position,
-	// which is not the order in which the rules find them.
-	if len(c.list) >= 10*maxErrors {
-		c.more++
+	if c.full() {
+		c.count(e.Path)
 		return
 	}
+	c.blame(e.Path)
 	c.list = append(c.list, e)
 }
 
-// mark notes an error at path, and so in everything that path is part of.
+// count takes note of an error at path that is not shown.
+func (c *collector) count(path string) {
+	c.blame(path)
+	c.more++
+}
+
+func (c *collector) blame(path string) {
+	c.mark(path)
+	if path != "" {
+		c.bad[path] = blameSelf
+	}
+}
+
+// mark notes an error at path or below it, and so in everything that path is
+// part of. Where a path is marked, all that it is part of is marked already.
 func (c *collector) mark(path string) {
 	if c.bad == nil {
-		c.bad = make(map[string]bool)
+		c.bad = make(map[string]blame)
 	}
-	for p := path; p != ""; p = p[:max(strings.LastIndexAny(p, ".["), 0)] {
-		c.bad[p] = true
+	for p := path; p != "" && c.bad[p] == 0; p = p[:max(strings.LastIndexAny(p, ".["), 0)] {
+		c.bad[p] = blameBelow
 	}
 }
 
 // ok reports whether neither path nor anything below it has an error.
-func (c *collector) ok(path string) bool { return !c.bad[path] }
+func (c *collector) ok(path string) bool { return c.bad[path] == 0 }
 
 // err returns nil or the sorted errors.
 func (c *collector) err(source string) error {

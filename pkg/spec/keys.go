@@ -3,6 +3,7 @@ package spec
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -73,13 +74,39 @@ func yamlName(f reflect.StructField) string {
 	return name
 }
 
-func findField(t reflect.Type, key string, fold bool) (reflect.StructField, bool) {
-	for f := range fields(t) {
-		if name := yamlName(f); name == key || fold && strings.EqualFold(name, key) {
-			return f, true
-		}
+// shape is what decoding needs to know of a struct type, found out once for a
+// document: asking the type for each of its mappings would cost more than all
+// the rest.
+type shape struct {
+	names  []string // the keys, in the order of the fields
+	fields []reflect.StructField
+	pos    []int // index of the field Pos; nil: none
+	fold   bool
+}
+
+func (d *decoder) shape(t reflect.Type) *shape {
+	if s := d.shapes[t]; s != nil {
+		return s
 	}
-	return reflect.StructField{}, false
+	s := &shape{fold: foldsKeys(t)}
+	for f := range fields(t) {
+		s.names, s.fields = append(s.names, yamlName(f)), append(s.fields, f)
+	}
+	if f, found := t.FieldByName("Pos"); found {
+		s.pos = f.Index
+	}
+	if d.shapes == nil {
+		d.shapes = make(map[reflect.Type]*shape)
+	}
+	d.shapes[t] = s
+	return s
+}
+
+// find returns the number of the field that key names, or -1.
+func (s *shape) find(key string) int {
+	return slices.IndexFunc(s.names, func(name string) bool {
+		return name == key || s.fold && strings.EqualFold(name, key)
+	})
 }
 
 // fields yields the fields of t that are keys of the document.
@@ -97,11 +124,11 @@ func fields(t reflect.Type) func(func(reflect.StructField) bool) {
 	}
 }
 
-// unknownKey reports a key that t does not have, and guesses what was meant.
-func (d *decoder) unknownKey(key *yaml.Node, path string, t reflect.Type, fold bool) {
-	var names []string
-	for f := range fields(t) {
-		names = append(names, yamlName(f))
+// unknownKey reports a key that is none of names, and guesses what was meant.
+func (d *decoder) unknownKey(key *yaml.Node, path string, names []string, fold bool) {
+	if d.full() {
+		d.count(join(path, key.Value))
+		return
 	}
 	var hint string
 	best, near := closest(key.Value, names)

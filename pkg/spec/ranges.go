@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -111,20 +112,105 @@ func parseIndex(s, part string) (int, error) {
 }
 
 // String returns the set as ranges: "0-3,6".
-func (s IndexSet) String() string {
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		j := i
-		for j+1 < len(s) && s[j+1] == s[j]+1 {
-			j++
+func (s IndexSet) String() string { return rangesText(s.ranges()) }
+
+// ranges returns the set as the fewest ranges, in ascending order.
+func (s IndexSet) ranges() []Range {
+	var out []Range
+	for _, i := range s {
+		if n := len(out); n > 0 && out[n-1].Last+1 == i {
+			out[n-1].Last = i
+			continue
 		}
-		if b.Len() > 0 {
+		out = append(out, Range{First: i, Last: i})
+	}
+	return out
+}
+
+func rangesText(list []Range) string {
+	var b strings.Builder
+	for i, r := range list {
+		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(Range{s[i], s[j]}.String())
-		i = j + 1
+		b.WriteString(r.String())
 	}
 	return b.String()
+}
+
+// vfsAre returns "VF 3 is" or "VFs 0-3,6 are", for a sentence. A long list is
+// cut off.
+func vfsAre(list []Range) string {
+	const shown = 16
+	switch {
+	case len(list) == 1 && list[0].First == list[0].Last:
+		return "VF " + list[0].String() + " is"
+	case len(list) > shown:
+		return "VFs " + rangesText(list[:shown]) + ",... are"
+	}
+	return "VFs " + rangesText(list) + " are"
+}
+
+// overlap returns two of the ranges that share an index, in the order in which
+// they are given.
+func overlap(list []Range) (a, b Range, found bool) {
+	order := make([]int, len(list))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return cmp.Or(cmp.Compare(list[i].First, list[j].First), cmp.Compare(i, j)) })
+	widest := 0 // position in order of the range that reaches furthest so far
+	for k := 1; k < len(order); k++ {
+		if list[order[k]].First <= list[order[widest]].Last {
+			i, j := order[widest], order[k]
+			return list[min(i, j)], list[max(i, j)], true
+		}
+		if list[order[k]].Last > list[order[widest]].Last {
+			widest = k
+		}
+	}
+	return Range{}, Range{}, false
+}
+
+// owners knows which group of one entry is the first to name a VF. It is used
+// for one entry after the other.
+type owners struct {
+	entry int      // counts the entries, from 1
+	vf    []vfUser // by VF index; made when it is needed
+}
+
+type vfUser struct{ entry, group int }
+
+// next forgets everything, for the next entry.
+func (o *owners) next() { o.entry++ }
+
+// claim gives group the VFs of set that no group has. It returns the lowest
+// group that has one of them already, or -1.
+func (o *owners) claim(set IndexSet, group int) int {
+	if o.vf == nil {
+		o.vf = make([]vfUser, maxVFs+1)
+	}
+	first := -1
+	for _, i := range set {
+		switch u := &o.vf[i]; {
+		case u.entry != o.entry:
+			*u = vfUser{entry: o.entry, group: group}
+		case first < 0 || u.group < first:
+			first = u.group
+		}
+	}
+	return first
+}
+
+// of returns the VFs of set that group has.
+func (o *owners) of(set IndexSet, group int) IndexSet {
+	var out IndexSet
+	for _, i := range set {
+		if o.vf[i] == (vfUser{entry: o.entry, group: group}) {
+			out = append(out, i)
+		}
+	}
+	return out
 }
 
 // Contains reports whether the VF with this index is in the set.

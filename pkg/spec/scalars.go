@@ -84,13 +84,11 @@ func (d *decoder) indexSet(n *yaml.Node, v *IndexSet, path string) {
 		d.fail(nodePos(n), path, hint, "%v", err)
 		return
 	}
-	for i, r := range ranges {
-		for _, other := range ranges[:min(i, 1000)] {
-			if r.First <= other.Last && other.First <= r.Last {
-				d.fail(nodePos(n), path, "name each VF once", "%s and %s overlap", other, r)
-				return
-			}
-		}
+	if a, b, found := overlap(ranges); found {
+		d.fail(nodePos(n), path, "name each VF once", "%s and %s overlap", a, b)
+		return
+	}
+	for _, r := range ranges {
 		if d.indexes += r.Last - r.First + 1; d.indexes > maxIndexes {
 			d.fail(nodePos(n), path, "", "the document names more than %d VFs", maxIndexes)
 			return

@@ -2,33 +2,33 @@ package spec
 
 import (
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 )
 
 // Limits of the kernel.
 const (
-	minMTU     = 68    // ETH_MIN_MTU, include/uapi/linux/if_ether.h
-	maxMTU     = 65535 // ETH_MAX_MTU
-	maxVLAN    = 4094  // 4095 is reserved by IEEE 802.1Q
-	maxQoS     = 7     // the 3 bits of the 802.1Q priority
-	maxRate    = 1<<31 - 1
-	maxHold    = 600 // seconds
-	minHold    = 1   // milliseconds
-	maxCompare = 10_000
+	minMTU  = 68    // ETH_MIN_MTU, include/uapi/linux/if_ether.h
+	maxMTU  = 65535 // ETH_MAX_MTU
+	maxVLAN = 4094  // 4095 is reserved by IEEE 802.1Q
+	maxQoS  = 7     // the 3 bits of the 802.1Q priority
+	maxRate = 1<<31 - 1
+	maxHold = 600 // seconds
+	minHold = 1   // milliseconds
 )
 
 // validator judges a decoded document. It says nothing about a place that has
 // an error already.
 type validator struct {
 	*decoder
-	c *Config
+	c         *Config
+	owners    owners            // of the VFs of the entry being judged
+	addresses map[string]string // each listed MAC or GUID -> its path
 }
 
 // validate applies every rule that the document alone can break.
 func validate(c *Config, d *decoder) {
-	v := &validator{decoder: d, c: c}
+	v := &validator{decoder: d, c: c, addresses: make(map[string]string)}
 	for i := range c.PhysicalFunctions {
 		v.physicalFunction(i)
 	}
@@ -60,6 +60,10 @@ func (v *validator) missing(owner, key, hint string) {
 
 func (v *validator) complainAs(place, path, hint, msg string) {
 	if !v.ok(path) {
+		return
+	}
+	if v.full() {
+		v.count(path)
 		return
 	}
 	e := &Error{Pos: v.pos(place), Path: path, Msg: msg, Hint: hint}
@@ -100,17 +104,16 @@ func (v *validator) physicalFunction(i int) {
 	if pf.EswitchMode == EswitchSwitchdev && pf.LinkType == LinkInfiniBand {
 		v.complain(at+".eswitchMode", "remove it; an InfiniBand port has no eswitch of this kind", "switchdev needs linkType ethernet")
 	}
-	owner := make(map[int]int) // VF index -> group
-	macs := make(map[string]string)
+	v.owners.next()
 	for g := range pf.VirtualFunctions {
 		group := index(at+".virtualFunctions", g)
 		if !v.isMapping(group) {
 			continue
 		}
-		v.indexes(pf, at, g, owner)
+		v.indexes(pf, at, g)
 		v.group(pf, &pf.VirtualFunctions[g], group)
-		v.addressList(pf.VirtualFunctions[g].MACAddresses.List, group+".macAddresses", macs)
-		v.addressList(pf.VirtualFunctions[g].GUIDs.List, group+".guids", macs)
+		v.addressList(pf.VirtualFunctions[g].MACAddresses.List, group+".macAddresses")
+		v.addressList(pf.VirtualFunctions[g].GUIDs.List, group+".guids")
 	}
 }
 
@@ -119,9 +122,7 @@ func (v *validator) isMapping(path string) bool { return v.said(path) && !v.badS
 
 // badSelf reports whether the value at path itself, rather than something in
 // it, was refused.
-func (v *validator) badSelf(path string) bool {
-	return v.bad[path] && slices.ContainsFunc(v.list, func(e *Error) bool { return e.Path == path })
-}
+func (v *validator) badSelf(path string) bool { return v.bad[path] == blameSelf }
 
 func (v *validator) match(m *Match, at string) {
 	at += ".match"
@@ -188,7 +189,7 @@ func (v *validator) noRepeats(path string, list []string) {
 }
 
 // indexes checks group g against numVFs and the groups before it.
-func (v *validator) indexes(pf *PhysicalFunction, at string, g int, owner map[int]int) {
+func (v *validator) indexes(pf *PhysicalFunction, at string, g int) {
 	group := index(at+".virtualFunctions", g)
 	path := group + ".indexes"
 	set := pf.VirtualFunctions[g].Indexes
@@ -206,40 +207,18 @@ func (v *validator) indexes(pf *PhysicalFunction, at string, g int, owner map[in
 		}
 		v.complain(path, hint, "names VF "+strconv.Itoa(last)+", but numVFs is "+strconv.Itoa(*pf.NumVFs)+" ("+v.line(at+".numVFs")+")")
 	}
-	shared := make(map[int]IndexSet) // by other group
-	for _, i := range set {
-		if o, taken := owner[i]; taken {
-			shared[o] = append(shared[o], i)
-			continue
-		}
-		owner[i] = g
+	first := v.owners.claim(set, g)
+	if first < 0 {
+		return
 	}
-	for o := range g {
-		if s := shared[o]; len(s) > 0 {
-			other := index(at+".virtualFunctions", o) + ".indexes"
-			v.complain(path, "a VF belongs to one group", vfs(s)+" "+isAre(len(s))+" in the group at "+v.line(other)+" already")
-			break
-		}
-	}
+	other := index(at+".virtualFunctions", first) + ".indexes"
+	v.complain(path, "a VF belongs to one group", vfsAre(v.owners.of(set, first).ranges())+" in the group at "+v.line(other)+" already")
 }
 
-func vfs(s IndexSet) string {
-	if len(s) == 1 {
-		return "VF " + s.String()
-	}
-	return "VFs " + s.String()
-}
-
-func isAre(n int) string {
-	if n == 1 {
-		return "is"
-	}
-	return "are"
-}
-
-// addressList checks an explicit list of MACs or GUIDs. seen holds those of the
-// groups before it and where they stand.
-func (v *validator) addressList(list []net.HardwareAddr, path string, seen map[string]string) {
+// addressList checks an explicit list of MACs or GUIDs. An address is listed
+// once in the whole document: two VFs with one address, of one PF or of two, on
+// one node or on two that share the document, disturb each other's traffic.
+func (v *validator) addressList(list []net.HardwareAddr, path string) {
 	for i, a := range list {
 		if a == nil {
 			continue
@@ -261,11 +240,11 @@ func (v *validator) addressList(list []net.HardwareAddr, path string, seen map[s
 			v.complain(at, "give every VF an address of its own", "the address is all ones")
 			continue
 		}
-		if first, found := seen[a.String()]; found {
+		if first, found := v.addresses[string(a)]; found {
 			v.complain(at, "give every VF an address of its own", a.String()+" is listed twice; the first is at "+v.line(first))
 			continue
 		}
-		seen[a.String()] = at
+		v.addresses[string(a)] = at
 	}
 }
 

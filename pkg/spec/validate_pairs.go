@@ -1,9 +1,19 @@
 package spec
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
+)
+
+// The work of comparing entries, in steps of some nanoseconds. Whoever names
+// one PF in a thousand entries gets an error: what cannot be compared cannot be
+// accepted, and joining the entries is what is wanted anyway.
+const (
+	maxSteps  = 1 << 24
+	stepsPair = 24 // to compare the plain keys of two entries
+	smallList = 8  // from here on a list is searched by a set
 )
 
 // samePF compares entries that certainly select the same PF: they share a
@@ -11,23 +21,20 @@ import (
 // not exclude the other. Entries that only may meet (globs, ids) are compared
 // when the machine is known.
 func (v *validator) samePF() {
+	p := &pairs{validator: v, steps: maxSteps, entries: make([]entry, len(v.c.PhysicalFunctions))}
 	byName := make(map[string][]int)
-	done := make(map[[2]int]bool)
-	budget := maxCompare
 	for i := range v.c.PhysicalFunctions {
-		m := &v.c.PhysicalFunctions[i].Match
-		for _, l := range m.lists()[:2] { // names, pciAddresses
+		p.entries[i] = entry{lists: v.c.PhysicalFunctions[i].Match.lists(), met: -1}
+		for _, l := range p.entries[i].lists[:2] { // names, pciAddresses
 			for _, s := range l.values {
 				if s == "" || l.key == "names" && isGlob(s) {
 					continue
 				}
 				for _, j := range byName[s] {
-					if budget--; budget < 0 {
+					if p.pair(j, i, s); p.steps < 0 {
+						at := index("physicalFunctions", i)
+						v.complain(at, "join the entries that are for one PF", "too many entries have names or addresses in common: they cannot be compared with each other")
 						return
-					}
-					if j != i && !done[[2]int{j, i}] && m.meets(&v.c.PhysicalFunctions[j].Match) {
-						done[[2]int{j, i}] = true
-						v.compare(j, i, s)
 					}
 				}
 				byName[s] = append(byName[s], i)
@@ -36,36 +43,89 @@ func (v *validator) samePF() {
 	}
 }
 
-// meets reports whether every PF that satisfies the stricter of a and b also
+// pairs compares entries of physicalFunctions.
+type pairs struct {
+	*validator
+	entries []entry
+	steps   int // what may still be spent
+}
+
+// entry is what comparing needs of one entry, found out once.
+type entry struct {
+	lists  []matchList
+	sets   [6]map[string]struct{} // of the lists, made when they are needed
+	groups []owned                // nil: not known yet
+	met    int                    // the last entry that it was compared with
+}
+
+// owned is a range of VFs and the group that has them.
+type owned struct {
+	Range
+	group int
+}
+
+// pair compares entry b with the earlier entry a, once. They share name.
+func (p *pairs) pair(a, b int, name string) {
+	p.steps--
+	if a == b || p.entries[a].met == b {
+		return
+	}
+	p.entries[a].met = b
+	p.steps -= stepsPair
+	if p.meet(&p.entries[a], &p.entries[b]) && !p.full() {
+		p.compare(a, b, name)
+	}
+}
+
+// meet reports whether every PF that satisfies the stricter of a and b also
 // satisfies the other. They are known to share a name or address.
-func (m *Match) meets(o *Match) bool {
-	onlyM, onlyO := false, false
-	la, lb := m.lists(), o.lists()
-	for k := range la {
-		a, b := la[k].values, lb[k].values
-		switch {
-		case len(a) == 0 && len(b) == 0:
-		case len(b) == 0:
-			onlyM = true
-		case len(a) == 0:
-			onlyO = true
-		case !slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) }):
+func (p *pairs) meet(a, b *entry) bool {
+	onlyA, onlyB := false, false
+	for k := range a.lists {
+		onlyA = onlyA || len(a.lists[k].values) > 0 && len(b.lists[k].values) == 0
+		onlyB = onlyB || len(b.lists[k].values) > 0 && len(a.lists[k].values) == 0
+	}
+	if onlyA && onlyB {
+		return false
+	}
+	for k := range a.lists {
+		if len(a.lists[k].values) > 0 && len(b.lists[k].values) > 0 && !p.shareValue(a, b, k) {
 			return false
 		}
 	}
-	return !onlyM || !onlyO
+	return true
+}
+
+// shareValue reports whether the lists of one key have a value in common.
+func (p *pairs) shareValue(a, b *entry, key int) bool {
+	if len(a.lists[key].values) > len(b.lists[key].values) {
+		a, b = b, a
+	}
+	short, long := a.lists[key].values, b.lists[key].values
+	p.steps -= len(short)
+	if len(long) <= smallList {
+		return slices.ContainsFunc(short, func(s string) bool { return slices.Contains(long, s) })
+	}
+	if b.sets[key] == nil {
+		p.steps -= len(long)
+		b.sets[key] = make(map[string]struct{}, len(long))
+		for _, s := range long {
+			b.sets[key][s] = struct{}{}
+		}
+	}
+	return slices.ContainsFunc(short, func(s string) bool { _, found := b.sets[key][s]; return found })
 }
 
 // compare reports where entry b disagrees with the earlier entry a.
-func (v *validator) compare(a, b int, name string) {
-	pa, pb := &v.c.PhysicalFunctions[a], &v.c.PhysicalFunctions[b]
+func (p *pairs) compare(a, b int, name string) {
+	pa, pb := &p.c.PhysicalFunctions[a], &p.c.PhysicalFunctions[b]
 	at := [2]string{index("physicalFunctions", a), index("physicalFunctions", b)}
 	differ := func(key, va, vb string) {
-		if va == vb || !v.said(at[0]+"."+key) || !v.said(at[1]+"."+key) || !v.ok(at[0]+"."+key) {
+		if va == vb || !p.said(at[0]+"."+key) || !p.said(at[1]+"."+key) || !p.ok(at[0]+"."+key) {
 			return
 		}
-		v.complain(at[1]+"."+key, "two entries for one PF must agree; join them or change one",
-			fmt.Sprintf("is %s here and %s at %s, for the same PF %s", vb, va, v.line(at[0]+"."+key), quote(name)))
+		p.complain(at[1]+"."+key, "two entries for one PF must agree; join them or change one",
+			fmt.Sprintf("is %s here and %s at %s, for the same PF %s", vb, va, p.line(at[0]+"."+key), quote(name)))
 	}
 	differ("numVFs", number(pa.NumVFs), number(pb.NumVFs))
 	differ("mtu", number(pa.MTU), number(pb.MTU))
@@ -75,28 +135,62 @@ func (v *validator) compare(a, b int, name string) {
 	differ("allowUplink", strconv.FormatBool(pa.AllowUplink), strconv.FormatBool(pb.AllowUplink))
 	differ("force", pa.Force, pb.Force)
 	differ("resourceName", pa.ResourceName, pb.ResourceName)
+	p.compareGroups(a, b, at, name)
+}
 
-	owner := make(map[int]int)
-	for g := range pa.VirtualFunctions {
-		for _, i := range pa.VirtualFunctions[g].Indexes {
-			owner[i] = g
-		}
+// compareGroups reports the groups of entry b that have VFs of groups of entry
+// a. Both are walked in the order of the indexes, range by range.
+func (p *pairs) compareGroups(a, b int, at [2]string, name string) {
+	ra, rb := p.groups(a), p.groups(b)
+	p.steps -= len(ra) + len(rb)
+	type conflict struct {
+		shared []Range
+		other  int
 	}
-	for g := range pb.VirtualFunctions {
-		var shared IndexSet
-		other := 0
-		for _, i := range pb.VirtualFunctions[g].Indexes {
-			if o, taken := owner[i]; taken {
-				shared, other = append(shared, i), o
+	found := make(map[int]*conflict) // by group of b
+	for i, j := 0, 0; i < len(ra) && j < len(rb); {
+		both := Range{First: max(ra[i].First, rb[j].First), Last: min(ra[i].Last, rb[j].Last)}
+		if both.First <= both.Last {
+			c := found[rb[j].group]
+			if c == nil {
+				c = new(conflict)
+				found[rb[j].group] = c
+			}
+			c.other = ra[i].group
+			if n := len(c.shared); n > 0 && c.shared[n-1].Last+1 == both.First {
+				c.shared[n-1].Last = both.Last
+			} else {
+				c.shared = append(c.shared, both)
 			}
 		}
-		if len(shared) == 0 {
-			continue
+		if ra[i].Last < rb[j].Last {
+			i++
+		} else {
+			j++
 		}
-		v.complain(index(at[1]+".virtualFunctions", g)+".indexes", "a VF belongs to one group",
-			fmt.Sprintf("%s %s in the group at %s already, for the same PF %s", vfs(shared), isAre(len(shared)),
-				v.line(index(at[0]+".virtualFunctions", other)+".indexes"), quote(name)))
 	}
+	for _, g := range sortedKeys(found) {
+		c := found[g]
+		p.complain(index(at[1]+".virtualFunctions", g)+".indexes", "a VF belongs to one group",
+			fmt.Sprintf("%s in the group at %s already, for the same PF %s", vfsAre(c.shared),
+				p.line(index(at[0]+".virtualFunctions", c.other)+".indexes"), quote(name)))
+	}
+}
+
+// groups returns the VFs of all groups of an entry, in ascending order.
+func (p *pairs) groups(i int) []owned {
+	e := &p.entries[i]
+	if e.groups != nil {
+		return e.groups
+	}
+	e.groups = []owned{}
+	for g := range p.c.PhysicalFunctions[i].VirtualFunctions {
+		for _, r := range p.c.PhysicalFunctions[i].VirtualFunctions[g].Indexes.ranges() {
+			e.groups = append(e.groups, owned{Range: r, group: g})
+		}
+	}
+	slices.SortFunc(e.groups, func(a, b owned) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.group, b.group)) })
+	return e.groups
 }
 
 func number(p *int) string {

@@ -22,8 +22,11 @@ func (r *Resource) FullName() string {
 	return prefix + "/" + r.ResourceName
 }
 
-// selectorKeys are the selectors of each device type, apart from vendors,
-// devices and drivers, which all have. acpiIndexes works for accelerators
+// selectorKeysOfAll are the selectors that every device type has.
+var selectorKeysOfAll = []string{"vendors", "devices", "drivers"}
+
+// selectorKeys are the selectors of each device type, apart from
+// selectorKeysOfAll. acpiIndexes works for accelerators
 // because the device plugin documents it; there it is ignored.
 var selectorKeys = map[string][]string{
 	DeviceTypeNet: {"pciAddresses", "acpiIndexes", "pfNames", "rootDevices", "linkTypes", "ddpProfiles", "pKeys",
@@ -100,9 +103,8 @@ func (v *validator) selectors(r *Resource, at string) {
 	for i := range r.Selectors {
 		s := &r.Selectors[i]
 		sel := index(path, i)
-		for f := range fields(selectorType) {
-			key := yamlName(f)
-			if !known || !v.said(sel+"."+key) || slices.Contains(allowed, key) || slices.Contains([]string{"vendors", "devices", "drivers"}, key) {
+		for _, key := range v.shape(selectorType).names {
+			if !known || slices.Contains(allowed, key) || slices.Contains(selectorKeysOfAll, key) || !v.said(sel+"."+key) {
 				continue
 			}
 			hint := "remove it"
