@@ -22,6 +22,15 @@ func ByVF(vendor, device string) (Model, bool) {
 	return find(func(vendorID, _, vf string) bool { return vendorID == vendor && vf == device })
 }
 
+// OnlyVF reports whether the ids (lower case, as in sysfs) are known to be those
+// of VFs alone: VFs of some model have them, and no model's PF has. ENA and virtio
+// use one id for both, so what has it may as well be a card of its own.
+func OnlyVF(vendor, device string) bool {
+	_, isVF := ByVF(vendor, device)
+	_, isPF := ByPF(vendor, device)
+	return isVF && !isPF
+}
+
 // Name is what to call the function with the ids: the model's name, with " VF"
 // for VFs, or "VVVV:DDDD" when the table does not know it.
 func Name(vendor, device string) string {

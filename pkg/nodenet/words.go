@@ -1,0 +1,183 @@
+package nodenet
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/talos-sriov/talos-sriov/pkg/machineconfig"
+)
+
+// selector is one of the two kinds that Talos has.
+type selector interface {
+	match(l *Link) Certainty
+	String() string
+	// instead is what to write so that only these links are selected. id is their
+	// PCI id, "" when it is not theirs alone.
+	instead(links []Link, id string) string
+}
+
+type deviceSelector struct{ node *yaml.Node }
+
+func (s deviceSelector) match(l *Link) Certainty { return DeviceSelector(s.node, l) }
+
+func (s deviceSelector) String() string {
+	var parts []string
+	if s.node != nil && s.node.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(s.node.Content); i += 2 {
+			parts = append(parts, s.node.Content[i].Value+": "+machineconfig.Text(s.node.Content[i+1]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (deviceSelector) instead(links []Link, id string) string {
+	var each []string
+	for i := range links {
+		if l := &links[i]; l.PermMAC != "" {
+			each = append(each, fmt.Sprintf("permanentAddr: %q (%s)", l.PermMAC, l.Name))
+		}
+	}
+	hint := "write permanentAddr of the interface that is meant: talosctl get links -o yaml shows it"
+	if len(each) > 0 {
+		hint = "write a selector for each interface that is meant: " + strings.Join(each, ", ")
+	}
+	if id != "" {
+		hint += "; or pciID: " + id + ", which no VF here has"
+	}
+	return hint
+}
+
+type celExpression string
+
+func (s celExpression) match(l *Link) Certainty { return Expression(string(s), l) }
+
+func (s celExpression) String() string { return strings.Join(strings.Fields(string(s)), " ") }
+
+func (celExpression) instead(links []Link, _ string) string {
+	var each []string
+	for i := range links {
+		if l := &links[i]; l.PermMAC != "" {
+			each = append(each, fmt.Sprintf("mac(link.permanent_addr) == %q for %s", l.PermMAC, l.Name))
+		}
+	}
+	if len(each) == 0 {
+		return `write mac(link.permanent_addr) == "..." with the address of the link that is meant: talosctl get links -o yaml shows it`
+	}
+	return "select by what no VF has: " + strings.Join(each, ", ")
+}
+
+// add makes a finding of a selector, if it selects any of the links to be.
+func (c *check) add(where string, toBe []Link, s selector, effect string, grave bool) {
+	var hit []Link
+	sure := No
+	for i := range toBe {
+		m := s.match(&toBe[i])
+		if m == No {
+			continue
+		}
+		hit, sure = append(hit, toBe[i]), either(sure, m)
+	}
+	if len(hit) == 0 {
+		return
+	}
+	f := Finding{Where: where, Certainty: sure, Refuse: sure == Yes && grave}
+	verb := "selects"
+	if sure == Maybe {
+		verb = "may select"
+	}
+	if text := s.String(); text != "" {
+		where += " (" + text + ")"
+	}
+	f.Msg = fmt.Sprintf("%s %s %s too: Talos %s", where, verb, names(hit), effect)
+	meant := c.meant(s)
+	f.Hint = s.instead(meant, c.idOf(meant))
+	c.found = append(c.found, f)
+}
+
+// meant are the links that the selector selects as the node is.
+func (c *check) meant(s selector) []Link {
+	var out []Link
+	for i := range c.present {
+		if s.match(&c.present[i]) == Yes {
+			out = append(out, c.present[i])
+		}
+	}
+	return out
+}
+
+// idOf is the PCI id that all the links have and no link to be, "" for none.
+func (c *check) idOf(links []Link) string {
+	if len(links) == 0 || links[0].PCIID == "" {
+		return ""
+	}
+	id := links[0].PCIID
+	other := func(l Link) bool { return l.PCIID != id }
+	same := func(l Link) bool { return l.PCIID == id || l.PCIID == "" }
+	if slices.ContainsFunc(links, other) || slices.ContainsFunc(c.toBe, same) {
+		return ""
+	}
+	return id
+}
+
+// names counts links to be: "4 VFs of enp1s0f0np0 and 4 representors of it".
+func names(links []Link) string {
+	type key struct {
+		pf          string
+		representor bool
+	}
+	counts := make(map[key]int)
+	var order []key
+	for i := range links {
+		k := key{links[i].PF, links[i].Representor}
+		if counts[k] == 0 {
+			order = append(order, k)
+		}
+		counts[k]++
+	}
+	var parts []string
+	for _, k := range order {
+		what := "VF"
+		if k.representor {
+			what = "representor"
+		}
+		if counts[k] > 1 {
+			what += "s"
+		}
+		parts = append(parts, fmt.Sprintf("%d %s of %s", counts[k], what, k.pf))
+	}
+	return "the " + strings.Join(parts, ", and the ")
+}
+
+// Hit is a link that an entry with ignore selects.
+type Hit struct {
+	Where     string
+	Link      Link
+	Certainty Certainty
+}
+
+// Ignored are the links that entries with `ignore: true` select, in the order of
+// the entries.
+func Ignored(docs []machineconfig.Document, links []Link) []Hit {
+	var out []Hit
+	for i := range docs {
+		if docs[i].Kind != machineconfig.KindV1Alpha1 {
+			continue
+		}
+		for j, entry := range machineconfig.Items(machineconfig.At(docs[i].Node(), "machine", "network", "interfaces")) {
+			selector := machineconfig.Child(entry, "deviceSelector")
+			if selector == nil || !isTrue(machineconfig.Child(entry, "ignore")) {
+				continue
+			}
+			for k := range links {
+				if m := DeviceSelector(selector, &links[k]); m != No {
+					where := fmt.Sprintf("machine.network.interfaces[%d].deviceSelector (%s)", j, deviceSelector{selector})
+					out = append(out, Hit{Where: where, Link: links[k], Certainty: m})
+				}
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,85 @@
+package talos
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/nic"
+)
+
+// ownEntries is what to write when no PCI id selects the VFs alone.
+const ownEntries = `Talos brings such VFs up and asks for addresses on them, unless it has link documents. ` +
+	`Write an entry for each VF by its place, which no other card has: deviceSelector: {busPath: "0000:21:10.0"} with ignore: true ` +
+	`(sriovctl discover and talosctl get links show places)`
+
+// selectVFs fills in the ids of the VFs that Talos is to ignore: those that only
+// VFs can have. Talos applies an entry to every link that its selector matches,
+// and an ignored link has no addresses, so an id that a card of the node may have
+// as well takes the node off the network. all is the hardware that is known or
+// named, seen that of nodes that were looked at.
+func (n *Needs) selectVFs(all, seen []Hardware) {
+	ids := make(map[string]bool)
+	shared := make(map[string]string)
+	for _, h := range all {
+		m, ok := nic.ByPF(h.Vendor, h.Device)
+		switch {
+		case !ok || m.VF == "":
+		case nic.OnlyVF(m.Vendor, m.VF):
+			ids[pciID(m.Vendor, m.VF)] = true
+		default:
+			shared[pciID(m.Vendor, m.VF)] = m.Name
+		}
+	}
+	n.VFs = slices.Sorted(maps.Keys(ids))
+	for _, id := range slices.Sorted(maps.Keys(shared)) {
+		n.Unselected = append(n.Unselected, Finding{
+			Msg:  fmt.Sprintf("the VFs of %s (PCI id %s) are left to Talos: cards that are no VFs have this id too, and Talos would take their addresses away", shared[id], id),
+			Hint: ownEntries,
+		})
+	}
+	unknown := make(map[string]bool)
+	for _, h := range seen {
+		if m, ok := nic.ByPF(h.Vendor, h.Device); !ok || m.VF == "" {
+			unknown[pciID(h.Vendor, h.Device)] = true
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(unknown)) {
+		n.Unselected = append(n.Unselected, Finding{
+			Msg:  fmt.Sprintf("the VFs of the card %s are left to Talos: sriovctl does not know their PCI id", id),
+			Hint: ownEntries,
+		})
+	}
+	if len(seen) == 0 && len(ids) == 0 && len(shared) == 0 {
+		n.Unselected = append(n.Unselected, Finding{
+			Msg:  "the VFs are left to Talos: without -n their PCI id is not known, so nothing keeps Talos from bringing them up and asking for addresses on them",
+			Hint: "-n NODE looks at the cards of a node; or add machine.network.interfaces with a deviceSelector that only VFs match, and ignore: true",
+		})
+	}
+}
+
+// pciID is the id as Talos writes it in a LinkStatus, and so in selectors.
+func pciID(vendor, device string) string { return strings.ToUpper(vendor + ":" + device) }
+
+// Spare takes out of the ids of the VFs those that a link of the nodes has which
+// is no VF of a PF of its node: the node's own card in a virtual machine is often
+// a VF of its host. links are those of the nodes that the needs are for.
+func (n *Needs) Spare(links []NodeLink) {
+	n.VFs = slices.DeleteFunc(slices.Clone(n.VFs), func(id string) bool {
+		i := slices.IndexFunc(links, func(l NodeLink) bool { return !l.VF && l.PCIID == id })
+		if i < 0 {
+			return false
+		}
+		l := &links[i]
+		n.Unselected = append(n.Unselected, Finding{
+			Msg: fmt.Sprintf("the VFs with the PCI id %s are left to Talos: %s of %s has this id and is no VF of a PF of that node, and Talos would take its addresses away",
+				id, l.Name, l.Node),
+			Hint: ownEntries,
+		})
+		return true
+	})
+	if len(n.VFs) == 0 {
+		n.VFs = nil
+	}
+}
