@@ -56,6 +56,7 @@ type node struct {
 	// attachments, if set, are taken back after grace.
 	attachments agent.Attachments
 	grace       time.Duration
+	absent      time.Duration // 0 for a second, shorter than on a node
 	stop        func()
 }
 
@@ -150,7 +151,7 @@ func (n *node) start() {
 		Proc: "/proc", Version: "test", Log: slog.New(slog.NewTextHandler(n.log, nil)),
 		Sysfs: n.sysfs, Network: n.network, Kubelet: n, Events: changes,
 		// A fake machine has no default route: what it says of uplinks is all.
-		NetworkWait: time.Nanosecond, Absent: time.Second,
+		NetworkWait: time.Nanosecond, Absent: cmp.Or(n.absent, time.Second),
 	}, cmp.Or(n.boot, "boot-1"))
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()

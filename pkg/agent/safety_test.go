@@ -13,6 +13,8 @@ import (
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
+	"github.com/talos-sriov/talos-sriov/pkg/source"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
@@ -247,4 +249,28 @@ func TestFailedTaskIsStartedAgain(t *testing.T) {
 	// Nobody but the source tells of this one.
 	n.kernel.RemovePF(pfA)
 	n.status("the PF is gone", func(s *status.Status) bool { return len(s.PFs) == 0 })
+}
+
+// Talos removes and makes its directories when it writes a document. However long it
+// takes on a node that is busy, VFs are not taken back meanwhile.
+func TestDocumentGoneForSomeSeconds(t *testing.T) {
+	n := newNode(t)
+	n.absent = source.DefaultAbsent
+	n.kubelet.Start()
+	n.start()
+	n.document(vfs(pfA, 3))
+	n.healthy(3)
+	before := len(n.kernel.Writes())
+	if err := os.RemoveAll(filepath.Dir(n.config)); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(n.absent / 2)
+	n.document(vfs(pfA, 3) + "# again\n")
+	hash := spec.Hash([]byte(vfs(pfA, 3) + "# again\n"))
+	n.status("the document that is there again", func(s *status.Status) bool {
+		return s.Spec.State == status.SpecAccepted && s.Spec.Hash == hash
+	})
+	if w := n.kernel.Writes()[before:]; len(w) != 0 {
+		t.Errorf("written while the document was away: %q", w)
+	}
 }

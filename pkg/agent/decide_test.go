@@ -1,0 +1,35 @@
+package agent
+
+import (
+	"testing"
+
+	"github.com/talos-sriov/talos-sriov/pkg/source"
+	"github.com/talos-sriov/talos-sriov/pkg/state"
+)
+
+// A document is parsed once for its content, not once for each time it is decided on.
+func TestDocumentIsParsedOnce(t *testing.T) {
+	good := []byte("apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunctions:\n  - match: {names: [a]}\n    numVFs: 1\n")
+	bad := []byte("nonsense")
+	var d documents
+	parsed := 0
+	load := func(name string, data []byte) judged {
+		before := len(d.seen)
+		j := d.load(name, data)
+		if len(d.seen) != before {
+			parsed++
+		}
+		return j
+	}
+	kept := state.LastGood{Known: true, Document: good}
+	first := decide(&source.Document{Path: "x", Present: true, Data: bad}, kept, load)
+	for range 10 {
+		v := decide(&source.Document{Path: "x", Present: true, Data: bad}, kept, load)
+		if v.cfg != first.cfg || len(v.spec.Errors) != len(first.spec.Errors) {
+			t.Fatal("another verdict on the same document")
+		}
+	}
+	if parsed != 2 {
+		t.Errorf("parsed %d times, want the newest and the last good document once each", parsed)
+	}
+}
