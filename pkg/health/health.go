@@ -82,8 +82,14 @@ type Verdict struct {
 }
 
 // Look judges the devices of a. held tells whether a pod has the device. No
-// argument is changed.
+// argument is changed; a nil snapshot or assignment is an empty one.
 func (j *Judge) Look(s Settings, snap *inventory.Snapshot, a *pool.Assignment, held func(id string) bool, now time.Time) Verdict {
+	if snap == nil {
+		snap = &inventory.Snapshot{}
+	}
+	if a == nil {
+		a = &pool.Assignment{}
+	}
 	if j.holds == nil {
 		j.holds, j.errors = map[string]*hold{}, map[string]*counter{}
 	}

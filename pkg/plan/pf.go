@@ -140,7 +140,7 @@ func (w *work) wantVFs() int {
 	if w.entry.NumVFs == nil {
 		return w.pf.NumVFs
 	}
-	return *w.entry.NumVFs
+	return max(0, *w.entry.NumVFs)
 }
 
 // eswitch is the PF's mode now.

@@ -220,8 +220,10 @@ func (s State) Begin(f *PFPlan, ids []string) State {
 	c := s.Clone()
 	r := c.of(f)
 	if r.Made == nil {
-		m := *f.Found.Made
-		r.Made = &m
+		r.Made = &Made{}
+		if was := f.Found.Made; was != nil {
+			*r.Made = *was
+		}
 	}
 	for i := range f.Steps {
 		s := &f.Steps[i]
@@ -232,7 +234,9 @@ func (s State) Begin(f *PFPlan, ids []string) State {
 		case KindNumVFs, KindAutoProbe, KindPFMTU, KindEswitch:
 			r.Made.wrote(s)
 		case KindVFOverride:
-			r.Made.override(s.VFs[0], s.New)
+			for _, vf := range s.VFs {
+				r.Made.override(vf, s.New)
+			}
 		}
 	}
 	// What an earlier run left open stays so until it is known to be done.

@@ -20,6 +20,9 @@ func Assign(cfg *spec.Config, snap *inventory.Snapshot, sel selection.Result) *A
 	if cfg == nil {
 		return &b.out
 	}
+	if snap == nil {
+		snap = &inventory.Snapshot{}
+	}
 	// All names first: pools of entries that match nothing here exist as well.
 	for i := range cfg.PhysicalFunctions {
 		e := &cfg.PhysicalFunctions[i]

@@ -69,6 +69,9 @@ type PF struct {
 	// Refuse are the attributes of VFs (as `ip link` calls them) that the driver
 	// refuses, beside what drivers that the model knows refuse.
 	Refuse map[string]unix.Errno
+	// AltNames, SwitchID and PortName are of the netdev.
+	AltNames           []string
+	SwitchID, PortName string
 	// DDP is the name of the loaded DDP package, which ice reports.
 	DDP string
 	// Mute are the settings that the driver does not report (trust, spoofCheck).

@@ -2,6 +2,8 @@ package modelkernel_test
 
 import (
 	"errors"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,4 +76,85 @@ func TestInventoryReadsTheModel(t *testing.T) {
 	if d := cmp.Diff(k.Snapshot(), read); d != "" {
 		t.Errorf("(-model +read):\n%s", d)
 	}
+}
+
+// variants are machines that have together something in every field that
+// inventory.Read fills, also in those of a machine that does not answer.
+func variants() map[string]*modelkernel.Kernel {
+	out := map[string]*modelkernel.Kernel{"full": modelkernel.Full()}
+	silent := modelkernel.Full()
+	silent.FailNetwork(func(what string) error {
+		if what == modelkernel.AskAddrs {
+			return unix.ENOBUFS
+		}
+		return nil
+	})
+	out["addresses are not answered"] = silent
+	ppp := modelkernel.Full()
+	ppp.AddLink("ppp0", "ppp", "")
+	ppp.SetDefaultRoute("ppp0")
+	out["PPP"] = ppp
+	late := modelkernel.Full()
+	late.Forget("enp33s0")
+	out["an interface that netlink does not list"] = late
+	return out
+}
+
+// TestEveryFieldIsFilled: the model has every field of a snapshot, and Read of it
+// through the interfaces that the daemon uses is what Snapshot gives.
+func TestEveryFieldIsFilled(t *testing.T) {
+	filled := map[string]bool{}
+	for name, k := range variants() {
+		s := k.Snapshot()
+		read, err := inventory.Read(t.Context(), k, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(s, read); d != "" {
+			t.Errorf("%s: (-model +read):\n%s", name, d)
+		}
+		mark(reflect.ValueOf(s).Elem(), filled)
+	}
+	for _, missing := range fields(reflect.TypeFor[inventory.Snapshot](), nil) {
+		if !filled[missing] {
+			t.Errorf("the model fills no %s", missing)
+		}
+	}
+}
+
+// mark notes the fields that are not zero, as TYPE.FIELD.
+func mark(v reflect.Value, filled map[string]bool) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			mark(v.Elem(), filled)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			mark(v.Index(i), filled)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Field(i); !f.IsZero() {
+				filled[v.Type().Name()+"."+v.Type().Field(i).Name] = true
+				mark(f, filled)
+			}
+		}
+	}
+}
+
+// fields are all fields of the type and of those that it is made of.
+func fields(typ reflect.Type, out []string) []string {
+	switch typ.Kind() {
+	case reflect.Pointer, reflect.Slice:
+		return fields(typ.Elem(), out)
+	case reflect.Struct:
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			if name := typ.Name() + "." + f.Name; !slices.Contains(out, name) {
+				out = fields(f.Type, append(out, name))
+			}
+		}
+	}
+	return out
 }

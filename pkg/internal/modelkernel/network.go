@@ -20,6 +20,8 @@ type hostNet struct {
 	addrs   map[string][]netip.Prefix
 	routes  [][]string // the default routes: the interfaces of their next hops
 	modes   nl.RDMANetnsMode
+	// forgotten is an interface that netlink does not list.
+	forgotten string
 	// fails is asked before each answer of netlink with what is asked for.
 	fails func(what string) error
 }
@@ -132,13 +134,14 @@ func (f frozen) Links(context.Context) ([]nl.Link, error) {
 	}
 	var out []nl.Link
 	for _, d := range f.k.devices {
-		if d.ifname == "" || d.holder != "" {
+		if d.ifname == "" || d.holder != "" || d.ifname == f.k.host.forgotten {
 			continue
 		}
 		mac, _ := net.ParseMAC(d.mac)
 		out = append(out, nl.Link{
 			Index: d.ifidx, Name: d.ifname, MAC: mac, PermMAC: mac, MTU: d.mtu, MaxMTU: 9216, Up: d.up, Carrier: d.carrier(),
 			Type: nl.TypeEthernet, ParentDev: d.addr, ParentBus: nl.BusPCI,
+			AltNames: d.spec.AltNames, PhysSwitchID: d.spec.SwitchID, PhysPortName: d.spec.PortName,
 		})
 	}
 	for _, l := range f.k.host.virtual {
@@ -303,4 +306,13 @@ func (k *Kernel) DevlinkInfo(ctx context.Context, bus, dev string) (map[string]s
 // RDMANetnsMode is what inventory asks beside.
 func (k *Kernel) RDMANetnsMode(ctx context.Context) (nl.RDMANetnsMode, error) {
 	return asked(k, func(f frozen) (nl.RDMANetnsMode, error) { return f.RDMANetnsMode(ctx) })
+}
+
+// Forget leaves the interface out of netlink's list, as when it was renamed while
+// the machine was read.
+func (k *Kernel) Forget(name string) {
+	k.mu.Lock()
+	k.host.forgotten = name
+	k.mu.Unlock()
+	k.changed()
 }

@@ -246,9 +246,7 @@ func (k *Kernel) bind(d *device, driver, ifname string, now bool) {
 	}
 	if k.drivers[driver].RDMA && d.pf != nil {
 		d.rdma = "mlx5_" + strconv.Itoa(k.nextRDMA)
-		k.nextRDMA++
-		k.mkdir(d.path + "/infiniband/" + d.rdma)
-		k.symlink(sysfs.InfiniBandClass+"/"+d.rdma, d.path+"/infiniband/"+d.rdma)
+		k.addRDMA(d.path, d.rdma)
 	}
 	if !k.drivers[driver].Netdev || !strings.HasPrefix(d.class, "02") {
 		return
@@ -289,8 +287,7 @@ func (k *Kernel) unbind(d *device) {
 		k.removeVDPA(d)
 	}
 	if d.rdma != "" {
-		k.rm(d.path + "/infiniband")
-		k.rm(sysfs.InfiniBandClass + "/" + d.rdma)
+		k.removeRDMA(d.path, d.rdma)
 		d.rdma = ""
 	}
 	d.mtu = 1500
