@@ -135,9 +135,8 @@ func planNode(ctx context.Context, n *talos.Node, d *document, force []string) (
 		}
 	}
 	in.Use = talos.Use(st)
-	// A node that answers has a network: what its resources say of uplinks is all
-	// there is.
-	in.NetworkOverdue = true
+	// The daemon waits some seconds more, to see that it stays so.
+	in.Quiet = plan.QuietNow(in.Snapshot)
 	out := &nodePlan{Node: n.Name}
 	if !sees(d.config, in.Snapshot, st) {
 		out.Notes = append(out.Notes, "the Talos API does not show VF attributes and eswitch modes, so what the document says of them is planned as if it were not set yet")

@@ -75,7 +75,7 @@ func (a *app) run(ctx context.Context, args []string) error {
 	optDir := fs.String("opt-dir", "/host/opt", "where the host's /opt is mounted")
 	runDir := fs.String("run-dir", "/host/run", "where the host's /run is mounted")
 	resync := fs.Duration("resync", 0, "how often to look without an event (default 5m)")
-	networkWait := fs.Duration("network-wait", 0, "how long a PF that may carry the machine's network waits for a default route (default 2m)")
+	networkWait := fs.Duration("network-wait", 0, "how long a PF must have a link and no address before it counts as not carrying the machine's network (default 10s)")
 	if _, err := a.parse(fs, args); err != nil {
 		return err
 	}
@@ -169,6 +169,10 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if p.network() == nil {
+		fmt.Fprintf(a.stderr, "sriovd plan: %s is not this machine's /sys: the plan is one for ports that carry no network of the machine\n", p.sysfs)
+		snap.Network.Complete = true
+	}
 	boot, err := p.bootID()
 	if err != nil {
 		return err
@@ -184,7 +188,7 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	})
 	return render(a.stdout, plan.Compute(plan.Input{
 		Config: cfg, SpecHash: hash, Snapshot: snap, Use: held,
-		State: record, BootID: boot, NetworkOverdue: true,
+		State: record, BootID: boot, Quiet: plan.QuietNow(snap),
 	}))
 }
 

@@ -53,8 +53,8 @@ type Options struct {
 
 	// Resync is the slow timer behind the events; default 5 minutes.
 	Resync time.Duration
-	// NetworkWait is how long a PF that might be an uplink waits for evidence;
-	// default 2 minutes.
+	// NetworkWait is how long a PF must be seen quiet (plan.Watch) before it counts
+	// as no uplink; default 10 seconds.
 	NetworkWait time.Duration
 	// OrphanGrace is how long the container runtime has to give a dead pod's VF
 	// back before the daemon does; default 30 seconds.
@@ -122,7 +122,7 @@ func New(opts Options, bootID string) *Agent {
 		opts.Resync = 5 * time.Minute
 	}
 	if opts.NetworkWait == 0 {
-		opts.NetworkWait = 2 * time.Minute
+		opts.NetworkWait = 10 * time.Second
 	}
 	if opts.OrphanGrace == 0 {
 		opts.OrphanGrace = 30 * time.Second

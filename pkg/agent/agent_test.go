@@ -21,7 +21,6 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/install"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
-	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -43,7 +42,6 @@ type node struct {
 	sysfs   apply.Sysfs // instead of the kernel's, when not nil
 	changes *events     // of the running agent
 	refuse  int         // how often the kernel refuses the source of events
-	network inventory.Network
 	kubelet *kubelettest.Kubelet
 	boot    string // "" for boot-1
 	config  string
@@ -149,8 +147,7 @@ func (n *node) start() {
 		Config: n.config, StateDir: filepath.Join(n.dir, "state"), KubeletDir: filepath.Dir(n.kubelet.PluginDir()),
 		DeviceInfoDir: n.infoDir(), CDIDir: n.cdiDir(), CNI: n.cni, Attachments: n.attachments, OrphanGrace: n.grace,
 		Proc: "/proc", Version: "test", Log: slog.New(slog.NewTextHandler(n.log, nil)),
-		Sysfs: n.sysfs, Network: n.network, Kubelet: n, Events: changes,
-		// A fake machine has no default route: what it says of uplinks is all.
+		Sysfs: n.sysfs, Network: n.kernel, Kubelet: n, Events: changes,
 		NetworkWait: time.Nanosecond, Absent: cmp.Or(n.absent, time.Second),
 	}, cmp.Or(n.boot, "boot-1"))
 	done := make(chan error, 1)

@@ -24,6 +24,7 @@ type turn struct {
 	verdict verdict
 	snap    *inventory.Snapshot
 	use     use.Set
+	quiet   plan.Quiet
 	plan    *plan.Plan
 	bound   selection.Result
 	// held tells whether a pod has the device; unfit are the devices that are
@@ -53,6 +54,7 @@ type memory struct {
 	orphans orphans
 	retries retries
 	drift   drift
+	quiet   quiet
 	again   *time.Timer // when a failed step may be tried again
 	health  health.Judge
 	unfit   map[string]string // as last told
@@ -89,7 +91,7 @@ const afterKubelet = time.Second
 // loop waits for something to happen, and then does everything anew.
 func (a *Agent) loop(ctx context.Context) error {
 	m := &memory{
-		retries: retries{}, drift: drift{}, again: time.NewTimer(time.Hour), judge: time.NewTimer(time.Hour),
+		retries: retries{}, drift: drift{}, quiet: newQuiet(), again: time.NewTimer(time.Hour), judge: time.NewTimer(time.Hour),
 		orphans: orphans{known: map[cni.Orphan]*orphan{}, timer: time.NewTimer(time.Hour)},
 		reports: map[string]*apply.PFReport{}, runs: map[string]*plan.Plan{}, done: make(chan ended),
 	}
@@ -101,8 +103,7 @@ func (a *Agent) loop(ctx context.Context) error {
 	m.judge.Stop()
 	resync := time.NewTicker(a.opts.Resync)
 	defer resync.Stop()
-	evidence := time.NewTimer(a.opts.NetworkWait)
-	defer evidence.Stop()
+	defer m.quiet.timer.Stop()
 	rest := time.NewTimer(restAfter)
 	defer rest.Stop()
 	kubelet := time.NewTimer(time.Hour)
@@ -156,7 +157,7 @@ func (a *Agent) loop(ctx context.Context) error {
 			kubelet.Reset(afterKubelet)
 			goto wait
 		case <-kubelet.C:
-		case <-evidence.C:
+		case <-m.quiet.timer.C:
 		case <-m.again.C:
 		case <-m.judge.C:
 		case <-m.orphans.timer.C:
@@ -241,6 +242,9 @@ func (a *Agent) look(ctx context.Context, m *memory) *turn {
 	t.snap, t.readErr = a.read(ctx, needs(t.verdict, a.store.State(), a.offered.assignment()))
 	if t.readErr != nil {
 		t.snap = &inventory.Snapshot{}
+	}
+	t.quiet = m.quiet.see(t.snap, a.opts.NetworkWait)
+	if t.readErr != nil {
 		return t
 	}
 	t.use, t.held, t.answered = a.holders(ctx, t.snap)
@@ -269,7 +273,7 @@ func (m *memory) busy() map[string]bool {
 
 // idle is the plan for the PFs on which no run is under way.
 func (t *turn) idle() *plan.Plan {
-	out := &plan.Plan{}
+	out := &plan.Plan{Document: t.plan.Document, Orders: t.plan.Orders}
 	for i := range t.plan.PFs {
 		if !t.busy[t.plan.PFs[i].Address] {
 			out.PFs = append(out.PFs, t.plan.PFs[i])
@@ -284,8 +288,7 @@ func (a *Agent) compute(t *turn) (*plan.Plan, verdict) {
 	v := t.verdict
 	in := plan.Input{
 		Config: v.cfg, SpecHash: v.hash, Snapshot: t.snap, Use: t.use,
-		NetworkOverdue: time.Since(a.started) >= a.opts.NetworkWait,
-		State:          a.store.State(), BootID: a.bootID, Force: a.store.Forced(),
+		Quiet: t.quiet, State: a.store.State(), BootID: a.bootID, Force: a.store.Forced(),
 	}
 	p := plan.Compute(in)
 	bad := refused(p)
