@@ -2,6 +2,7 @@ package kevent
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -103,6 +104,11 @@ func (e *Event) interesting() bool {
 		return e.Device != "" || e.Subsystem != "net" && e.Subsystem != "uio"
 	case "vdpa", "vhost-vdpa", "vfio", "vfio-dev":
 		return true
+	case "misc":
+		// Nodes that pods are given beside the device.
+		return slices.Contains([]string{"rdma_cm", "vhost-net", "tun", "vfio"}, e.Name)
+	case "module":
+		return e.Name == "vfio_iommu_type1" // pools look for it
 	case "drivers":
 		// A driver that VFs wait for was loaded or is gone.
 		return strings.HasPrefix(e.Path, "bus/pci/") || strings.HasPrefix(e.Path, "bus/vdpa/")

@@ -49,6 +49,7 @@ func Assign(cfg *spec.Config, snap *inventory.Snapshot, sel selection.Result) *A
 	b.tellLost()
 	for i := range b.out.Pools {
 		b.out.Pools[i].CDI = cfg.DevicePlugin.CDI
+		b.out.Pools[i].noticeRDMACM()
 		slices.SortFunc(b.out.Pools[i].Devices, func(x, y Device) int {
 			return cmp.Or(cmp.Compare(x.PF, y.PF), cmp.Compare(x.Index, y.Index), cmp.Compare(x.ID, y.ID))
 		})

@@ -146,6 +146,23 @@ func rdma(list []inventory.RDMADevice) (string, map[string]string, []Node) {
 	return "rdma", keys, nodes
 }
 
+// noticeRDMACM says that the pool's RDMA devices come without the connection
+// manager's node. ibverbs works without it, so that the devices stay healthy;
+// what sets up connections with librdmacm does not.
+func (p *Pool) noticeRDMACM() {
+	n := 0
+	for i := range p.Devices {
+		keys := p.Devices[i].Info["rdma"]
+		if keys["uverbs"] != "" && keys["rdma_cm"] == "" {
+			n++
+		}
+	}
+	if n > 0 {
+		p.Notices = append(p.Notices, fmt.Sprintf("%d RDMA device(s) are given without /dev/infiniband/rdma_cm: programs that connect with librdmacm "+
+			"(perftest -R, UCX, NVMe over RDMA) fail; load the kernel module rdma_ucm by the machine config (%s)", n, loadModule("rdma_ucm")))
+	}
+}
+
 // vdpa: the character device of vhost; virtio devices are the kernel's.
 func vdpa(dev *inventory.VDPADevice, want spec.VDPAType) (string, map[string]string, []Node) {
 	if want != spec.VDPAVhost || vdpaType(dev) != want || dev.Path == "" {
