@@ -113,25 +113,22 @@ func (a *app) run(ctx context.Context, args []string) error {
 		Attachments: attachments,
 		CNI:         install.Options{Source: *cniPlugin, OptDir: *optDir, Attachments: cni.DefaultDir},
 		Version:     version, Log: a.logger(level), Resync: *resync, NetworkWait: *networkWait,
-		Sysfs: sys, Network: p.network(), Kubelet: p.podResources(), Events: kernelEvents{},
+		Sysfs: sys, Network: p.network(), Kubelet: p.podResources(), Events: kernelEvents{a.logger(level).With("component", "kernel-events")},
 	}, boot).Run(ctx)
 }
 
 // kernelEvents passes on kevent's events: which one it was does not matter,
 // because the loop reads everything again.
-type kernelEvents struct{}
+type kernelEvents struct{ log *slog.Logger }
 
-func (kernelEvents) Run(ctx context.Context, changed func()) error {
-	w, err := kevent.Open(ctx)
-	if err != nil {
-		return err
-	}
+func (k kernelEvents) Run(ctx context.Context, changed func()) error {
+	w := kevent.Open(ctx, k.log)
 	// What happened before the subscription is seen by looking once.
 	changed()
 	for range w.Events() {
 		changed()
 	}
-	return w.Err()
+	return nil
 }
 
 func (a *app) plan(ctx context.Context, args []string) error {

@@ -6,7 +6,8 @@
 // An event is a reason to read the world again, not the news itself: the
 // kernel may drop announcements when they come faster than they are taken.
 // That is told by an event of kind [Lost], after which the consumer reads
-// everything; the sockets stay open. What can not concern SR-IOV (a pod's veth,
+// everything. So is a socket that failed and was opened again, which the watcher
+// does by itself for as long as it takes. What can not concern SR-IOV (a pod's veth,
 // a USB stick) is filtered out here and wakes nobody.
 //
 // Uevents reach only network namespaces that the initial user namespace owns,

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,63 +29,57 @@ const (
 		unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
 )
 
+// Retries of a socket that failed: the first after minRetry, each later one
+// after twice as long, maxRetry at most.
+const (
+	minRetry = 100 * time.Millisecond
+	maxRetry = 30 * time.Second
+)
+
 // Watcher gives the kernel's events until its context ends.
 type Watcher struct {
 	events chan Event
+	log    *slog.Logger
+	retry  time.Duration // minRetry, but for tests
 	wg     sync.WaitGroup
-	err    error // valid once events is closed
 }
 
-// Open subscribes; every change after its return is announced. The watcher
-// ends with ctx: then, or after a failure (see [Watcher.Err]), the channel of
-// events is closed and nothing is left running.
-func Open(ctx context.Context) (*Watcher, error) {
-	uevent, err := subscribe(unix.NETLINK_KOBJECT_UEVENT, ueventGroup, rcvBuf)
-	if err != nil {
-		return nil, fmt.Errorf("subscribe to the kernel's uevents: %w", err)
-	}
-	route, err := subscribe(unix.NETLINK_ROUTE, rtGroups, rcvBuf)
-	if err != nil {
-		_ = uevent.Close() // nothing was read from it
-		return nil, fmt.Errorf("subscribe to rtnetlink: %w", err)
-	}
-	w := &Watcher{events: make(chan Event, 64)}
-	ctx, cancel := context.WithCancel(ctx)
-	var once sync.Once
-	for _, s := range []struct {
-		name   string
-		file   *os.File
-		decode func([]byte, func(Event))
-	}{
-		{"uevent", uevent, decodeUevent},
-		{"rtnetlink", route, decodeRoute},
-	} {
-		w.wg.Go(func() {
-			defer s.file.Close()
-			stop := context.AfterFunc(ctx, func() { _ = s.file.Close() })
-			defer stop()
-			// The end of ctx closes the socket, which is no failure.
-			if err := w.receive(ctx, s.name, s.file, s.decode); ctx.Err() == nil {
-				once.Do(func() { w.err = fmt.Errorf("receive from the %s socket: %w", s.name, err) })
-				cancel() // deaf on one ear is no better than on both
-			}
-		})
+// socket is one subscription and how it is made.
+type socket struct {
+	name   string
+	open   func() (*os.File, error)
+	decode func([]byte, func(Event))
+}
+
+// Open subscribes; every change after its return is announced. A socket that
+// cannot be opened, or fails later, is opened again and again, and each time that
+// this works a Lost event says that announcements were missed; log is told once
+// until the socket works. The watcher ends with ctx: then the channel of events
+// is closed and nothing is left running.
+func Open(ctx context.Context, log *slog.Logger) *Watcher {
+	return start(ctx, log, minRetry,
+		socket{"uevent", func() (*os.File, error) { return subscribe(unix.NETLINK_KOBJECT_UEVENT, ueventGroup, rcvBuf) }, decodeUevent},
+		socket{"rtnetlink", func() (*os.File, error) { return subscribe(unix.NETLINK_ROUTE, rtGroups, rcvBuf) }, decodeRoute},
+	)
+}
+
+func start(ctx context.Context, log *slog.Logger, retry time.Duration, sockets ...socket) *Watcher {
+	w := &Watcher{events: make(chan Event, 64), log: log, retry: retry}
+	for _, s := range sockets {
+		// The first time here: what happens after Open returned is announced.
+		file, err := s.open()
+		w.wg.Go(func() { w.keep(ctx, s, file, err) })
 	}
 	go func() {
 		w.wg.Wait()
-		cancel()
 		close(w.events)
 	}()
-	return w, nil
+	return w
 }
 
 // Events is closed when the watcher has ended. A consumer that is slow loses
 // nothing but time: what the kernel can not queue is announced by a Lost.
 func (w *Watcher) Events() <-chan Event { return w.events }
-
-// Err says why the watcher ended, nil when its context did. It may be called
-// once Events is closed.
-func (w *Watcher) Err() error { return w.err }
 
 func (w *Watcher) send(ctx context.Context, e Event) {
 	select {
@@ -92,8 +88,67 @@ func (w *Watcher) send(ctx context.Context, e Event) {
 	}
 }
 
+// keep receives from the socket until ctx ends, and opens it again when it
+// fails. The other socket goes on meanwhile.
+func (w *Watcher) keep(ctx context.Context, s socket, file *os.File, err error) {
+	wait, failed := w.retry, false
+	for {
+		if err == nil {
+			worked := false
+			err = w.drain(ctx, s, file, func() {
+				worked = true
+				if failed {
+					failed = false
+					w.log.Info("kernel event socket works again", "socket", s.name)
+				}
+			})
+			if worked {
+				wait = w.retry
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if !failed {
+			failed = true
+			w.log.Warn("kernel event socket failed and is opened again: changes are seen late until it works", "socket", s.name, "error", err)
+		}
+		if !sleep(ctx, wait) {
+			return
+		}
+		wait = min(2*wait, maxRetry)
+		if file, err = s.open(); err == nil {
+			w.send(ctx, Event{Kind: Lost, Subsystem: s.name})
+		}
+	}
+}
+
+// sleep waits and reports whether ctx still lasts.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// drain receives until the socket fails or ctx ends, and closes it. works is
+// called after each successful answer of the socket.
+func (w *Watcher) drain(ctx context.Context, s socket, file *os.File, works func()) error {
+	defer file.Close()
+	stop := context.AfterFunc(ctx, func() { _ = file.Close() })
+	defer stop()
+	if err := w.receive(ctx, s.name, file, s.decode, works); err != nil {
+		return fmt.Errorf("receive from the %s socket: %w", s.name, err)
+	}
+	return nil
+}
+
 // receive reads one socket until it is closed or fails, and returns why.
-func (w *Watcher) receive(ctx context.Context, name string, file *os.File, decode func([]byte, func(Event))) error {
+func (w *Watcher) receive(ctx context.Context, name string, file *os.File, decode func([]byte, func(Event)), works func()) error {
 	conn, err := file.SyscallConn()
 	if err != nil {
 		return err
@@ -104,8 +159,10 @@ func (w *Watcher) receive(ctx context.Context, name string, file *os.File, decod
 		n, err := recv(conn, buf)
 		switch {
 		case err == nil && n > len(buf), errors.Is(err, unix.ENOBUFS):
+			works()
 			w.send(ctx, Event{Kind: Lost, Subsystem: name})
 		case err == nil:
+			works()
 			decode(buf[:n], send)
 		case errors.Is(err, unix.EINTR):
 		default:
@@ -215,7 +272,7 @@ func routeEvent(typ uint16, data []byte) (e Event, ok bool) {
 // that come and go with pods.
 func relevantKind(kind string) bool {
 	switch kind {
-	case "", "bond", "team", "bridge", "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "openvswitch", "ipoib", "netdevsim":
+	case "", "bond", "team", "bridge", "vrf", "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "openvswitch", "ipoib", "netdevsim":
 		return true
 	}
 	return false

@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -119,21 +122,39 @@ func FuzzRouteEvent(f *testing.F) {
 func watch(t *testing.T) *Watcher {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	w, err := Open(ctx)
-	if err != nil {
-		cancel()
-		t.Errorf("Open: %v", err)
-		return nil
-	}
+	logged := &records{}
+	w := Open(ctx, slog.New(logged))
 	t.Cleanup(func() {
 		cancel()
 		for range w.Events() {
 		}
-		if err := w.Err(); err != nil {
-			t.Errorf("the watcher ended with %v", err)
+		if got := logged.all(); len(got) > 0 {
+			t.Errorf("a socket failed: %q", got)
 		}
 	})
 	return w
+}
+
+// records are the messages of a log.
+type records struct {
+	mu   sync.Mutex
+	msgs []string
+}
+
+func (r *records) Enabled(context.Context, slog.Level) bool { return true }
+func (r *records) WithAttrs([]slog.Attr) slog.Handler       { return r }
+func (r *records) WithGroup(string) slog.Handler            { return r }
+func (r *records) Handle(_ context.Context, e slog.Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.msgs = append(r.msgs, e.Level.String()+" "+e.Message)
+	return nil
+}
+
+func (r *records) all() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.msgs)
 }
 
 // await returns the first event that ok accepts.
@@ -144,7 +165,7 @@ func await(t *testing.T, w *Watcher, what string, ok func(Event) bool) Event {
 		select {
 		case e, open := <-w.Events():
 			if !open {
-				t.Fatalf("the watcher ended before %s: %v", what, w.Err())
+				t.Fatalf("the watcher ended before %s", what)
 			}
 			if ok(e) {
 				return e
@@ -177,9 +198,6 @@ func TestRealUevent(t *testing.T) {
 		t.Skip("no PCI network device, whose uevents would pass the filter")
 	}
 	w := watch(t)
-	if w == nil {
-		return
-	}
 	if err := fs.Write(sysfs.DeviceAttr(device, sysfs.AttrUevent), "change"); err != nil {
 		t.Skipf("needs root and a writable /sys: %v", err)
 	}
@@ -259,9 +277,7 @@ func setLoopback(up bool) error {
 func TestRealLink(t *testing.T) {
 	var w *Watcher
 	inNamespace(t, func() {
-		if w = watch(t); w == nil {
-			return
-		}
+		w = watch(t)
 		if err := setLoopback(true); err != nil { // filtered
 			t.Error(err)
 		}
@@ -301,7 +317,7 @@ func TestLost(t *testing.T) {
 	w := &Watcher{events: make(chan Event)}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- w.receive(ctx, "rtnetlink", file, decodeRoute) }()
+	go func() { ended <- w.receive(ctx, "rtnetlink", file, decodeRoute, func() {}) }()
 	t.Cleanup(func() {
 		cancel()
 		_ = file.Close()
@@ -316,14 +332,11 @@ func TestLost(t *testing.T) {
 // A consumer that does not take events does not keep the watcher from ending.
 func TestEndsUnread(t *testing.T) {
 	var w *Watcher
+	var logged records
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	inNamespace(t, func() {
-		var err error
-		if w, err = Open(ctx); err != nil {
-			t.Error(err)
-			return
-		}
+		w = Open(ctx, slog.New(&logged))
 		for i := range 100 { // more than the channel holds
 			if err := newBridge("kev" + string(rune('a'+i/26)) + string(rune('a'+i%26))); err != nil {
 				t.Error(err)
@@ -339,7 +352,79 @@ func TestEndsUnread(t *testing.T) {
 	for range w.Events() {
 		n++
 	}
-	if err := w.Err(); err != nil || n > 100 {
-		t.Errorf("%d events, ended with %v", n, err)
+	if got := logged.all(); len(got) > 0 || n > 100 {
+		t.Errorf("%d events, log %q", n, got)
+	}
+}
+
+// noSocket opens what answers every receive with ENOTSOCK.
+func noSocket(t *testing.T) (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { _ = w.Close() })
+	return r, nil
+}
+
+// A socket that cannot be opened, or fails, is opened again. Each time that this
+// works, what was missed is announced; the log has one line about it.
+func TestFailedSocketIsOpenedAgain(t *testing.T) {
+	logged := &records{}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	opens := 0
+	w := start(ctx, slog.New(logged), time.Microsecond, socket{"uevent", func() (*os.File, error) {
+		opens++
+		switch {
+		case opens%2 == 1:
+			return nil, unix.EMFILE
+		case opens < 10:
+			return noSocket(t)
+		}
+		return subscribe(unix.NETLINK_ROUTE, unix.RTMGRP_LINK, 1)
+	}, decodeUevent})
+	for range 5 { // opens 2, 4, 6, 8 and 10
+		if e := await(t, w, "what was missed", func(Event) bool { return true }); e != (Event{Kind: Lost, Subsystem: "uevent"}) {
+			t.Errorf("event %+v", e)
+		}
+	}
+	cancel()
+	for e := range w.Events() {
+		t.Errorf("event %+v of a socket that works", e)
+	}
+	if opens != 10 {
+		t.Errorf("opened %d times, want 10", opens)
+	}
+	if got := logged.all(); len(got) != 1 || !strings.HasPrefix(got[0], "WARN ") {
+		t.Errorf("log %q, want one warning", got)
+	}
+}
+
+// What one socket announces is heard while the other one fails, and a socket
+// that works again is told of.
+func TestOtherSocketGoesOn(t *testing.T) {
+	logged := &records{}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var w *Watcher
+	inNamespace(t, func() {
+		file, err := subscribe(unix.NETLINK_ROUTE, rtGroups, 1<<16)
+		w = start(ctx, slog.New(logged), time.Hour,
+			socket{"uevent", func() (*os.File, error) { return nil, unix.EPROTONOSUPPORT }, decodeUevent},
+			socket{"rtnetlink", func() (*os.File, error) { return file, err }, decodeRoute})
+		if err := newBridge("kevent1"); err != nil {
+			t.Error(err)
+		}
+	})
+	if w == nil {
+		return
+	}
+	await(t, w, "kevent1", func(e Event) bool { return e.Kind == Link && e.Name == "kevent1" })
+	cancel()
+	for range w.Events() {
+	}
+	if got := logged.all(); len(got) != 1 || !strings.Contains(got[0], "kernel event socket failed") {
+		t.Errorf("log %q, want one line about the uevent socket", got)
 	}
 }

@@ -3,6 +3,7 @@ package use
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strconv"
 
@@ -118,6 +119,18 @@ func (v VFIO) OpenVFs(snap *inventory.Snapshot, vfs []string) map[string]Answer 
 			out[addr] = a
 		}
 	}
+	return out
+}
+
+// Taken returns which of the VFs (PCI addresses) a process has open, for Allocate:
+// the kubelet forgets a force-deleted pod at once, also while its virtual machine
+// still runs, and gives the VF to another pod, whose program could not open it.
+// Only a clear answer counts. What cannot be asked is left out: the kubelet's own
+// books have the VF as free, and to refuse would refuse every pod on a node whose
+// groups cannot be asked. Call it before the allocation is noted.
+func (v VFIO) Taken(snap *inventory.Snapshot, vfs []string) map[string]Answer {
+	out := v.OpenVFs(snap, vfs)
+	maps.DeleteFunc(out, func(_ string, a Answer) bool { return a.State != Open })
 	return out
 }
 

@@ -226,3 +226,15 @@ func TestUnaskedVFIOIsHeld(t *testing.T) {
 		})
 	}
 }
+
+// Before a VF is given out only a process that has it open stands in the way.
+func TestTakenIsOpenForCertain(t *testing.T) {
+	snap := snapshot("vfio-pci")
+	snap.PFs[0].VFs[0].IOMMUGroup = 7
+	for errno, taken := range map[unix.Errno]bool{unix.EBUSY: true, unix.EACCES: false, unix.ENOENT: false} {
+		ask := use.VFIO{Dev: "/dev", Sys: sysTree(t, "vfio-pci"), OpenFile: func(string, int, uint32) (int, error) { return -1, errno }}
+		if got := ask.Taken(snap, []string{vf, "0000:99:00.0"}); (len(got) == 1) != taken {
+			t.Errorf("%s: taken %v", unix.ErrnoName(errno), got)
+		}
+	}
+}
