@@ -21,6 +21,9 @@ const (
 	// ErrorQuiet is how long a function must have been without new PCIe errors
 	// to be trusted again.
 	ErrorQuiet = time.Minute
+	// AskAgain is when to read the host's network again that was not listed to
+	// its end: no event says that it could be.
+	AskAgain = 2 * time.Second
 )
 
 // Settings are the document's health section with its defaults.
@@ -125,6 +128,9 @@ func (j *Judge) Look(s Settings, snap *inventory.Snapshot, a *pool.Assignment, h
 		judge(snap.Others[i].Address, w.pcie(&snap.Others[i], 0))
 	}
 	w.forget()
+	if len(snap.HostUnknown) > 0 {
+		w.soon(AskAgain)
+	}
 	v.Again = w.again
 	j.last = v.Assignment
 	return v

@@ -219,3 +219,16 @@ func TestFrom(t *testing.T) {
 		}
 	}
 }
+
+// No event says that the host's network can be listed again: the judge wants to
+// be asked until it was.
+func TestAsksAgainWhileHostUseIsNotKnown(t *testing.T) {
+	w := newWorld(t)
+	if _, v := w.look(0); v.Again != 0 {
+		t.Errorf("again after %s, and all is known", v.Again)
+	}
+	w.snap.HostUnknown = map[string]string{"vf0": "the kernel did not list all of the host's network"}
+	if _, v := w.look(time.Second); v.Again == 0 || v.Again > health.AskAgain {
+		t.Errorf("again after %s", v.Again)
+	}
+}

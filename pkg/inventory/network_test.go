@@ -418,3 +418,46 @@ func TestVFIOType1(t *testing.T) {
 		})
 	}
 }
+
+// What netlink did not list is not known to be unused; what one list shows counts
+// without the others.
+func TestHostUseUnknown(t *testing.T) {
+	broken := errors.New("no buffer space available")
+	const pf, vf0, vf1 = "0000:21:00.0", "0000:21:10.0", "0000:21:10.2"
+	read := func(change func(*fakeNet)) *Snapshot {
+		fake := igbNet()
+		change(fake)
+		s, err := Read(t.Context(), sysfstest.Load(t, "testdata/82576.sysfs").Tree(t), fake)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*fakeNet)
+		want   []string // of pf, vf0 and vf1 those that are not known
+	}{
+		{"all listed but one interface", func(*fakeNet) {}, []string{vf1}},
+		{"no interfaces", func(f *fakeNet) { f.linkErr = broken }, []string{pf, vf0, vf1}},
+		{"no addresses", func(f *fakeNet) { f.addrErr, f.addrs = broken, nil }, []string{vf0, vf1}}, // the route shows the PF
+		{"no routes", func(f *fakeNet) { f.routeErr, f.routes = broken, nil }, []string{pf, vf1}},   // the address shows VF 0
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := read(c.change)
+			var got []string
+			for _, id := range []string{pf, vf0, vf1} {
+				if s.HostUnknown[id] != "" {
+					got = append(got, id)
+				}
+			}
+			if !cmp.Equal(got, c.want) {
+				t.Errorf("not known of %v, want %v", s.HostUnknown, c.want)
+			}
+		})
+	}
+	s, err := Read(t.Context(), sysfstest.Load(t, "testdata/82576.sysfs").Tree(t), nil)
+	if err != nil || len(s.HostUnknown) != 0 {
+		t.Errorf("%v, %v: without netlink the tree is not this machine's", s.HostUnknown, err)
+	}
+}

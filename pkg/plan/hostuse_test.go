@@ -13,7 +13,7 @@ func TestStepsWaitForTheHostsOwnVF(t *testing.T) {
 	write(t, k, "bus/pci/devices/"+igb0+"/sriov_numvfs", "2")
 	snap := k.Snapshot()
 	snap.PF(igb0).VFs[0].HostUse = "is below bond0 (bond), which carries the IPv4 default route"
-	in := plan.Input{Config: config(entry(4, 4, "enp33s0")), Snapshot: snap, Use: judgedAll(snap), BootID: "b", NetworkOverdue: true}
+	in := plan.Input{Config: config(entry(4, 4, "enp33s0")), Snapshot: snap, Use: judgedAll(snap), BootID: "b", Quiet: plan.QuietNow(snap)}
 	destroys := 0
 	for _, s := range plan.Compute(in).PF(igb0).Steps {
 		if s.Disruption == plan.DisruptDestroyed {

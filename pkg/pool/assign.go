@@ -163,7 +163,7 @@ func unfit(e *spec.PhysicalFunction, bind *selection.Binding, g *spec.VFGroup, v
 	if e.NumVFs != nil && vf.Index >= *e.NumVFs {
 		return fmt.Sprintf("VF %d is beyond numVFs: %d and is to be removed", vf.Index, *e.NumVFs)
 	}
-	if why := cmp.Or(wrongDriver(g.Driver, &vf.Function, snap), ofHost(vf.HostUse)); why != "" {
+	if why := cmp.Or(wrongDriver(g.Driver, &vf.Function, snap), ofHost(vf.HostUse), ofHostUnknown(snap, vf.Address)); why != "" {
 		return why
 	}
 	switch {

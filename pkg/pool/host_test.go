@@ -148,3 +148,27 @@ func TestDefaultDriverIsNoVFIOVariant(t *testing.T) {
 		wantUnhealthy(t, find(t, pool.Assign(cfg, snap, selection.PFs(cfg, snap)), "0000:01:01.0"), "driver "+driver+" is bound")
 	}
 }
+
+// While netlink does not list the host's network to its end, nothing with an
+// interface is given out; an interface that is just coming or leaving stays.
+func TestHostUseNotKnownIsNotAllocatable(t *testing.T) {
+	const why = "the kernel did not list all of the host's network (addresses: no buffer space available)"
+	cfg := &spec.Config{PhysicalFunctions: []spec.PhysicalFunction{entry("ens1f0", 8, "x.y/all")}}
+	list := `{"resourceList": [
+		{"resourceName": "all", "selectors": {}}, {"resourceName": "sf", "deviceType": "auxNetDevice", "selectors": {"auxTypes": ["sf"]}}
+	]}`
+	snap := machine()
+	snap.HostUnknown = map[string]string{"0000:01:01.0": why, "0000:03:00.0": why, "0000:07:00.0": why, "mlx5_core.sf.4": why}
+	for id := range snap.HostUnknown {
+		wantUnhealthy(t, find(t, assign(t, list, snap), id), why)
+	}
+	a := pool.Assign(cfg, snap, selection.PFs(cfg, snap))
+	wantUnhealthy(t, find(t, a, "0000:01:01.0"), why)
+	if d := find(t, a, "0000:01:01.1"); !d.Healthy { // on vfio-pci, without an interface
+		t.Errorf("%s is unhealthy: %s", d.ID, d.Reason)
+	}
+	snap.Network.Complete = true
+	if d := find(t, assign(t, list, snap), "0000:01:01.0"); !d.Healthy {
+		t.Errorf("an interface that netlink does not list: %s", d.Reason)
+	}
+}

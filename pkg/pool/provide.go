@@ -59,6 +59,18 @@ func ofHost(how string) string {
 		"node's network config (Talos asks for addresses on interfaces that no document names: sriovctl generate patch has the documents that stop that)"
 }
 
+// ofHostUnknown says that a device is not given to a pod because it is not known
+// whether the host uses it, "" when it is known. An interface that netlink alone
+// does not list is just coming or leaving, and says nothing here: the next event
+// shows where it is, and who has it is pkg/use's matter.
+func ofHostUnknown(snap *inventory.Snapshot, id string) string {
+	why := snap.HostUnknown[id]
+	if why == "" || snap.Network.Complete {
+		return ""
+	}
+	return "it is not known whether the host uses it: " + why + "; asked again by itself"
+}
+
 // equip fills in what the container is told (the _INFO variable), the device
 // nodes that it gets, and the device-info file. Names and values are those of
 // the SR-IOV network device plugin.

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -287,7 +288,7 @@ func fitting(driver string, c *candidate, snap *inventory.Snapshot) string {
 	if driver == "" {
 		return "no driver is bound: is the kernel module for this device loaded?"
 	}
-	if why := ofHost(c.hostUse); why != "" || c.sf != nil {
+	if why := cmp.Or(ofHost(c.hostUse), ofHostUnknown(snap, c.id)); why != "" || c.sf != nil {
 		return why
 	}
 	return lacking(c.fn, snap)

@@ -11,13 +11,15 @@
 //  2. The kubelet's pod-resources list names it: held by that container.
 //  3. One of our own allocation notes names it, and the kubelet has not settled
 //     the note (see Settle): held.
-//  4. The kubelet answered in full: free.
-//  5. The kubelet did not answer. If no kubelet has been seen during this boot
+//  4. It is not known whether the host uses the VF's interface, because netlink
+//     did not list all of its network (inventory.Snapshot.HostUnknown): unknown.
+//  5. The kubelet answered in full: free.
+//  6. The kubelet did not answer. If no kubelet has been seen during this boot
 //     (no pod-resources answer, no pod-resources socket, no allocation note
 //     of this boot), then no pod can have been admitted since the machine
 //     started, and what the kernel does not show as held is free. This is the
 //     early start: the service makes its VFs before the kubelet exists.
-//  6. Otherwise: unknown. A kubelet that is restarting still has its pods.
+//  7. Otherwise: unknown. A kubelet that is restarting still has its pods.
 //
 // The package is pure data and that rule, with one exception: VFIO opens a vfio
 // group for an instant, which is the only way to ask whether it is open. It

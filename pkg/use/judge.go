@@ -81,9 +81,14 @@ func judge(ev *Evidence, vf *inventory.VF, notes map[string]Note) Status {
 				vf.Address, n.At.UTC().Format(time.RFC3339)),
 		})
 	}
-	switch {
+	switch unknown := ev.Snapshot.HostUnknown[vf.Address]; {
 	case len(holders) > 0:
 		return Status{State: Held, Holders: holders}
+	case unknown != "":
+		return Status{State: Unknown, Holders: []Holder{{
+			Device: vf.Address, Source: SourceKernel,
+			Evidence: fmt.Sprintf("the kernel to say whether the host's network uses VF %d (%s): %s", vf.Index, vf.Address, unknown),
+		}}}
 	case ev.Kubelet.Answered, !ev.KubeletSeen:
 		return Status{State: Free}
 	default:

@@ -117,3 +117,20 @@ func TestHostUseHolds(t *testing.T) {
 		t.Errorf("held by %q, want the pod alone", use.Names(got.Holders))
 	}
 }
+
+// Netlink that did not answer in full leaves it open whether the host uses a VF:
+// such a VF is not free.
+func TestHostUseNotKnownIsNotFree(t *testing.T) {
+	s := snapshot("igbvf", inventory.Netdev{Name: "enp33s0v0"})
+	s.HostUnknown = map[string]string{vf: "the kernel did not list all of the host's network (addresses: no buffer space available)"}
+	for _, ev := range []use.Evidence{{Snapshot: s}, {Snapshot: s, KubeletSeen: true, Kubelet: use.Kubelet{Answered: true}}} {
+		got := use.Judge(ev).Of(vf)
+		if got.State != use.Unknown || !got.Busy() || !strings.Contains(use.Names(got.Holders), "addresses: no buffer space") {
+			t.Errorf("%s by %q, want unknown and why", got.State, use.Names(got.Holders))
+		}
+	}
+	pod := map[string][]use.Holder{vf: {{Device: vf, Namespace: "ns", Pod: "p", Source: use.SourcePodResources}}}
+	if got := use.Judge(use.Evidence{Snapshot: s, Kubelet: use.Kubelet{Answered: true, Held: pod}}).Of(vf); use.Names(got.Holders) != "pod ns/p" {
+		t.Errorf("held by %q, want the pod", use.Names(got.Holders))
+	}
+}
