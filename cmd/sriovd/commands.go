@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/talos-sriov/talos-sriov/pkg/agent"
+	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/cni"
 	"github.com/talos-sriov/talos-sriov/pkg/install"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
@@ -97,22 +98,24 @@ func (a *app) run(ctx context.Context, args []string) error {
 		return err
 	}
 	var attachments agent.Attachments
+	var locks apply.VFLocks
 	if p.network() != nil {
 		run, err := cni.Boot(*runDir)
 		if err != nil {
 			return err
 		}
-		attachments = &cni.Plugin{
+		plugin := &cni.Plugin{
 			Dir: cni.DefaultDir, Sysfs: sys, Kernel: cni.HostSide(*runDir), Boot: run,
 			Log: a.logger(level).With("component", "orphans"),
 		}
+		attachments, locks = plugin, plugin
 	}
 	return agent.New(agent.Options{
 		Config: p.config, StateDir: p.state, KubeletDir: p.kubelet, Proc: p.proc, Dev: "/dev",
 		DeviceInfoDir: *infoDir, CDIDir: *cdiDir, PluginWatcher: *watcher,
-		Attachments: attachments,
-		CNI:         install.Options{Source: *cniPlugin, OptDir: *optDir, Attachments: cni.DefaultDir},
-		Version:     version, Log: a.logger(level), Resync: *resync, NetworkWait: *networkWait,
+		Attachments: attachments, VFLocks: locks,
+		CNI:     install.Options{Source: *cniPlugin, OptDir: *optDir, Attachments: cni.DefaultDir},
+		Version: version, Log: a.logger(level), Resync: *resync, NetworkWait: *networkWait,
 		Sysfs: sys, Network: p.network(), Kubelet: p.podResources(), Events: kernelEvents{a.logger(level).With("component", "kernel-events")},
 	}, boot).Run(ctx)
 }

@@ -56,6 +56,8 @@ type Options struct {
 	// NetworkWait is how long a PF must be seen quiet (plan.Watch) before it counts
 	// as no uplink; default 10 seconds.
 	NetworkWait time.Duration
+	// VFLocks are the CNI plugin's, nil when there is none.
+	VFLocks apply.VFLocks
 	// OrphanGrace is how long the container runtime has to give a dead pod's VF
 	// back before the daemon does; default 30 seconds.
 	OrphanGrace time.Duration
@@ -162,6 +164,7 @@ func New(opts Options, bootID string) *Agent {
 		Links:    links,
 		Journal:  journal{a.store},
 		Gate:     gate{a},
+		VFLocks:  opts.VFLocks,
 		Events:   &a.hub,
 		OnWrite:  a.logWrite,
 		OnAnswer: func(string) { a.Wake() },

@@ -53,6 +53,8 @@ type Write struct {
 type Options struct {
 	Journal Journal
 	Gate    Gate
+	// VFLocks is held while an attribute of a VF is written.
+	VFLocks VFLocks
 	// Links does what netlink, devlink and ethtool do; nil on a machine where
 	// only sysfs is to be had.
 	Links Links
@@ -419,6 +421,11 @@ func (r *run) step(ctx context.Context, s *plan.Step, changed <-chan struct{}) e
 	case plan.KindAwaitRDMA:
 		return r.awaitRDMA(ctx, s, changed)
 	}
+	unlock, err := r.lock(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	r.linkBefore = s.Kind != plan.KindVFRate || r.carrier()
 	write, err := r.executor(s)
 	if err != nil {

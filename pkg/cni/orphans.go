@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
@@ -102,8 +103,57 @@ func (p *Plugin) orphan(a *Attachment) (Orphan, bool, error) {
 	return o, !p.alive(o.Netns), nil
 }
 
-// orphanLock is how long taking back waits for an ADD or DEL of the same VF.
-const orphanLock = time.Second
+// daemonLock is how long the daemon waits for an ADD or DEL of the same VF.
+const daemonLock = time.Second
+
+// ErrVFLocked says that the plugin is at work on the VF: at ADD or DEL, which takes
+// as long as its IPAM plugin.
+var ErrVFLocked = errors.New("the CNI plugin is at work on the VF (ADD or DEL, or an IPAM plugin that hangs)")
+
+// LockVF keeps ADD and DEL away from the VF until unlock is called, or gives
+// [ErrVFLocked] after a second. It makes no directory: without the one of the
+// locks no ADD ever got to a VF, as before /var is mounted.
+func (p *Plugin) LockVF(ctx context.Context, addr string) (unlock func(), err error) {
+	if !sysfs.IsPCIAddress(addr) {
+		return nil, fmt.Errorf("%q is no PCI address", addr)
+	}
+	_, err = os.Lstat(filepath.Dir(p.store().lock(addr)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return func() {}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if unlock, err = p.lockSoon(ctx, addr); err == nil {
+		return unlock, nil
+	}
+	return p.unlockable(addr, err)
+}
+
+func (p *Plugin) lockSoon(ctx context.Context, addr string) (unlock func(), err error) {
+	wait, cancel := context.WithTimeout(ctx, daemonLock)
+	defer cancel()
+	unlock, err = p.store().Lock(wait, addr)
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return nil, ErrVFLocked
+	}
+	return unlock, err
+}
+
+// unlockable judges a lock that was not to be taken for another reason than that
+// somebody has it: on a file system that is full or read-only nobody has a lock that
+// is no file, and nobody gets it.
+func (p *Plugin) unlockable(addr string, err error) (unlock func(), _ error) {
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS} {
+		if !errors.Is(err, full) {
+			continue
+		}
+		if _, missing := os.Lstat(p.store().lock(addr)); errors.Is(missing, fs.ErrNotExist) {
+			return func() {}, nil
+		}
+	}
+	return nil, err
+}
 
 // TakeBack does for an orphan what DEL would have done, but for the IPAM plugin:
 // a DEL that comes later calls that. The caller has made sure that nothing shows
@@ -113,9 +163,7 @@ func (p *Plugin) TakeBack(ctx context.Context, o Orphan) error {
 	if !sysfs.IsPCIAddress(o.Device) || o.File != filepath.Base(o.File) && o.File != "" {
 		return fmt.Errorf("no attachment: %+v", o)
 	}
-	wait, cancel := context.WithTimeout(ctx, orphanLock)
-	defer cancel()
-	unlock, err := p.store().Lock(wait, o.Device)
+	unlock, err := p.lockSoon(ctx, o.Device)
 	if err != nil {
 		return err
 	}

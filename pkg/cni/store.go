@@ -58,6 +58,10 @@ const lockTimeout = 60 * time.Second
 func (s *Store) cache(name string) string      { return filepath.Join(s.dir, name) }
 func (s *Store) allocation(addr string) string { return filepath.Join(s.dir, "pci", addr) }
 
+func (s *Store) lock(addr string) string {
+	return filepath.Join(s.dir, "pci", "vf_lock", addr+".lock")
+}
+
 func cacheName(containerID, ifName string) string { return containerID + "-" + ifName }
 
 // Load returns the attachment, nil when there is none.
@@ -222,15 +226,15 @@ func remove(path string) error {
 // sriov-cni respect, and returns how to release it. There is nothing to wait
 // on with a bound but to try again.
 func (s *Store) Lock(ctx context.Context, addr string) (unlock func(), err error) {
-	dir := filepath.Join(s.dir, "pci", "vf_lock")
-	// sriov-cni makes the folders with this mode; root does not need x.
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+	path := s.lock(addr)
+	// sriov-cni makes the directories with this mode; root does not need x.
+	if err := os.MkdirAll(filepath.Dir(filepath.Dir(path)), 0o700); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o600); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o600); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, addr+".lock"), os.O_CREATE|os.O_RDONLY|openFlags, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY|openFlags, 0o600)
 	if err != nil {
 		return nil, err
 	}
