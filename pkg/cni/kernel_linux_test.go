@@ -8,13 +8,16 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
 func TestOpenTellsNamespacesApart(t *testing.T) {
 	plain := filepath.Join(t.TempDir(), "ns")
 	must(t, os.WriteFile(plain, nil, 0o600))
-	for _, path := range []string{plain, "/proc/self/ns/mnt", filepath.Join(plain, "x"), "/nowhere", t.TempDir()} {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	must(t, syscall.Mkfifo(fifo, 0o600))
+	for _, path := range []string{plain, fifo, "/dev/null", "/proc/self/ns/mnt", filepath.Join(plain, "x"), "/nowhere", t.TempDir()} {
 		if _, err := HostKernel().Open(path); !errors.Is(err, ErrNoNamespace) {
 			t.Errorf("%s: %v", path, err)
 		}
