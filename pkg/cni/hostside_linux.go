@@ -37,7 +37,14 @@ func (k hostSide) Open(path string) (NS, error) {
 	if len(entries) == 0 {
 		return nil, fmt.Errorf("look for namespace %s: %s is empty, is the host's /run mounted there?", path, k.run)
 	}
-	_, err = os.Lstat(filepath.Join(k.run, rest))
+	// A link in the path may lead to what is elsewhere here than on the host: that is
+	// another error than that there is nothing.
+	root, err := os.OpenRoot(k.run)
+	if err != nil {
+		return nil, fmt.Errorf("look for namespace %s: %w", path, err)
+	}
+	defer root.Close()
+	_, err = root.Lstat(rest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w at %s: %w", ErrNoNamespace, path, err)
 	}

@@ -24,6 +24,14 @@ func TestHostSide(t *testing.T) {
 	}
 	gone("/var/run/netns/cni-1", true)
 	gone("/run/netns/cni-1", true)
+	if err := errors.Join(os.Symlink("/nowhere", filepath.Join(run, "absolute")), os.Symlink("../nowhere", filepath.Join(run, "out")),
+		os.Symlink("netns", filepath.Join(run, "inside"))); err != nil {
+		t.Fatal(err)
+	}
+	gone("/run/absolute/cni-1", false) // another place on the host
+	gone("/run/out/cni-1", false)
+	gone("/run/inside/cni-1", true)
+	gone("/run/inside/cni-2", false)
 	gone("/run/netns/cni-2", false)
 	gone("/proc/17/ns/net", false)
 	gone("/run/../proc/17/ns/net", false)
