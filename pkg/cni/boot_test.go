@@ -70,6 +70,12 @@ func TestFileOfAnEarlierRun(t *testing.T) {
 	clocks := Clocks{Wall: func() time.Time { return started.Add(time.Hour) }, Up: up, Early: started.Add(time.Second)}
 	r := newRig(t, 1)
 	r.Boot = BootInfo{ID: "boot-1", Since: clocks.Since}
+	before := r.m.state()
+	r.add(t, "c0", "/ns/c0", 0, `"vlan":7`)
+	r.upstream(t, "c0-net1", started.Add(-time.Minute))
+	must(t, r.Del(t.Context(), cmd("c0", "/ns/c0", conf(0, ""))))
+	r.untouched(t, before)
+
 	r.add(t, "c1", "/ns/c1", 0, `"vlan":7`)
 	r.upstream(t, "c1-net1", started.Add(-time.Minute))
 	r.orphans(t)

@@ -19,7 +19,8 @@ import (
 // namespace before the interface), the PF's attributes (the pod must not keep
 // the interface without them), the interface.
 func (p *Plugin) release(ctx context.Context, a *Attachment) error {
-	if a.stale(p.Boot) {
+	// A namespace does not outlive a run of the machine, whatever a file's time says.
+	if a.stale(p.Boot) && (a.Extra.BootID != "" || !p.alive(a.Extra.Netns)) {
 		return nil // the VF of that run is no more
 	}
 	vf, err := FindVF(p.Sysfs, a.DeviceID)
