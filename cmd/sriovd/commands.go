@@ -71,10 +71,11 @@ func (a *app) run(ctx context.Context, args []string) error {
 	debugLog := fs.Bool("debug", false, "log more")
 	infoDir := fs.String("device-info-dir", "/host/run/k8s.cni.cncf.io/devinfo/dp", "`folder` for the device-info files that Multus reads; empty: none")
 	cdiDir := fs.String("cdi-dir", "/host/run/cdi", "`folder` for the CDI files, with devicePlugin.cdi in the document")
-	watcher := fs.Bool("plugin-watcher", false, "let the kubelet find the sockets in its plugins_registry folder")
+	watcher := fs.Bool("plugin-watcher", false, "let the kubelet find the links to the sockets in its plugins_registry folder")
 	cniPlugin := fs.String("cni-plugin", "/sriov-cni", "the CNI plugin that is installed; empty: none")
 	optDir := fs.String("opt-dir", "/host/opt", "where the host's /opt is mounted")
-	runDir := fs.String("run-dir", "/host/run", "where the host's /run is mounted")
+	runDir := fs.String("run-dir", "/host/run", "where the host's /run is mounted; the sockets are in sriov in it")
+	kubeletRun := fs.String("kubelet-run-dir", "/run", "the host's /run as the kubelet sees it")
 	resync := fs.Duration("resync", 0, "how often to look without an event (default 5m)")
 	networkWait := fs.Duration("network-wait", 0, "how long a PF must have a link and no address before it counts as not carrying the machine's network (default 10s)")
 	if _, err := a.parse(fs, args); err != nil {
@@ -112,6 +113,7 @@ func (a *app) run(ctx context.Context, args []string) error {
 	}
 	return agent.New(agent.Options{
 		Config: p.config, StateDir: p.state, KubeletDir: p.kubelet, Proc: p.proc, Dev: "/dev",
+		RunDir: *runDir, KubeletRunDir: *kubeletRun,
 		DeviceInfoDir: *infoDir, CDIDir: *cdiDir, PluginWatcher: *watcher,
 		Attachments: attachments, VFLocks: locks,
 		CNI:     install.Options{Source: *cniPlugin, OptDir: *optDir, Attachments: cni.DefaultDir},

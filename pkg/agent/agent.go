@@ -20,12 +20,19 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
+// runName is our own directory in /run.
+const runName = "sriov"
+
 // Options say where everything is. All paths are required.
 type Options struct {
 	// Config is the document, or a folder that holds it.
 	Config string
 	// StateDir is /var/lib/sriov; KubeletDir is /var/lib/kubelet.
 	StateDir, KubeletDir string
+	// RunDir is the host's /run; KubeletRunDir is the same directory as the
+	// kubelet sees it, "" for the same path. Our sockets are in a directory of
+	// ours in it.
+	RunDir, KubeletRunDir string
 	// DeviceInfoDir is where device-info files go, CDIDir CDI files; "" for
 	// none. See deviceplugin.Options.
 	DeviceInfoDir, CDIDir string
@@ -141,14 +148,20 @@ func New(opts Options, bootID string) *Agent {
 		source:  source.New(opts.Config, source.Options{Absent: opts.Absent}),
 		wake:    make(chan struct{}, 1),
 	}
+	if opts.KubeletRunDir == "" {
+		opts.KubeletRunDir = opts.RunDir
+	}
 	a.plugin = deviceplugin.NewManager(deviceplugin.Options{
 		KubeletDir: opts.KubeletDir,
+		SocketDir:  filepath.Join(opts.RunDir, runName),
 		Log:        opts.Log.With("component", "device-plugin"),
 		Allocated:  a.allocated,
 
 		DeviceInfoDir: opts.DeviceInfoDir,
 		CDIDir:        opts.CDIDir,
 		PluginWatcher: opts.PluginWatcher,
+
+		KubeletSocketDir: filepath.Join(opts.KubeletRunDir, runName),
 	})
 	if opts.CNI.Source != "" {
 		opts.CNI.Record, opts.CNI.Version = filepath.Join(opts.StateDir, "cni.json"), opts.Version

@@ -2,9 +2,13 @@
 // unix socket for each pool, wire-compatible with the SR-IOV network device
 // plugin, registered again the moment the kubelet asks for it.
 //
+// The sockets are in a directory of ours below /run; the kubelet's directory has
+// symbolic links to them, because a socket would keep the filesystem below /var
+// busy. The name of a socket and of a link is used once.
+//
 // A Manager owns the servers. Each server is level-triggered: whatever wakes it
-// (an event in the socket folder, a lost stream, an update, Poke), it compares
-// what is with what should be - our socket is there and is ours, the kubelet
+// (an event in a directory, a lost stream, an update, Poke), it compares what is
+// with what should be - our socket listens, the link leads to it, the kubelet
 // behind the kubelet.sock of this moment has our registration, a ListAndWatch
 // stream is open - and does what is missing. There are no timers in the steady
 // state.
@@ -14,6 +18,7 @@
 // switched on, CDI.
 //
 // It may import pkg/pool. It never decides which devices are in a pool or fit
-// for use, never touches a device, and never removes a file in the kubelet's
-// folder other than its own sockets, nor elsewhere a file of another's name.
+// for use, never touches a device, never leaves anything open below /var, and never
+// removes a file in the kubelet's directory other than its own links and a dead
+// socket of a plugin for the same resource, nor elsewhere a file of another's name.
 package deviceplugin

@@ -42,3 +42,8 @@ func lookup(path string) fileID {
 func (a fileID) sameInode(b fileID) bool {
 	return a.isSet && b.isSet && a.dev == b.dev && a.ino == b.ino
 }
+
+// sameDir is the identity of a directory that may be there or not.
+func (a fileID) sameDir(b fileID) bool {
+	return a.isSet == b.isSet && a.dev == b.dev && a.ino == b.ino
+}

@@ -2,7 +2,6 @@ package deviceplugin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -21,6 +20,13 @@ type Options struct {
 	// KubeletDir is the kubelet's root folder (/var/lib/kubelet). It, and any
 	// folder above it, may appear, vanish and be mounted over at any time.
 	KubeletDir string
+	// SocketDir is where our sockets are, below /run (/host/run/sriov). It is
+	// made, and belongs to one process at a time. The kubelet's directory has
+	// links to them.
+	SocketDir string
+	// KubeletSocketDir is SocketDir as the kubelet sees it (/run/sriov); ""
+	// means that it sees the same path.
+	KubeletSocketDir string
 	// Log gets what an operator should know of. Required.
 	Log *slog.Logger
 	// Allocated is called, when not nil, before an Allocate succeeds, once per
@@ -50,7 +56,7 @@ type Allocation struct {
 // Status is one pool's state toward the kubelet.
 type Status struct {
 	Resource string
-	Socket   string // full path
+	Socket   string // full path of what the kubelet dials, "" for none
 	Devices  int    // as offered
 	Healthy  int
 	// Registered: the running kubelet knows the resource and has its device
@@ -67,8 +73,9 @@ type Status struct {
 // Manager runs the servers of all pools.
 type Manager struct {
 	opts  Options
-	dir   string // the socket folder
+	dir   string // the kubelet's directory with the links to our sockets
 	files *files
+	stale *sweeper
 
 	wake    chan struct{} // cap 1: look again
 	changed chan struct{} // cap 1: Status has news
@@ -90,13 +97,21 @@ func NewManager(opts Options) *Manager {
 	if opts.RegisterTimeout == 0 {
 		opts.RegisterTimeout = 15 * time.Second
 	}
+	if opts.KubeletSocketDir == "" {
+		opts.KubeletSocketDir = opts.SocketDir
+	}
 	dir := pluginDirName
 	if opts.PluginWatcher {
 		dir = registryDirName
 	}
 	return &Manager{
-		opts:    opts,
-		files:   newFiles(&opts),
+		opts:  opts,
+		files: newFiles(&opts),
+		stale: &sweeper{
+			sockets: opts.SocketDir, seenAs: opts.KubeletSocketDir,
+			// In both, because an earlier run may have used the other one.
+			links: []string{filepath.Join(opts.KubeletDir, pluginDirName), filepath.Join(opts.KubeletDir, registryDirName)},
+		},
 		dir:     filepath.Join(opts.KubeletDir, dir),
 		wake:    make(chan struct{}, 1),
 		changed: make(chan struct{}, 1),
@@ -174,7 +189,8 @@ func (m *Manager) Poke() {
 	notify(m.wake)
 }
 
-// Dir is the folder of our sockets, which a mount may bring or hide.
+// Dir is the kubelet's directory with the links to our sockets, which a mount may
+// bring or hide.
 func (m *Manager) Dir() string { return m.dir }
 
 // Changed receives when Status has news; many changes may be told as one.
@@ -193,8 +209,8 @@ func (m *Manager) status() []Status {
 	for i := range m.want {
 		p := &m.want[i]
 		st := Status{
-			Resource: p.Resource, Socket: filepath.Join(m.dir, SocketName(m.dir, p.Resource)),
-			Devices: len(p.Devices), Healthy: p.Healthy(), Waiting: "the server to be started",
+			Resource: p.Resource,
+			Devices:  len(p.Devices), Healthy: p.Healthy(), Waiting: "the server to be started",
 		}
 		if s := m.servers[p.Resource]; s != nil {
 			s.status(&st)
@@ -204,27 +220,34 @@ func (m *Manager) status() []Status {
 	return out
 }
 
+// pollEvery is how often the directories are compared when the kernel does not
+// tell of their changes.
+const pollEvery = 5 * time.Second
+
 // Run serves until ctx is done, then closes every server and removes our
-// sockets; what pods hold stays theirs. It returns an error only when the
-// kernel refuses to watch folders at all.
+// sockets and links; what pods hold stays theirs. It returns nil.
 func (m *Manager) Run(ctx context.Context) error {
+	watch := &dirWatch{targets: []string{m.dir, m.opts.SocketDir}}
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		return fmt.Errorf("watch the kubelet's socket folder: %w (is fs.inotify.max_user_instances exhausted?)", err)
+		m.opts.Log.Warn("the kubelet's directory cannot be watched and is polled instead: a restart of the kubelet is noticed late",
+			"err", err, "every", pollEvery, "hint", "raise the sysctl fs.inotify.max_user_instances in the machine config")
+	} else {
+		defer func() { _ = w.Close() }()
+		watch.w = w
 	}
-	watch := &dirWatch{w: w, target: m.dir}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer func() { _ = w.Close() }()
+	var reported string
 	for {
-		if err := m.look(ctx, watch, &wg); err != nil {
-			// Without events the folder is looked at on every Poke and Update
-			// only. The pools stay up, which is worth more than an exit.
-			m.opts.Log.Warn("the kubelet's socket folder cannot be watched, a kubelet restart may be noticed late", "err", err)
+		err := m.look(ctx, watch, &wg)
+		if text := fmt.Sprint(err); err != nil && text != reported {
+			// The pools stay up, which is worth more than an exit.
+			m.opts.Log.Warn("the kubelet's directory cannot be watched and is polled instead: a restart of the kubelet is noticed late",
+				"err", err, "every", pollEvery)
+			reported = text
 		}
-		if err := m.wait(ctx, watch); err != nil {
-			return err
-		}
+		m.wait(ctx, watch, err != nil)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -232,28 +255,41 @@ func (m *Manager) Run(ctx context.Context) error {
 }
 
 // wait returns when there is a reason to look again or ctx is done.
-func (m *Manager) wait(ctx context.Context, watch *dirWatch) error {
+func (m *Manager) wait(ctx context.Context, watch *dirWatch, blind bool) {
+	var events <-chan fsnotify.Event
+	var errs <-chan error
+	if watch.w != nil {
+		events, errs = watch.w.Events, watch.w.Errors
+	} else {
+		blind = true
+	}
+	var poll <-chan time.Time
+	if blind {
+		timer := time.NewTimer(pollEvery)
+		defer timer.Stop()
+		poll = timer.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-m.wake:
-			return nil
-		case ev, ok := <-watch.w.Events:
+			return
+		case <-poll:
+			return
+		case ev, ok := <-events:
 			if !ok {
-				return errors.New("the watch of the kubelet's socket folder was closed")
+				watch.w = nil // nobody closes it but Run: never without a next look
+				return
 			}
 			if m.relevant(ev) {
-				return nil
+				return
 			}
-		case err, ok := <-watch.w.Errors:
-			if !ok {
-				return errors.New("the watch of the kubelet's socket folder was closed")
-			}
+		case err := <-errs:
 			// Lost events (fsnotify.ErrEventOverflow) or worse: look at
 			// everything again.
 			m.opts.Log.Debug("watch of the kubelet's socket folder", "err", err)
-			return nil
+			return
 		}
 	}
 }
@@ -272,11 +308,11 @@ func (m *Manager) relevant(ev fsnotify.Event) bool {
 			s.startAfresh()
 		}
 	}
-	if kubelet || strings.HasPrefix(m.dir+"/", ev.Name+"/") {
+	if kubelet || strings.HasPrefix(m.dir+"/", ev.Name+"/") || strings.HasPrefix(m.opts.SocketDir+"/", ev.Name+"/") {
 		return true
 	}
 	for _, s := range m.servers {
-		if s.socket == ev.Name {
+		if socket, link := s.place.paths(); ev.Name == socket || ev.Name == link || ev.Name == s.place.other {
 			return true
 		}
 	}
@@ -291,6 +327,9 @@ func (m *Manager) look(ctx context.Context, watch *dirWatch, wg *sync.WaitGroup)
 	m.poked = false
 	m.mu.Unlock()
 
+	if err := m.stale.sweep(ctx); err != nil {
+		m.opts.Log.Warn("sockets of an earlier run", "err", err)
+	}
 	var watchErr error
 	if idle {
 		watch.drop()
@@ -306,7 +345,8 @@ func (m *Manager) look(ctx context.Context, watch *dirWatch, wg *sync.WaitGroup)
 		if m.servers[want[i].Resource] != nil {
 			continue
 		}
-		s := newServer(m.dir, want[i].Resource, &m.opts, m.files, func() { notify(m.changed) })
+		p := newPlace(want[i].Resource, m.dir, m.opts.SocketDir, m.opts.KubeletSocketDir)
+		s := newServer(want[i].Resource, p, &m.opts, m.files, func() { notify(m.changed) })
 		s.setPool(&want[i])
 		m.servers[s.resource] = s
 		wg.Go(func() {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
@@ -20,7 +21,7 @@ func TestRegisterAndUpdate(t *testing.T) {
 	m := start(t, root, deviceplugin.Options{})
 	m.Update(assignment(res+" a b c d e!", "intel.com/empty"))
 	got := k.WaitDevices(res, "a=Healthy@0 b=Healthy@1 c=Healthy@0 d=Healthy@1 e=Unhealthy")
-	if want := "nvidia.com_cx7_qsfp.sock"; got.Endpoint != want {
+	if want := regexp.MustCompile(`^nvidia\.com_cx7_qsfp-[0-9a-f]{8}\.sock$`); !want.MatchString(got.Endpoint) {
 		t.Errorf("endpoint %s, want %s", got.Endpoint, want)
 	}
 	empty := k.Wait("intel.com/empty", "an empty list", func(r kubelettest.Resource) bool { return r.Lists == 1 })
@@ -29,7 +30,7 @@ func TestRegisterAndUpdate(t *testing.T) {
 	}
 	m.waitRegistered(res)
 	m.waitRegistered("intel.com/empty")
-	if s := m.Status()[0]; s.Devices != 5 || s.Healthy != 4 || s.Waiting != "" || s.Err != "" || s.Registrations != 1 || s.Socket != socketOf(m, res) {
+	if s := m.Status()[0]; s.Devices != 5 || s.Healthy != 4 || s.Waiting != "" || s.Err != "" || s.Registrations != 1 || filepath.Base(s.Socket) != got.Endpoint || filepath.Dir(s.Socket) != k.PluginDir() {
 		t.Errorf("status %+v", s)
 	}
 
@@ -54,10 +55,11 @@ func TestPoolRemovedAndAddedAgain(t *testing.T) {
 	k.WaitDevices(res, "a=Healthy@0")
 	k.WaitDevices("x.y/stays", "b=Healthy@0")
 
+	withdrawn, stays := socketOf(m, res), socketOf(m, "x.y/stays")
 	m.Update(assignment("x.y/stays b"))
 	// The kubelet hears "no devices" before the stream ends.
 	k.Wait(res, "the end", func(r kubelettest.Resource) bool { return !r.Connected && len(r.Devices) == 0 })
-	waitGone(t, socketOf(m, res))
+	waitGone(t, withdrawn)
 	if n := len(m.Status()); n != 1 {
 		t.Errorf("%d pools in the status, want 1", n)
 	}
@@ -77,7 +79,7 @@ func TestPoolRemovedAndAddedAgain(t *testing.T) {
 		t.Errorf("the other pool was disturbed: %+v", r)
 	}
 	m.Update(nil)
-	waitGone(t, socketOf(m, "x.y/stays"))
+	waitGone(t, stays)
 }
 
 func TestStop(t *testing.T) {
@@ -93,9 +95,13 @@ func TestStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = lis.Close() }()
+	link := socketOf(m, res)
 	m.stop()
-	if _, err := os.Lstat(socketOf(m, res)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("our socket is still there (%v)", err)
+	if _, err := os.Lstat(link); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("our link is still there (%v)", err)
+	}
+	if left, err := os.ReadDir(m.run); err != nil || len(left) != 0 {
+		t.Errorf("our sockets are still there: %v, %v", left, err)
 	}
 	for _, path := range []string{bystander, filepath.Join(k.PluginDir(), "kubelet.sock")} {
 		if _, err := os.Lstat(path); err != nil {

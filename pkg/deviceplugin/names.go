@@ -13,22 +13,37 @@ const (
 	kubeletSocketName = "kubelet.sock"
 )
 
-// defaultPluginDir is where a kubelet sees our sockets when it sees the folder
+// defaultPluginDir is where a kubelet sees our links when it sees the directory
 // under another path than we do.
 const defaultPluginDir = "/var/lib/kubelet/device-plugins"
 
 // maxSocketPath is the longest path of a unix socket: sun_path has 108 bytes,
-// one for the terminating zero (unix(7)).
+// one for the terminating zero (unix(7)). It counts for the path that is dialled,
+// not for what a link in it points to.
 const maxSocketPath = 107
 
-// SocketName is the file name of a resource's socket, <prefix>_<name>.sock as
-// the SR-IOV network device plugin has it. A name that would make the path in
-// dir too long to bind is replaced by a digest of the resource.
+const socketSuffix = ".sock"
+
+// SocketName is the file name that the SR-IOV network device plugin gives the
+// socket of a resource, <prefix>_<name>.sock. Our own names begin with it, so that
+// it is also the name at which another plugin for the same resource is found. A
+// name that would make the path in dir too long to bind is replaced by a digest of
+// the resource.
 func SocketName(dir, resource string) string {
-	name := strings.ReplaceAll(resource, "/", "_") + ".sock"
+	return fitting(dir, resource, socketSuffix)
+}
+
+// uniqueName is the file name of a socket in dir, or of a link to one, that is
+// used once: <prefix>_<name>-<tag>.sock.
+func uniqueName(dir, resource, tag string) string {
+	return fitting(dir, resource, "-"+tag+socketSuffix)
+}
+
+func fitting(dir, resource, end string) string {
+	name := strings.ReplaceAll(resource, "/", "_") + end
 	if len(filepath.Join(dir, name)) > maxSocketPath || len(filepath.Join(defaultPluginDir, name)) > maxSocketPath {
 		sum := sha256.Sum256([]byte(resource))
-		return "sriov-" + hex.EncodeToString(sum[:8]) + ".sock"
+		return "sriov-" + hex.EncodeToString(sum[:8]) + end
 	}
 	return name
 }

@@ -165,7 +165,7 @@ func TestOwnSocketRemoved(t *testing.T) {
 	if r := k.Resource("x.y/other"); r.Registrations != 1 {
 		t.Errorf("the other pool registered %d times", r.Registrations)
 	}
-	if _, err := os.Lstat(socketOf(m, res)); err != nil {
+	if _, err := os.Stat(socketOf(m, res)); err != nil {
 		t.Error(err)
 	}
 	// The whole folder: ours and the kubelet's. Nobody can register until the

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
+	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 )
 
@@ -54,6 +55,7 @@ type rig struct {
 	*deviceplugin.Manager
 	t    *testing.T
 	root string
+	run  string // the directory of the sockets
 	log  *logBuffer
 	stop func() // idempotent; returns when Run did
 }
@@ -61,7 +63,10 @@ type rig struct {
 // start runs a manager on root. It is stopped when the test ends.
 func start(t *testing.T, root string, opts deviceplugin.Options) *rig {
 	t.Helper()
-	r := &rig{t: t, root: root, log: &logBuffer{}}
+	if opts.SocketDir == "" {
+		opts.SocketDir = filepath.Join(kubelettest.Dir(t), "sriov")
+	}
+	r := &rig{t: t, root: root, run: opts.SocketDir, log: &logBuffer{}}
 	opts.KubeletDir, opts.Log = root, slog.New(slog.NewTextHandler(r.log, nil))
 	r.Manager = deviceplugin.NewManager(opts)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -126,9 +131,10 @@ func assignment(pools ...string) *pool.Assignment {
 	return a
 }
 
+// socketOf is what the kubelet dials for the resource.
 func socketOf(r *rig, resource string) string {
-	dir := filepath.Join(r.root, "device-plugins")
-	return filepath.Join(dir, deviceplugin.SocketName(dir, resource))
+	r.t.Helper()
+	return r.waitStatus(resource, "a socket", func(s deviceplugin.Status) bool { return s.Socket != "" }).Socket
 }
 
 func waitGone(t *testing.T, path string) {

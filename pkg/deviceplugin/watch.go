@@ -11,13 +11,13 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// dirWatch watches a folder and every folder above it, as far as they exist:
-// the folder itself for what happens in it, those above because the folder, or
-// any of them, may be made late, removed, or moved away.
+// dirWatch watches folders and every folder above them, as far as they exist:
+// the folders themselves for what happens in them, those above because a folder,
+// or any of them, may be made late, removed, or moved away.
 type dirWatch struct {
-	w       *fsnotify.Watcher
-	target  string
-	watched []folder // from the root down
+	w       *fsnotify.Watcher // nil: nothing can be watched
+	targets []string
+	watched []folder // each after those above it
 }
 
 // folder is one folder that is watched.
@@ -30,9 +30,12 @@ type folder struct {
 // nothing changed while they were set. With force they are set anew although
 // they seem right.
 func (d *dirWatch) follow(force bool) error {
+	if d.w == nil {
+		return nil
+	}
 	const tries = 16
 	for try := 1; ; try++ {
-		now := existing(d.target)
+		now := existing(d.targets)
 		if slices.Equal(now, d.watched) && !force {
 			return nil
 		}
@@ -59,17 +62,26 @@ func (d *dirWatch) drop() {
 	d.watched = nil
 }
 
-// existing returns those of target and the folders above it that exist, from
-// the root down.
-func existing(target string) []folder {
+// existing returns those of the targets and the folders above them that exist,
+// each once and after those above it.
+func existing(targets []string) []folder {
 	var out []folder
-	for path := target; ; path = filepath.Dir(path) {
-		if fi, err := os.Stat(path); err == nil && fi.IsDir() {
-			out = append(out, folder{path: path, id: identify(fi)})
+	for _, target := range targets {
+		var one []folder
+		for path := target; ; path = filepath.Dir(path) {
+			if fi, err := os.Stat(path); err == nil && fi.IsDir() {
+				one = append(one, folder{path: path, id: identify(fi)})
+			}
+			if path == filepath.Dir(path) {
+				break
+			}
 		}
-		if path == filepath.Dir(path) {
-			slices.Reverse(out)
-			return out
+		slices.Reverse(one)
+		for _, f := range one {
+			if !slices.ContainsFunc(out, func(o folder) bool { return o.path == f.path }) {
+				out = append(out, f)
+			}
 		}
 	}
+	return out
 }

@@ -3,8 +3,6 @@ package deviceplugin
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"os"
 	"sync"
 	"time"
 
@@ -25,23 +23,25 @@ type registration struct {
 
 // GetInfo implements registerapi.RegistrationServer.
 func (r registration) GetInfo(context.Context, *registerapi.InfoRequest) (*registerapi.PluginInfo, error) {
+	_, link := r.owner.place.paths()
 	return &registerapi.PluginInfo{
-		Type: registerapi.DevicePlugin, Name: r.owner.resource, Endpoint: r.owner.socket,
+		Type: registerapi.DevicePlugin, Name: r.owner.resource, Endpoint: link,
 		SupportedVersions: []string{v1beta1.Version},
 	}, nil
 }
 
 // NotifyRegistrationStatus implements registerapi.RegistrationServer. After a
-// refusal our socket is made anew, with a growing delay: that is what makes the
-// kubelet look at it again.
+// refusal the link is replaced by one with another name, with a growing delay:
+// that is what makes the kubelet try again.
 func (r registration) NotifyRegistrationStatus(_ context.Context, st *registerapi.RegistrationStatus) (*registerapi.RegistrationStatusResponse, error) {
 	s := r.owner
+	_, link := s.place.paths()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if st.GetPluginRegistered() {
 		s.count++
 		s.regErr = ""
-		s.log.Info("registered with the kubelet", "socket", s.socket)
+		s.log.Info("registered with the kubelet", "socket", link)
 	} else {
 		s.fails++
 		s.notBefore = time.Now().Add(backoff(s.fails))
@@ -56,32 +56,21 @@ func (r registration) NotifyRegistrationStatus(_ context.Context, st *registerap
 // socket by itself, after its own restarts too.
 func (s *server) lookWatched(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	now := time.Now()
-	s.mu.Lock()
-	wait := time.Duration(0)
-	renew := s.renew && s.lis != nil
+	renew, wait := s.takeRenewDue(now)
 	if renew {
-		if wait = s.notBefore.Sub(now); wait <= 0 {
-			s.renew, wait = false, 0
-		} else {
-			renew = false
-		}
+		s.place.unlink()
 	}
-	s.mu.Unlock()
-	if renew && lookup(s.socket).sameInode(s.lisID) {
-		if err := os.Remove(s.socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			s.report(err)
-		}
-	}
-	listenErr := s.listen(ctx, now, wg)
+	placeErr := s.offer(ctx, now, wg)
+	_, link := s.place.paths()
 
 	s.mu.Lock()
 	before := [3]string{s.waiting, s.lisErr, s.regErr}
 	s.waiting, s.lisErr = "", ""
 	switch {
-	case listenErr != nil:
-		s.lisErr = listenErr.Error()
+	case placeErr != nil:
+		s.lisErr = placeErr.Error()
 		s.waiting = "our own socket"
-	case s.lis == nil:
+	case link == "":
 		s.waiting = "the kubelet to create " + registryDirName
 	case len(s.streams) == 0:
 		s.waiting = "the kubelet to find our socket"
@@ -97,11 +86,21 @@ func (s *server) lookWatched(ctx context.Context, wg *sync.WaitGroup) time.Durat
 	if refused != "" {
 		s.report(errors.New(refused))
 	}
-	s.report(listenErr)
-	if listenErr != nil {
-		if d := max(s.lisAfter.Sub(now), time.Millisecond); wait == 0 || d < wait {
-			wait = d
-		}
+	s.report(placeErr)
+	return s.place.sooner(wait, now)
+}
+
+// takeRenewDue is takeRenew for the plugin watcher, where a new link is the next
+// attempt: it has to wait for its time.
+func (s *server) takeRenewDue(now time.Time) (renew bool, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.renew {
+		return false, 0
 	}
-	return wait
+	if wait = s.notBefore.Sub(now); wait > 0 {
+		return false, wait
+	}
+	s.renew = false
+	return true, 0
 }

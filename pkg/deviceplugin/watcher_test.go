@@ -17,22 +17,22 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
 )
 
-// waitSocket waits for a socket at path that is another file than old, and
-// returns it. That is what makes a kubelet's plugin watcher act.
-func waitSocket(t *testing.T, path string, old os.FileInfo) os.FileInfo {
+// waitLink waits for the one socket in dir to be another one than old, and returns
+// its path. That is what makes a kubelet's plugin watcher act.
+func waitLink(t *testing.T, dir, old string) string {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for time.Now().Before(deadline) {
-		fi, err := os.Lstat(path)
-		if err == nil && (old == nil || !os.SameFile(fi, old) || fi.ModTime() != old.ModTime()) {
-			return fi
+	var path string
+	poll(t, "a new socket in "+dir, func() bool {
+		list, err := filepath.Glob(filepath.Join(dir, "nvidia.com_cx7_qsfp-*.sock"))
+		if err != nil || len(list) != 1 || list[0] == old {
+			return false
 		}
-		<-tick.C
-	}
-	t.Fatalf("no new socket at %s in 10 s", path)
-	return nil
+		// As the kubelet does, which takes nothing else for a plugin.
+		fi, err := os.Stat(list[0])
+		path = list[0]
+		return err == nil && fi.Mode()&os.ModeSocket != 0
+	})
+	return path
 }
 
 func TestPluginWatcher(t *testing.T) {
@@ -46,12 +46,11 @@ func TestPluginWatcher(t *testing.T) {
 	if err := os.Mkdir(dir, 0o750); err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(dir, "nvidia.com_cx7_qsfp.sock")
-	first := waitSocket(t, socket, nil)
+	first := waitLink(t, dir, "")
 
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix:"+first, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +60,7 @@ func TestPluginWatcher(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.GetType() != "DevicePlugin" || info.GetName() != res || info.GetEndpoint() != socket || strings.Join(info.GetSupportedVersions(), " ") != "v1beta1" {
+	if info.GetType() != "DevicePlugin" || info.GetName() != res || info.GetEndpoint() != first || strings.Join(info.GetSupportedVersions(), " ") != "v1beta1" {
 		t.Errorf("info %v", info)
 	}
 
@@ -69,7 +68,7 @@ func TestPluginWatcher(t *testing.T) {
 	if _, err := api.NotifyRegistrationStatus(ctx, &registerapi.RegistrationStatus{Error: "not today"}); err != nil {
 		t.Fatal(err)
 	}
-	second := waitSocket(t, socket, first)
+	second := waitLink(t, dir, first)
 	m.waitStatus(res, "the refusal", func(s deviceplugin.Status) bool {
 		return !s.Registered && s.Err == "the kubelet refused the registration: not today"
 	})
@@ -94,13 +93,15 @@ func TestPluginWatcher(t *testing.T) {
 
 	// A stream that is lost, or a socket that is removed, is offered anew too.
 	drop()
-	third := waitSocket(t, socket, second)
-	if err := os.Remove(socket); err != nil {
+	third := waitLink(t, dir, second)
+	if err := os.Remove(third); err != nil {
 		t.Fatal(err)
 	}
-	waitSocket(t, socket, third)
+	waitLink(t, dir, third)
 	m.stop()
-	if _, err := os.Lstat(socket); !os.IsNotExist(err) {
-		t.Errorf("our socket is left behind: %v", err)
+	for _, dir := range []string{dir, m.run} {
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+			t.Errorf("left behind in %s: %v, %v", dir, left, err)
+		}
 	}
 }

@@ -73,7 +73,7 @@ func offered(t *testing.T, a *pool.Assignment) (dir string, allocate func(resour
 		t.Fatal(err)
 	}
 	dir = t.TempDir()
-	m := deviceplugin.NewManager(deviceplugin.Options{KubeletDir: root, CDIDir: dir, Log: slog.New(slog.DiscardHandler)})
+	m := deviceplugin.NewManager(deviceplugin.Options{KubeletDir: root, SocketDir: filepath.Join(root, "run"), CDIDir: dir, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
@@ -86,13 +86,21 @@ func offered(t *testing.T, a *pool.Assignment) (dir string, allocate func(resour
 	m.Update(a)
 	return dir, func(resource string, ids []string) *v1beta1.ContainerAllocateResponse {
 		t.Helper()
-		path := filepath.Join(plugins, deviceplugin.SocketName(plugins, resource))
+		socket := func() string {
+			for _, s := range m.Status() {
+				if s.Resource == resource {
+					return s.Socket
+				}
+			}
+			return ""
+		}
 		deadline := time.After(10 * time.Second)
-		for _, err := os.Lstat(path); err != nil; _, err = os.Lstat(path) {
+		path := socket()
+		for ; path == ""; path = socket() {
 			select {
 			case <-m.Changed():
 			case <-deadline:
-				t.Fatalf("no socket %s in 10 s", path)
+				t.Fatalf("no socket for %s in 10 s", resource)
 			}
 		}
 		conn, err := dial(path)

@@ -97,7 +97,7 @@ func (o *order) ours(c *diffCase) (observation, string, error) {
 	case err != nil:
 		return nil, "", err
 	}
-	args := []string{"run", "-config", config, "-state-dir", stateDir, "-kubelet-dir", kubeletDir, "-device-info-dir", infoDir, "-cdi-dir", cdiDir}
+	args := []string{"run", "-config", config, "-state-dir", stateDir, "-kubelet-dir", kubeletDir, "-run-dir", "/run", "-device-info-dir", infoDir, "-cdi-dir", cdiDir}
 	if c.watcher {
 		args = append(args, "-plugin-watcher")
 	}

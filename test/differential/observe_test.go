@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -24,7 +25,7 @@ func (k *kubelet) observe(ctx context.Context, odd bool) (observation, error) {
 	for _, name := range k.names() {
 		r := k.resource(name)
 		at := "resource/" + name
-		out[at+"/endpoint"], out[at+"/versions"], out[at+"/options"] = r.endpoint, r.versions, r.options
+		out[at+"/endpoint"], out[at+"/versions"], out[at+"/options"] = untagged(r.endpoint), r.versions, r.options
 		if r.list == nil {
 			out[at] = streamFailed
 			continue
@@ -194,11 +195,18 @@ func (o observation) files(when string) error {
 			return err
 		}
 		for _, e := range entries {
-			o[when+"/"+what+"/"+e.Name()] = "there"
+			o[when+"/"+what+"/"+untagged(e.Name())] = "there"
 		}
 	}
 	return nil
 }
+
+// tag is what makes the name of a socket of ours unlike any other.
+var tag = regexp.MustCompile(`-[0-9a-f]{8}\.sock$`)
+
+// untagged is the name of a socket as the other program would have it, which
+// begins every name of ours.
+func untagged(name string) string { return tag.ReplaceAllString(name, ".sock") }
 
 func each(dir string, f func(name string, data []byte, mode os.FileMode) error) error {
 	entries, err := os.ReadDir(dir)

@@ -26,10 +26,20 @@ type Kubelet struct {
 	mu        sync.Mutex
 	changed   chan struct{} // closed on every change
 	resources map[string]*Resource
-	clients   map[string]*client
+	endpoints map[string]*endpoints
+	single    bool // one endpoint per resource, whatever its path
 	refuse    error
 	gate      chan struct{}
 	run       *incarnation
+}
+
+// endpoints are the plugins that serve one resource, by the path of the socket.
+// A kubelet keeps two lists of them, and from 1.37 on they can differ: a refused
+// registration takes the path off the list of those whose end is noticed.
+type endpoints struct {
+	primary *client
+	all     map[string]*client
+	noticed map[string]*client
 }
 
 // incarnation is one life of the kubelet's process.
@@ -41,6 +51,7 @@ type incarnation struct {
 }
 
 type client struct {
+	path   string
 	conn   *grpc.ClientConn
 	api    v1beta1.DevicePluginClient
 	cancel context.CancelFunc // ends the stream
@@ -69,16 +80,21 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
-// New returns a kubelet with the root folder, not started yet. It is stopped
-// when the test ends.
+// New returns a kubelet of Kubernetes 1.37 with the root folder, not started yet.
+// It is stopped when the test ends.
 func New(t testing.TB, root string) *Kubelet {
 	k := &Kubelet{
 		t: t, dir: filepath.Join(root, "device-plugins"), changed: make(chan struct{}),
-		resources: map[string]*Resource{}, clients: map[string]*client{},
+		resources: map[string]*Resource{}, endpoints: map[string]*endpoints{},
 	}
 	t.Cleanup(k.Stop)
 	return k
 }
+
+// Before137 makes it a kubelet of Kubernetes 1.34 to 1.36: one endpoint per
+// resource. A registration replaces the endpoint, and when a stream ends, even one
+// that was replaced, the endpoint of that moment is forgotten. Call it before Start.
+func (k *Kubelet) Before137() { k.single = true }
 
 // PluginDir is the folder of the sockets.
 func (k *Kubelet) PluginDir() string { return k.dir }
@@ -110,16 +126,12 @@ func (k *Kubelet) Stop() {
 	k.mu.Lock()
 	run := k.run
 	k.run = nil
-	clients := k.clients
-	k.clients = map[string]*client{}
+	k.endpoints = map[string]*endpoints{}
 	k.mu.Unlock()
 	if run == nil {
 		return
 	}
-	run.cancel()
-	for _, c := range clients {
-		_ = c.conn.Close()
-	}
+	run.cancel() // which ends every stream, and with it the connection
 	run.grpc.Stop()
 	run.wg.Wait()
 }
@@ -131,8 +143,8 @@ func (k *Kubelet) Restart() {
 	k.Start()
 }
 
-// Wipe removes every socket from the folder, the kubelet's own included, as a
-// starting kubelet does.
+// Wipe removes every socket from the folder, the kubelet's own included, and every
+// link to one, as a starting kubelet does.
 func (k *Kubelet) Wipe() {
 	k.t.Helper()
 	entries, err := os.ReadDir(k.dir)
@@ -140,10 +152,13 @@ func (k *Kubelet) Wipe() {
 		k.t.Fatal(err)
 	}
 	for _, e := range entries {
-		if e.Type()&os.ModeSocket != 0 {
-			if err := os.Remove(filepath.Join(k.dir, e.Name())); err != nil && !os.IsNotExist(err) {
-				k.t.Fatal(err)
-			}
+		path := filepath.Join(k.dir, e.Name())
+		fi, err := os.Stat(path)
+		if err != nil || fi.Mode()&os.ModeSocket == 0 {
+			continue // it cannot see what a dangling link would be
+		}
+		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+			k.t.Fatal(err)
 		}
 	}
 }
@@ -155,7 +170,8 @@ func (k *Kubelet) Refuse(err error) {
 	k.refuse = err
 }
 
-// Hold makes Register block until release is called.
+// Hold makes Register block until release is called. Then it goes on even when
+// the caller is gone, as a kubelet does that had begun to dial.
 func (k *Kubelet) Hold() (release func()) {
 	gate := make(chan struct{})
 	k.mu.Lock()
@@ -173,8 +189,8 @@ func (k *Kubelet) Hold() (release func()) {
 func (k *Kubelet) Drop(resource string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if c := k.clients[resource]; c != nil {
-		c.cancel()
+	if e := k.endpoints[resource]; e != nil && e.primary != nil {
+		e.primary.cancel()
 	}
 }
 
@@ -183,11 +199,11 @@ func (k *Kubelet) Client(resource string) v1beta1.DevicePluginClient {
 	k.t.Helper()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	c := k.clients[resource]
-	if c == nil {
+	e := k.endpoints[resource]
+	if e == nil || e.primary == nil {
 		k.t.Fatalf("the kubelet has no endpoint for %s", resource)
 	}
-	return c.api
+	return e.primary.api
 }
 
 // Resource is what the kubelet knows of the resource now.
@@ -252,10 +268,11 @@ func (k *Kubelet) Register(ctx context.Context, req *v1beta1.RegisterRequest) (*
 		return nil, fmt.Errorf("the kubelet is gone")
 	}
 	if gate != nil {
+		ctx = context.WithoutCancel(ctx)
 		select {
 		case <-gate:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		case <-run.ctx.Done():
+			return nil, run.ctx.Err()
 		}
 	}
 	if req.GetVersion() != v1beta1.Version {
@@ -282,7 +299,10 @@ func (k *Kubelet) connect(ctx context.Context, run *incarnation, req *v1beta1.Re
 		return err
 	}
 	streamCtx, cancel := context.WithCancel(run.ctx)
-	c := &client{conn: conn, api: v1beta1.NewDevicePluginClient(conn), cancel: cancel}
+	c := &client{path: socket, conn: conn, api: v1beta1.NewDevicePluginClient(conn), cancel: cancel}
+	if k.single {
+		c.path = ""
+	}
 	options, err := c.api.GetDevicePluginOptions(ctx, &v1beta1.Empty{})
 	if err != nil {
 		cancel()
@@ -290,26 +310,43 @@ func (k *Kubelet) connect(ctx context.Context, run *incarnation, req *v1beta1.Re
 		return fmt.Errorf("failed to get device plugin options: %w", err)
 	}
 	name := req.GetResourceName()
-	k.mu.Lock()
-	if k.run != run {
-		k.mu.Unlock()
+	if err := k.connected(run, name, c); err != nil {
 		cancel()
 		_ = conn.Close()
-		return fmt.Errorf("the kubelet is gone")
+		k.change(name, func(r *Resource) { r.Refused++ })
+		return err
 	}
-	k.clients[name] = c
 	run.wg.Go(func() {
 		k.stream(streamCtx, name, c)
 		cancel()
-		k.disconnect(run, name)
+		k.disconnect(run, name, c)
 		_ = conn.Close()
 	})
-	k.mu.Unlock()
 	k.change(name, func(r *Resource) {
 		r.Registrations++
 		r.Connected = true
 		r.Endpoint, r.Options = req.GetEndpoint(), options
 	})
+	return nil
+}
+
+// connected makes c the endpoint of the resource, unless there is one at its path.
+func (k *Kubelet) connected(run *incarnation, name string, c *client) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.run != run {
+		return fmt.Errorf("the kubelet is gone")
+	}
+	e := k.endpoints[name]
+	if e == nil {
+		e = &endpoints{all: map[string]*client{}, noticed: map[string]*client{}}
+		k.endpoints[name] = e
+	}
+	if e.all[c.path] != nil && !k.single {
+		delete(e.noticed, c.path)
+		return fmt.Errorf("device plugin already connected: %s", c.path)
+	}
+	e.primary, e.all[c.path], e.noticed[c.path] = c, c, c
 	return nil
 }
 
@@ -338,23 +375,29 @@ func (k *Kubelet) stream(ctx context.Context, name string, c *client) {
 	}
 }
 
-// disconnect forgets the endpoint that the kubelet has now, which need not be
-// the one whose stream ended.
-func (k *Kubelet) disconnect(run *incarnation, name string) {
+// disconnect forgets the endpoint that the kubelet has now at the path of c, which
+// need not be c, and promotes another one.
+func (k *Kubelet) disconnect(run *incarnation, name string, c *client) {
 	k.mu.Lock()
-	c := k.clients[name]
-	if k.run == run {
-		delete(k.clients, name)
+	e := k.endpoints[name]
+	var now *client
+	if k.run == run && e != nil {
+		now = e.noticed[c.path]
+	}
+	if now != nil {
+		delete(e.noticed, c.path)
+		delete(e.all, c.path)
+		e.primary = nil
+		for _, other := range e.all {
+			e.primary = other
+		}
 	}
 	k.mu.Unlock()
-	if c != nil && k.currentRun() == run {
-		_ = c.conn.Close()
+	if now != nil {
+		_ = now.conn.Close()
 	}
-	k.change(name, func(r *Resource) { r.Connected = k.clients[name] != nil })
-}
-
-func (k *Kubelet) currentRun() *incarnation {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.run
+	k.change(name, func(r *Resource) {
+		e := k.endpoints[name]
+		r.Connected = e != nil && e.primary != nil
+	})
 }

@@ -1,0 +1,300 @@
+package deviceplugin
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// place is where the kubelet finds a pool. The socket is in a directory of our
+// own below /run and listens all the time; in the kubelet's directory is a
+// symbolic link to it, which the kubelet follows in both ways of registration
+// (pkg/kubelet/pluginmanager/pluginwatcher and pkg/kubelet/cm/devicemanager use
+// stat(2) and dial the path). A bound socket keeps its filesystem busy, a link to
+// one does not: with sockets below /var a node could not unmount it to shut down.
+//
+// Every name is used once. From Kubernetes 1.37 on a kubelet refuses to register
+// a path that it is connected to, even when that connection was made for an
+// earlier process or for an attempt that we gave up.
+type place struct {
+	resource string
+	dir      string // the kubelet's directory, where the link is
+	sockets  string // the directory of our sockets
+	seenAs   string // the same directory as the kubelet sees it
+	other    string // where another plugin for the resource has its socket
+
+	// Of the server's goroutine alone.
+	lis     *listener
+	opening retry
+	linking retry
+	to      string // what the link says
+
+	mu     sync.Mutex
+	socket string // full path; "" for none
+	link   string // full path; "" for none
+}
+
+func newPlace(resource, dir, sockets, seenAs string) *place {
+	return &place{
+		resource: resource, dir: dir, sockets: sockets, seenAs: seenAs,
+		other: filepath.Join(dir, SocketName(dir, resource)),
+	}
+}
+
+// listener is a socket that listens.
+type listener struct {
+	net.Listener
+	path   string
+	id     fileID
+	opened time.Time
+	ended  chan error // cap 1: why nobody accepts any more
+}
+
+// retry is the delay after failures in a row.
+type retry struct {
+	fails int
+	after time.Time
+	err   error
+}
+
+func (r *retry) failed(now time.Time, err error) error {
+	r.fails++
+	r.after, r.err = now.Add(backoff(r.fails)), err
+	return err
+}
+
+func (r *retry) ok() { *r = retry{} }
+
+// paths are the socket and the link as they are now, "" for none.
+func (p *place) paths() (socket, link string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.socket, p.link
+}
+
+func (p *place) setSocket(path string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.socket = path
+}
+
+func (p *place) setLink(path string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.link = path
+}
+
+// check takes note of what others did to the socket and the link, and reports
+// whether one of them is lost. Calls on open connections go on.
+func (p *place) check(now time.Time) (lost bool) {
+	if p.lis != nil {
+		var err error
+		select {
+		case err = <-p.lis.ended:
+			err = fmt.Errorf("socket %s stopped accepting connections: %w", p.lis.path, err)
+			if now.Sub(p.lis.opened) >= steadyAfter {
+				p.opening.ok()
+			}
+			_ = p.opening.failed(now, err)
+		default:
+		}
+		if err != nil || missing(p.lis.path, p.lis.id) {
+			p.unlink()
+			p.close()
+			lost = true
+		}
+	}
+	if _, link := p.paths(); link != "" {
+		to, err := os.Readlink(link)
+		// What cannot be read is taken for what it was.
+		gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EINVAL)
+		if gone || (err == nil && to != p.to) {
+			p.setLink("")
+			lost = true
+		}
+	}
+	return lost
+}
+
+// missing reports whether path is certainly not the file that id says.
+func missing(path string, id fileID) bool {
+	fi, err := os.Lstat(path)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+	}
+	return !identify(fi).sameInode(id)
+}
+
+// listen makes sure that there is a listener. A new one is returned.
+func (p *place) listen(ctx context.Context, now time.Time) (*listener, error) {
+	if p.lis != nil {
+		return nil, nil
+	}
+	if p.opening.err != nil && now.Before(p.opening.after) {
+		return nil, p.opening.err
+	}
+	lis, err := p.bind(ctx)
+	if err != nil {
+		return nil, p.opening.failed(now, err)
+	}
+	p.opening.err = nil
+	p.lis = lis
+	p.setSocket(lis.path)
+	return lis, nil
+}
+
+// names is how many random names are tried before it is an error that each of
+// them is there already.
+const names = 8
+
+func tag() string {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return hex.EncodeToString(b[:])
+}
+
+func (p *place) bind(ctx context.Context) (*listener, error) {
+	if err := os.MkdirAll(p.sockets, 0o700); err != nil {
+		return nil, fmt.Errorf("create the directory of our sockets: %w: the service needs the host's /run, writable", err)
+	}
+	var lis net.Listener
+	var path string
+	for try := 0; ; try++ {
+		path = filepath.Join(p.sockets, uniqueName(p.sockets, p.resource, tag()))
+		if len(path) > maxSocketPath {
+			return nil, fmt.Errorf("socket %s: the path has %d bytes, a unix socket can have %d: choose a shorter run directory", path, len(path), maxSocketPath)
+		}
+		var err error
+		if lis, err = (&net.ListenConfig{}).Listen(ctx, "unix", path); err == nil {
+			break
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) || try == names {
+			return nil, fmt.Errorf("create our socket: %w", err)
+		}
+	}
+	if u, ok := lis.(*net.UnixListener); ok {
+		// By path, it could remove somebody else's.
+		u.SetUnlinkOnClose(false)
+	}
+	return &listener{Listener: lis, path: path, id: lookup(path), opened: time.Now(), ended: make(chan error, 1)}, nil
+}
+
+// expose makes sure that the kubelet's directory has a link to our socket. A
+// directory that is not there (yet) is no error.
+func (p *place) expose(ctx context.Context, now time.Time) error {
+	if _, link := p.paths(); link != "" || p.lis == nil {
+		return nil
+	}
+	if p.linking.err != nil && now.Before(p.linking.after) && lookup(p.other).isSet {
+		return p.linking.err
+	}
+	err := p.makeLink(ctx)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		p.linking.ok()
+		return nil
+	}
+	return p.linking.failed(now, err)
+}
+
+func (p *place) makeLink(ctx context.Context) error {
+	if lookup(p.other).isSet {
+		if err := p.clear(ctx); err != nil {
+			return err
+		}
+	}
+	to := filepath.Join(p.seenAs, filepath.Base(p.lis.path))
+	for try := 0; ; try++ {
+		path := filepath.Join(p.dir, uniqueName(p.dir, p.resource, tag()))
+		if len(path) > maxSocketPath {
+			return fmt.Errorf("socket %s: the path has %d bytes, a unix socket can have %d: choose a shorter kubelet folder", path, len(path), maxSocketPath)
+		}
+		err := os.Symlink(to, path)
+		if err == nil {
+			p.to = to
+			p.setLink(path)
+			return nil
+		}
+		if !errors.Is(err, fs.ErrExist) || try == names {
+			return fmt.Errorf("create the link to our socket: %w", err)
+		}
+	}
+}
+
+// clear removes a dead socket of another plugin, or of an earlier version of
+// ours, and nothing else.
+func (p *place) clear(ctx context.Context) error {
+	state, err := ask(ctx, p.other)
+	switch state {
+	case answers:
+		return fmt.Errorf("socket %s: another process serves this resource (is the SR-IOV device plugin still running on this node?): stop it, or use another resourceName", p.other)
+	case absent:
+		return nil
+	case unknown:
+		return fmt.Errorf("socket %s: something is in the way: %w: remove it", p.other, err)
+	case dead:
+	}
+	fi, err := os.Lstat(p.other)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find another plugin's socket: %w", err)
+	}
+	if fi.Mode()&fs.ModeSocket == 0 {
+		return fmt.Errorf("%s: is in the way and no socket (%s): remove it", p.other, fi.Mode().Type())
+	}
+	if err := os.Remove(p.other); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the socket of an earlier run: %w", err)
+	}
+	return nil
+}
+
+// unlink removes our link.
+func (p *place) unlink() {
+	_, link := p.paths()
+	if link == "" {
+		return
+	}
+	p.setLink("")
+	if to, err := os.Readlink(link); err == nil && to == p.to {
+		// One that stays is removed by the next start, or by the kubelet's.
+		_ = os.Remove(link)
+	}
+}
+
+// close ends the listener and removes its socket.
+func (p *place) close() {
+	if p.lis == nil {
+		return
+	}
+	if !missing(p.lis.path, p.lis.id) {
+		// One that stays is removed by the next start, or by the next boot.
+		_ = os.Remove(p.lis.path)
+	}
+	_ = p.lis.Close()
+	p.lis = nil
+	p.setSocket("")
+}
+
+// sooner is the earlier of the time until a failure is due to be tried again and
+// of again, where 0 is never.
+func (p *place) sooner(again time.Duration, now time.Time) time.Duration {
+	for _, r := range []*retry{&p.opening, &p.linking} {
+		if r.err == nil {
+			continue
+		}
+		if d := max(r.after.Sub(now), time.Millisecond); again == 0 || d < again {
+			again = d
+		}
+	}
+	return again
+}
