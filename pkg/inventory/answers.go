@@ -59,7 +59,6 @@ func (r *reader) readNetwork(ctx context.Context) {
 	r.route = len(routes) > 0
 	r.uplinks = Uplinks(r.links, addrs, routes)
 	r.uppers = uppers(r.links)
-	r.inUse = hostUses(r.uppers, r.uplinks)
 	r.answers.Hidden = hidden(r.links, r.uplinks)
 	r.answers.Complete = len(missing) == 0
 	r.answers.Missing = strings.Join(missing, "; ")

@@ -352,6 +352,7 @@ func (r *reader) applyNetwork(ctx context.Context, s *Snapshot) {
 			}
 		}
 	})
+	r.applyHostUnknown(s)
 }
 
 func admin(v nl.VFInfo) *VFAdmin {

@@ -1,33 +1,67 @@
 package inventory
 
-import "maps"
-
-// hostUses says how the host itself uses interfaces, by ifindex. It is what
-// carries carries the node's own network (see Uplinks), and beside it every
-// interface that is a part of another one of the host: the port of a bond,
-// team, bridge or VRF, the synthetic interface's lower one (accelerated
-// networking), the lower device of a VLAN or macvlan. Whoever takes it away
-// takes a part out of a device that the machine's config has, with or without
-// an address at the moment.
-func hostUses(uppers, carries map[int]string) map[int]string {
-	out := maps.Clone(carries)
-	if out == nil {
-		out = map[int]string{}
-	}
-	for index, upper := range uppers {
-		if out[index] == "" {
-			out[index] = "is below " + upper
-		}
-	}
-	return out
-}
-
-// hostUse is how the host uses a function by one of its interfaces, "" when
-// netlink shows no use.
+// hostUse is how the host itself uses a function by one of its interfaces, ""
+// when netlink shows no use. It uses what carries its own network (see Uplinks),
+// and beside it every interface that another one of the host is made of: the
+// port of a bond, team, bridge or VRF, the fast path below a synthetic interface
+// (accelerated networking), the lower device of a VLAN or macvlan. Whoever takes
+// it away takes a part out of a device that the machine's config has, with or
+// without an address at the moment.
 func (r *reader) hostUse(netdevs []Netdev) string {
 	for _, d := range netdevs {
-		if why := r.inUse[d.Index]; why != "" && r.byName[d.Name] != nil {
+		if r.byName[d.Name] == nil {
+			continue
+		}
+		if why := r.uplinks[d.Index]; why != "" {
 			return why
+		}
+		if upper := r.uppers[d.Index]; upper != "" {
+			return "is below " + upper
+		}
+	}
+	return ""
+}
+
+// applyHostUnknown says of which functions the answers of netlink do not show
+// whether the host uses them. What one list does show counts without the others.
+func (r *reader) applyHostUnknown(s *Snapshot) {
+	s.HostUnknown = nil
+	judge := func(id, use string, netdevs []Netdev) {
+		why := r.hostUnknown(netdevs)
+		if use != "" || why == "" {
+			return
+		}
+		if s.HostUnknown == nil {
+			s.HostUnknown = map[string]string{}
+		}
+		s.HostUnknown[id] = why
+	}
+	for i := range s.PFs {
+		pf := &s.PFs[i]
+		judge(pf.Address, pf.Uplink, pf.Netdevs)
+		for j := range pf.VFs {
+			judge(pf.VFs[j].Address, pf.VFs[j].HostUse, pf.VFs[j].Netdevs)
+		}
+	}
+	for i := range s.Others {
+		judge(s.Others[i].Address, s.OtherUse[s.Others[i].Address], s.Others[i].Netdevs)
+	}
+	for i := range s.Subfunctions {
+		judge(s.Subfunctions[i].Name, s.OtherUse[s.Subfunctions[i].Name], s.Subfunctions[i].Netdevs)
+	}
+}
+
+// hostUnknown says what was not listed of the interfaces, "" when all was.
+func (r *reader) hostUnknown(netdevs []Netdev) string {
+	if len(netdevs) == 0 {
+		return ""
+	}
+	if !r.answers.Complete {
+		return "the kernel did not list all of the host's network (" + r.answers.Missing + ")"
+	}
+	for _, d := range netdevs {
+		if r.byName[d.Name] == nil {
+			return "netlink does not list the interface " + d.Name
 		}
 	}
 	return ""

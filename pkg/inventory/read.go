@@ -89,7 +89,6 @@ type reader struct {
 	links   []nl.Link
 	byName  map[string]*nl.Link
 	uplinks map[int]string
-	inUse   map[int]string // see hostUses
 	uppers  map[int]string
 	route   bool
 	answers NetworkAnswers

@@ -23,6 +23,11 @@ type Snapshot struct {
 	// VFIOType1 reports whether the module vfio_iommu_type1 is loaded or built
 	// in. Without it a process can open a vfio group and do nothing with it.
 	VFIOType1 Presence `json:"-" yaml:"-"`
+	// HostUnknown says why it is not known whether the host uses the interface of
+	// a PF, VF or function in Others (by PCI address) or of a subfunction (by
+	// name). Those of which it is known, and those without an interface, are not
+	// in it; nor is anything when there is no netlink to be asked.
+	HostUnknown map[string]string `json:"-" yaml:"-"`
 	// Network is how much of the host's network was seen: what PF.Uplink,
 	// PF.Upper, VF.HostUse and OtherUse rest on.
 	Network NetworkAnswers `json:"-" yaml:"-"`

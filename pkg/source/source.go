@@ -36,9 +36,15 @@ type Options struct {
 	// (default 50 ms): an in-place rewrite is seen as several events.
 	Settle time.Duration
 	// Absent is how long a document must be missing before that is news
-	// (default 3 s): the platform removes and re-creates its folders.
+	// (DefaultAbsent).
 	Absent time.Duration
 }
+
+// DefaultAbsent is longer than it may take Talos to write a document: it removes the
+// directory and makes it again, and machined may have to wait for a processor or a
+// disk in between. Nothing waits for this: at a start without a document there is
+// nothing to do, and what a document that was removed had made is not in a hurry.
+const DefaultAbsent = 10 * time.Second
 
 // Watcher follows one path: a file, or a folder that holds exactly one *.yaml.
 type Watcher struct {
@@ -53,7 +59,7 @@ func New(path string, opt Options) *Watcher {
 		opt.Settle = 50 * time.Millisecond
 	}
 	if opt.Absent <= 0 {
-		opt.Absent = 3 * time.Second
+		opt.Absent = DefaultAbsent
 	}
 	return &Watcher{path: filepath.Clean(path), opt: opt, docs: make(chan Document, 1)}
 }

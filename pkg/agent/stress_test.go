@@ -1,0 +1,336 @@
+package agent_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+
+	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
+)
+
+// The whole agent under everything that happens on a node at the same time: documents,
+// pods that come and go, ports that lose their link, netlink that fails, a kubelet and
+// a service that restart, and a disk that turns read-only. It must never stand still,
+// never take a VF from a pod, and be as the last document says when all is quiet again.
+//
+// SRIOV_STRESS is how long (default 3s), SRIOV_STRESS_SEED which random numbers,
+// SRIOV_STRESS_PFS how many PFs (default 1 to 12, another number in each round).
+func TestStress(t *testing.T) {
+	long := 3 * time.Second
+	if v := os.Getenv("SRIOV_STRESS"); v != "" {
+		var err error
+		if long, err = time.ParseDuration(v); err != nil {
+			t.Fatalf("SRIOV_STRESS: %v", err)
+		}
+	}
+	seed := uint64(time.Now().UnixNano())
+	if v := os.Getenv("SRIOV_STRESS_SEED"); v != "" {
+		var err error
+		if seed, err = strconv.ParseUint(v, 10, 64); err != nil {
+			t.Fatalf("SRIOV_STRESS_SEED: %v", err)
+		}
+	}
+	pfs := 0
+	if v := os.Getenv("SRIOV_STRESS_PFS"); v != "" {
+		var err error
+		if pfs, err = strconv.Atoi(v); err != nil || pfs < 1 || pfs > 12 {
+			t.Fatalf("SRIOV_STRESS_PFS is %q, want a number from 1 to 12", v)
+		}
+	}
+	t.Logf("SRIOV_STRESS_SEED=%d", seed)
+	// One round is long enough for some hundred documents.
+	const round = 15 * time.Second
+	for start := time.Now(); time.Since(start) < long; seed++ {
+		count := pfs
+		if count == 0 {
+			count = 1 + int(seed%12)
+		}
+		ok := t.Run(fmt.Sprintf("pfs=%d/seed=%d", count, seed), func(t *testing.T) {
+			newStress(t, count, seed).run(min(round, long-time.Since(start)))
+		})
+		if !ok {
+			return
+		}
+	}
+}
+
+type stress struct {
+	*node
+	seed uint64
+	pfs  []string
+
+	mu      sync.Mutex
+	pods    map[string]bool // devices that a pod has
+	failing bool            // netlink fails
+	docs    int
+	allocs  int
+	starts  int
+
+	// restarting is held while the service or the kubelet is down.
+	restarting sync.RWMutex
+	readOnly   func(on bool)
+}
+
+func newStress(t *testing.T, count int, seed uint64) *stress {
+	s := &stress{node: newNode(t), seed: seed, pods: map[string]bool{}, readOnly: func(bool) {}}
+	s.kernel.RemovePF(pfA)
+	s.kernel.RemovePF(pfB)
+	for i := range count {
+		addr := fmt.Sprintf("0000:%02x:00.0", 0x10+16*i)
+		s.kernel.AddPF(modelkernel.PF{
+			Address: addr, Vendor: "8086", Device: "10c9", VFDevice: "10ca", Driver: "igb", Total: 7,
+			Name: fmt.Sprintf("enp%ds0", 16+16*i), MAC: fmt.Sprintf("52:54:00:00:01:%02x", i), NUMA: i % 2,
+		})
+		s.pfs = append(s.pfs, addr)
+	}
+	s.kernel.FailNetwork(func(string) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.failing {
+			return unix.ENOBUFS
+		}
+		return nil
+	})
+	dir := filepath.Join(s.dir, "state")
+	if err := errors.Join(os.MkdirAll(dir, 0o755), unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m")); err == nil {
+		s.readOnly = func(on bool) {
+			flags := uintptr(unix.MS_REMOUNT)
+			if on {
+				flags |= unix.MS_RDONLY
+			}
+			// Busy while a file is being written: then it stays as it is.
+			_ = unix.Mount("", dir, "", flags, "")
+		}
+		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	}
+	return s
+}
+
+// doc asks for a number of VFs on each PF.
+func (s *stress) doc(count func(pf int) int) string {
+	var b strings.Builder
+	b.WriteString("apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunctions:\n")
+	for i, pf := range s.pfs {
+		fmt.Fprintf(&b, "  - match: {pciAddresses: [%q]}\n    numVFs: %d\n    resourceName: %s\n", pf, count(i), poolOf(i))
+	}
+	return b.String()
+}
+
+func poolOf(pf int) string { return fmt.Sprintf("example.com/pool%d", pf%3) }
+
+// actor does one thing again and again, with random numbers and pauses of its own,
+// until the time is over.
+func (s *stress) actor(wg *sync.WaitGroup, end <-chan struct{}, n uint64, longest time.Duration, act func(r *rand.Rand)) {
+	r := rand.New(rand.NewPCG(s.seed, n))
+	wg.Go(func() {
+		for {
+			timer := time.NewTimer(time.Duration(r.Int64N(int64(longest))))
+			select {
+			case <-end:
+				timer.Stop()
+				return
+			case <-timer.C:
+				act(r)
+			}
+		}
+	})
+}
+
+func (s *stress) run(long time.Duration) {
+	s.kubelet.Start()
+	s.document(s.doc(func(int) int { return 2 }))
+	s.start()
+	end := make(chan struct{})
+	var wg sync.WaitGroup
+	s.actor(&wg, end, 1, 60*time.Millisecond, func(r *rand.Rand) {
+		s.document(s.doc(func(int) int { return r.IntN(8) }))
+		s.count(&s.docs)
+	})
+	for i := range uint64(2) {
+		s.actor(&wg, end, 2+i, 20*time.Millisecond, s.pod)
+	}
+	s.actor(&wg, end, 4, 50*time.Millisecond, func(r *rand.Rand) {
+		s.kernel.Plug(s.pfs[r.IntN(len(s.pfs))], r.IntN(3) > 0)
+	})
+	s.actor(&wg, end, 5, 200*time.Millisecond, func(r *rand.Rand) { s.fail(r.IntN(3) == 0) })
+	s.actor(&wg, end, 6, 300*time.Millisecond, func(r *rand.Rand) { s.readOnly(r.IntN(3) == 0) })
+	s.actor(&wg, end, 7, 400*time.Millisecond, func(r *rand.Rand) { s.silent(r.IntN(4) == 0) })
+	s.actor(&wg, end, 8, 2*time.Second, func(r *rand.Rand) {
+		s.restarting.Lock()
+		defer s.restarting.Unlock()
+		if r.IntN(2) == 0 {
+			s.kubelet.Restart()
+			return
+		}
+		s.halt()
+		s.start()
+		s.count(&s.starts)
+	})
+	timer := time.NewTimer(long)
+	<-timer.C
+	close(end)
+	wg.Wait()
+	s.calm()
+	s.t.Logf("%d PFs: %d documents, %d allocations, %d restarts of the service, %d writes", len(s.pfs), s.docs, s.allocs, s.starts, len(s.kernel.Writes()))
+	s.halt()
+	for _, v := range s.kernel.Violations() {
+		if strings.Contains(v, "destroyed") {
+			s.t.Errorf("a pod lost its VF: %s", v)
+		}
+	}
+}
+
+func (s *stress) count(n *int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*n++
+}
+
+func (s *stress) fail(on bool) {
+	s.mu.Lock()
+	s.failing = on
+	s.mu.Unlock()
+	s.changes.notify()
+}
+
+// pod starts a pod with a VF, or ends one.
+func (s *stress) pod(r *rand.Rand) {
+	s.restarting.RLock()
+	defer s.restarting.RUnlock()
+	s.mu.Lock()
+	var ended string
+	for dev := range s.pods {
+		if r.IntN(2) == 0 {
+			ended = dev
+			delete(s.pods, dev)
+			break
+		}
+	}
+	s.mu.Unlock()
+	if ended != "" {
+		s.kernel.Release(ended)
+		s.hold(ended, "")
+		s.changes.notify()
+		return
+	}
+	pool := poolOf(r.IntN(len(s.pfs)))
+	known := s.kubelet.Resource(pool)
+	if !known.Connected || len(known.Devices) == 0 {
+		return
+	}
+	dev, health, _ := strings.Cut(known.Devices[r.IntN(len(known.Devices))], "=")
+	s.mu.Lock()
+	taken := s.pods[dev]
+	s.mu.Unlock()
+	if taken || !strings.HasPrefix(health, "Healthy") {
+		return
+	}
+	_, err := s.kubelet.Client(pool).Allocate(s.t.Context(), &v1beta1.AllocateRequest{
+		ContainerRequests: []*v1beta1.ContainerAllocateRequest{{DevicesIds: []string{dev}}},
+	})
+	if err != nil {
+		return // withdrawn meanwhile, or the stream is not there
+	}
+	s.mu.Lock()
+	again := s.pods[dev]
+	s.pods[dev] = true
+	s.mu.Unlock()
+	if again {
+		return
+	}
+	s.hold(dev, "stress")
+	s.kernel.Hold(dev, "stress")
+	s.count(&s.allocs)
+}
+
+// calm ends the trouble and waits until everything is as the last document says.
+func (s *stress) calm() {
+	s.fail(false)
+	s.readOnly(false)
+	s.silent(false)
+	for _, pf := range s.pfs {
+		s.kernel.Plug(pf, true)
+	}
+	s.mu.Lock()
+	for dev := range s.pods {
+		s.kernel.Release(dev)
+		s.hold(dev, "")
+	}
+	clear(s.pods)
+	s.mu.Unlock()
+	s.document(s.doc(func(int) int { return 5 }))
+	path := filepath.Join(s.dir, "state", "status.yaml")
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var last *status.Status
+	for stop := time.Now().Add(patience); ; <-tick.C {
+		s.changes.notify()
+		st, err := status.Read(path)
+		if err == nil && st != nil {
+			if last = st; s.settled(st) {
+				return
+			}
+		}
+		if time.Now().After(stop) {
+			s.dump(last)
+		}
+	}
+}
+
+// patience is how long the agent may take for its last document, after pauses of
+// failed work that double, on a slow machine with the race detector.
+const patience = 3 * time.Minute
+
+func (s *stress) settled(st *status.Status) bool {
+	if len(st.PFs) != len(s.pfs) || st.Spec.State != status.SpecAccepted {
+		return false
+	}
+	for i := range st.PFs {
+		if st.PFs[i].State != status.PFReady || st.PFs[i].Actual.NumVFs != 5 {
+			return false
+		}
+	}
+	for i := range st.Pools {
+		if !st.Pools[i].Registered || st.Pools[i].Healthy != st.Pools[i].Devices {
+			return false
+		}
+	}
+	return true
+}
+
+// halt stops the service, and fails when it does not obey.
+func (s *stress) halt() {
+	done := make(chan struct{})
+	go func() { s.stop(); close(done) }()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		s.dump(nil)
+	}
+}
+
+// dump ends the process: an agent that stands still cannot be stopped either.
+func (s *stress) dump(st *status.Status) {
+	buf := make([]byte, 1<<20)
+	buf = buf[:runtime.Stack(buf, true)]
+	text := ""
+	if st != nil {
+		text = fmt.Sprintf("%+v", st.PFs)
+	}
+	fmt.Fprintf(os.Stderr, "%s: not as the last document says after %s\nstatus: %s\nlog:\n%s\n%s\n", s.t.Name(), patience, text, s.log, buf)
+	os.Exit(1)
+}
