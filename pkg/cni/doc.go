@@ -21,5 +21,8 @@
 // of this project nothing: the binary is small. It never starts a process
 // itself; the CNI library starts the IPAM plugin, as the specification
 // demands, behind package delegate, which the daemon does not link. It never creates or destroys VFs, and writes nothing outside of
-// its state folder, the VF and the pod's network namespace.
+// its state directory, the VF, the pod's network namespace and a log below /var/log. A
+// path that comes from a configuration, the environment or a file is identified before
+// it is opened. The daemon that sets attributes of VFs takes the same locks
+// ([Plugin.LockVF]).
 package cni
