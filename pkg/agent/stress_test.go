@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -128,7 +129,12 @@ func (s *stress) doc(count func(pf int) int) string {
 	return b.String()
 }
 
-func poolOf(pf int) string { return fmt.Sprintf("example.com/pool%d", pf%3) }
+func poolOf(pf int) string { return fmt.Sprintf("example.com/pool%d", pf) }
+
+// hasPods reports whether pods are started on the PF: changes of it wait for them, and
+// for two minutes after a pod that the kubelet never listed. The others change with
+// each document.
+func hasPods(pf int) bool { return pf%3 == 0 }
 
 // actor does one thing again and again, with random numbers and pauses of its own,
 // until the time is over.
@@ -225,7 +231,7 @@ func (s *stress) pod(r *rand.Rand) {
 		s.changes.notify()
 		return
 	}
-	pool := poolOf(r.IntN(len(s.pfs)))
+	pool := poolOf(3 * r.IntN((len(s.pfs)+2)/3))
 	known := s.kubelet.Resource(pool)
 	if !known.Connected || len(known.Devices) == 0 {
 		return
@@ -298,16 +304,13 @@ func (s *stress) settled(st *status.Status) bool {
 		return false
 	}
 	for i := range st.PFs {
-		if st.PFs[i].State != status.PFReady || st.PFs[i].Actual.NumVFs != 5 {
+		f := &st.PFs[i]
+		done := f.State == status.PFReady && f.Actual.NumVFs == 5
+		if !done && !(hasPods(slices.Index(s.pfs, f.Address)) && f.State == status.PFWaiting) {
 			return false
 		}
 	}
-	for i := range st.Pools {
-		if !st.Pools[i].Registered || st.Pools[i].Healthy != st.Pools[i].Devices {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(st.Pools, func(p status.Pool) bool { return !p.Registered })
 }
 
 // halt stops the service, and fails when it does not obey.
