@@ -160,19 +160,20 @@ func (s *stress) run(long time.Duration) {
 	s.start()
 	end := make(chan struct{})
 	var wg sync.WaitGroup
-	s.actor(&wg, end, 1, 60*time.Millisecond, func(r *rand.Rand) {
-		s.document(s.doc(func(int) int { return r.IntN(8) }))
+	// Trouble is short and seldom enough for most documents to come into force.
+	s.actor(&wg, end, 1, 250*time.Millisecond, func(r *rand.Rand) {
+		s.document(s.doc(func(int) int { return 1 + r.IntN(7) }))
 		s.count(&s.docs)
 	})
 	for i := range uint64(2) {
 		s.actor(&wg, end, 2+i, 20*time.Millisecond, s.pod)
 	}
 	s.actor(&wg, end, 4, 50*time.Millisecond, func(r *rand.Rand) {
-		s.kernel.Plug(s.pfs[r.IntN(len(s.pfs))], r.IntN(3) > 0)
+		s.kernel.Plug(s.pfs[r.IntN(len(s.pfs))], r.IntN(8) > 0)
 	})
-	s.actor(&wg, end, 5, 200*time.Millisecond, func(r *rand.Rand) { s.fail(r.IntN(3) == 0) })
-	s.actor(&wg, end, 6, 300*time.Millisecond, func(r *rand.Rand) { s.readOnly(r.IntN(3) == 0) })
-	s.actor(&wg, end, 7, 400*time.Millisecond, func(r *rand.Rand) { s.silent(r.IntN(4) == 0) })
+	s.actor(&wg, end, 5, 100*time.Millisecond, func(r *rand.Rand) { s.fail(r.IntN(8) == 0) })
+	s.actor(&wg, end, 6, 100*time.Millisecond, func(r *rand.Rand) { s.readOnly(r.IntN(8) == 0) })
+	s.actor(&wg, end, 7, 100*time.Millisecond, func(r *rand.Rand) { s.silent(r.IntN(8) == 0) })
 	s.actor(&wg, end, 8, 2*time.Second, func(r *rand.Rand) {
 		s.restarting.Lock()
 		defer s.restarting.Unlock()
