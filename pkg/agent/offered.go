@@ -19,13 +19,18 @@ import (
 // to take them away). It calls nobody under its lock: an offer is made from a copy,
 // and its number tells the plugin which of two is the newer one.
 type offered struct {
-	plugin *deviceplugin.Manager
+	plugin offerer
 
 	mu      sync.Mutex
 	seq     uint64 // of the last change
 	base    *pool.Assignment
 	loop    map[string]string // device -> reason
 	claimed map[string]claim
+}
+
+// offerer takes offers. *deviceplugin.Manager does.
+type offerer interface {
+	Offer(o deviceplugin.Offer)
 }
 
 // claim is why the gate withholds a device, and for the run on which PF.
