@@ -91,31 +91,6 @@ func DecodeLink(b []byte) (Link, error) {
 	return l, nil
 }
 
-// decodeVFs decodes the VF list of RTM_NEWLINK. macLen is the length of the
-// PF's own address: the kernel gives each MAC in 32 bytes.
-func decodeVFs(b []byte) ([]VFInfo, error) {
-	if len(b) < unix.SizeofIfInfomsg {
-		return nil, errShort
-	}
-	macLen := 6
-	var list []byte
-	for typ, v := range attrs(b[unix.SizeofIfInfomsg:]) {
-		switch typ {
-		case unix.IFLA_ADDRESS:
-			macLen = len(v)
-		case unix.IFLA_VFINFO_LIST:
-			list = v
-		}
-	}
-	var vfs []VFInfo
-	for typ, v := range attrs(list) {
-		if typ == vfInfo {
-			vfs = append(vfs, decodeVF(v, macLen))
-		}
-	}
-	return vfs, nil
-}
-
 // decodeVF decodes one IFLA_VF_INFO. Every value starts with the VF's index.
 func decodeVF(b []byte, macLen int) VFInfo {
 	vf := VFInfo{Index: -1}

@@ -61,38 +61,38 @@ func (h *Handle) do(ctx context.Context, proto int, req *nl.NetlinkRequest, f fu
 		return err
 	}
 	defer sock.Close()
-	defer context.AfterFunc(ctx, sock.Close)()
 	// Kernels before 4.12 have no extended messages; errno is enough then.
 	_ = sock.SetExtAck(true)
 	timeout := replyTimeout
 	if d, ok := ctx.Deadline(); ok {
 		timeout = max(time.Until(d), time.Millisecond)
 	}
-	tv := unix.NsecToTimeval(timeout.Nanoseconds())
-	if err := sock.SetReceiveTimeout(&tv); err != nil {
+	in, err := receive(sock)
+	if err != nil {
 		return err
 	}
-	req.Sockets = map[int]*nl.SocketHandle{proto: {Seq: req.Seq, Socket: sock}}
-
-	var cbErr error
-	err = req.ExecuteIter(proto, 0, func(msg []byte) bool {
-		if f != nil {
-			cbErr = f(msg)
-		}
-		return cbErr == nil
-	})
+	defer in.file.Close()
+	stop, err := in.until(ctx, time.Now().Add(timeout))
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := sock.Send(req); err != nil {
+		return err
+	}
+	err = in.answers(req.Seq, f)
 	if ctxErr := ctx.Err(); ctxErr != nil && err != nil && !isErrno(err) {
 		return ctxErr
 	}
-	if errors.Is(err, unix.EAGAIN) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("no answer from the kernel within %s: %w", timeout.Round(time.Millisecond), os.ErrDeadlineExceeded)
 	}
-	return errors.Join(err, cbErr)
+	return err
 }
 
 func isErrno(err error) bool {
 	var errno unix.Errno
-	return errors.As(err, &errno) && errno != unix.EAGAIN
+	return errors.As(err, &errno)
 }
 
 // dump repeats a dump until the kernel calls it consistent. begin is called

@@ -1,0 +1,65 @@
+package nl
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// decodeVFs decodes the VF list of RTM_NEWLINK. The kernel gives each MAC in 32
+// bytes; how many count is told by the PF's own address.
+//
+// The list of VFs is one attribute, and the length of an attribute has 16 bits. The
+// kernel lets it wrap (nla_nest_end in include/net/netlink.h) when the list is
+// longer: 256 VFs of 296 bytes each are. The list itself is whole, and IFLA_NUM_VF
+// before it says how many VFs there are, so it is read on until the length is right
+// again. What does not come out even is an error: not known, not "no VFs".
+func decodeVFs(b []byte) ([]VFInfo, error) {
+	if len(b) < unix.SizeofIfInfomsg {
+		return nil, errShort
+	}
+	macLen, count := 6, 0
+	for b = b[unix.SizeofIfInfomsg:]; len(b) >= unix.SizeofRtAttr; {
+		n, typ := int(u16(b)), u16(b[2:])&nestedMask
+		if typ == unix.IFLA_VFINFO_LIST {
+			return vfList(b, n, count, macLen)
+		}
+		if n < unix.SizeofRtAttr || n > len(b) {
+			break
+		}
+		switch v := b[unix.SizeofRtAttr:n]; typ {
+		case unix.IFLA_ADDRESS:
+			macLen = len(v)
+		case unix.IFLA_NUM_VF:
+			count = int(u32(v))
+		}
+		b = b[min((n+3)&^3, len(b)):]
+	}
+	return nil, nil
+}
+
+// vfList reads the list that b begins with. size is its length as it says, modulo
+// 64 KiB, and count the number of VFs, 0 when that is not known.
+func vfList(b []byte, size, count, macLen int) ([]VFInfo, error) {
+	const wrap = 1 << 16
+	var vfs []VFInfo
+	for at := unix.SizeofRtAttr; ; {
+		n, isVF := 0, false
+		if len(b)-at >= unix.SizeofRtAttr {
+			n, isVF = int(u16(b[at:])), u16(b[at+2:])&nestedMask == vfInfo
+		}
+		whole := n >= unix.SizeofRtAttr && n <= len(b)-at
+		switch missing := count > len(vfs); {
+		case at == size && !(missing && isVF && whole):
+			return vfs, nil // some drivers say nothing of some of their VFs
+		case at >= wrap && at%wrap == size && !missing:
+			return vfs, nil
+		case !whole, at > size && !(missing && isVF):
+			return nil, fmt.Errorf("the list of VFs says that it has %d bytes, and has no end there; it has %d of %d VFs: %w", size, len(vfs), count, errShort)
+		}
+		if isVF {
+			vfs = append(vfs, decodeVF(b[at+unix.SizeofRtAttr:at+n], macLen))
+		}
+		at = min(at+(n+3)&^3, len(b))
+	}
+}
