@@ -1,11 +1,13 @@
 package inventory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
 // NetworkAnswers is how much of the host's own network a look has seen. The
@@ -119,8 +121,20 @@ func (r *reader) hostNetwork(pf *PF) {
 		if why := r.uplinks[d.Index]; why != "" && pf.Uplink == "" {
 			pf.Uplink = why
 		}
-		if upper := r.uppers[d.Index]; upper != "" && pf.Upper == "" {
+		if upper := cmp.Or(r.uppers[d.Index], r.linkedUpper(d.Name)); pf.Upper == "" {
 			pf.Upper = upper
 		}
 	}
+}
+
+// linkedUpper names an interface on top of the one with the name that sysfs links to
+// it. That is so for every kind of interface, also for those that rtnetlink shows
+// nothing of (HSR); source: netdev_adjacent_sysfs_add in net/core/dev.c.
+func (r *reader) linkedUpper(name string) string {
+	for _, entry := range r.list(sysfs.Net(name)) {
+		if upper, ok := strings.CutPrefix(entry, sysfs.PrefixUpper); ok {
+			return upper
+		}
+	}
+	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -459,5 +460,40 @@ func TestHostUseUnknown(t *testing.T) {
 	s, err := Read(t.Context(), sysfstest.Load(t, "testdata/82576.sysfs").Tree(t), nil)
 	if err != nil || len(s.HostUnknown) != 0 {
 		t.Errorf("%v, %v: without netlink the tree is not this machine's", s.HostUnknown, err)
+	}
+}
+
+// An interface on top of a PF's is seen, with an address or without, of every kind.
+func TestUpper(t *testing.T) {
+	const hsr = `devices/pci0000:20/0000:20:00.0/0000:21:00.0/net/enp33s0
+  upper_hsr0 -> devices/virtual/net/hsr0
+devices/virtual/net/hsr0
+  ifindex = 12
+`
+	for _, c := range []struct {
+		name, tree string
+		links      []nl.Link
+		want       string
+	}{
+		{"none", "", nil, ""},
+		{"a bond", "", []nl.Link{{Index: 2, Name: "enp33s0", Master: 9}, {Index: 9, Name: "bond0", Kind: "bond"}}, "bond0 (bond)"},
+		{"a master that is not listed", "", []nl.Link{{Index: 2, Name: "enp33s0", Master: 9}}, "interface 9"},
+		{"a VLAN", "", []nl.Link{{Index: 2, Name: "enp33s0"}, {Index: 9, Name: "vlan5", Kind: "vlan", Lower: 2}}, "vlan5 (vlan)"},
+		{"what netlink does not show", hsr, nil, "hsr0"},
+	} {
+		if c.links == nil {
+			c.links = []nl.Link{{Index: 2, Name: "enp33s0"}}
+		}
+		text, err := os.ReadFile("testdata/82576.sysfs")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Read(t.Context(), sysfstest.Parse(t, c.name, string(text)+c.tree).Tree(t), &fakeNet{links: c.links})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pf := &s.PFs[0]; pf.Upper != c.want || pf.Uplink != "" || !s.Network.Complete {
+			t.Errorf("%s: upper %q, uplink %q, %+v", c.name, pf.Upper, pf.Uplink, s.Network)
+		}
 	}
 }

@@ -36,6 +36,7 @@ const (
 	NetCarrier      = "carrier"
 	NetSpeed        = "speed"
 	NetDevPort      = "dev_port"
+	PrefixUpper     = "upper_" // link to an interface on top
 	NetType         = "type"
 	NetPhysSwitchID = "phys_switch_id"
 	NetPhysPortName = "phys_port_name"
