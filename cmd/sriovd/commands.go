@@ -182,6 +182,7 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	record, damaged := state.Read(p.state)
 	if damaged != nil {
 		fmt.Fprintf(a.stderr, "sriovd plan: %v\n", damaged)
+		record.Lost = true
 	}
 	notes := state.ReadAllocations(p.state, boot)
 	kubelet := p.podResources().Ask(ctx)

@@ -131,3 +131,14 @@ func (w *work) tellMissing() {
 
 // module is the name of the module that has the driver.
 func module(driver string) string { return strings.ReplaceAll(driver, "-", "_") }
+
+// tellSpent says why an order in the document has no effect on steps that wait.
+func (w *work) tellSpent() {
+	waits := slices.ContainsFunc(w.out.Steps, func(s Step) bool { return len(s.Wait) > 0 })
+	if waits && w.entry.Force != "" && (w.in.State.Lost || slices.Contains(w.in.State.Spent, w.entry.Force)) {
+		w.notice(Problem{
+			Msg:  fmt.Sprintf("force: %q is not followed: the record of earlier orders was lost, so it may be an old one", w.entry.Force),
+			Hint: "write another text",
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
@@ -90,7 +91,11 @@ func TestLostRecordAndWhatComesLater(t *testing.T) {
 		e := e
 		e.Force = order
 		p := plan.Compute(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Quiet: plan.QuietNow(k.Snapshot()), Use: held, State: st, BootID: "b"})
-		return len(p.PF(igb1).Steps[0].Wait) > 0
+		f := p.PF(igb1)
+		if waits := len(f.Steps[0].Wait) > 0; waits != slices.ContainsFunc(f.Notices, func(pr plan.Problem) bool { return strings.Contains(pr.Msg, "is not followed") }) {
+			t.Errorf("waits %v, notices %+v", waits, f.Notices)
+		}
+		return len(f.Steps[0].Wait) > 0
 	}
 	early := k.Snapshot() // the other PF's driver has not bound it yet
 	early.PFs = slices.DeleteFunc(early.PFs, func(pf inventory.PF) bool { return pf.Address == igb1 })

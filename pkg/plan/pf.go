@@ -34,6 +34,7 @@ func (w *work) plan() {
 	w.tellRefusals()
 	w.tellPostponed()
 	w.tellMissing()
+	w.tellSpent()
 	w.guard()
 	w.withdraw()
 }

@@ -53,8 +53,8 @@ func (n *Node) Record(ctx context.Context) (plan.State, error) {
 	}
 	var file struct{ State plan.State }
 	if err := json.Unmarshal(data, &file); err != nil {
-		// A damaged record is as good as none, here as on the node.
-		return plan.State{}, nil //nolint:nilerr
+		// A damaged record says nothing of earlier orders, here as on the node.
+		return plan.State{Lost: true}, nil //nolint:nilerr
 	}
 	return file.State, nil
 }
