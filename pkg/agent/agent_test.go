@@ -145,7 +145,7 @@ func (n *node) start() {
 	}
 	a := agent.New(agent.Options{
 		Config: n.config, StateDir: filepath.Join(n.dir, "state"), KubeletDir: filepath.Dir(n.kubelet.PluginDir()),
-		RunDir: filepath.Join(filepath.Dir(n.kubelet.PluginDir()), "run"),
+		RunDir:        filepath.Join(filepath.Dir(n.kubelet.PluginDir()), "run"),
 		DeviceInfoDir: n.infoDir(), CDIDir: n.cdiDir(), CNI: n.cni, Attachments: n.attachments, OrphanGrace: n.grace,
 		Proc: "/proc", Version: "test", Log: slog.New(slog.NewTextHandler(n.log, nil)),
 		Sysfs: n.sysfs, Network: n.kernel, Kubelet: n, Events: changes,
