@@ -30,15 +30,16 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/use/podresources"
 )
 
-// paths are the places that every command may need; the defaults are Talos'.
+// paths are the places that every command may need; the defaults are those of the
+// extension, which has the host's root at /host.
 type paths struct {
 	config, state, kubelet, sysfs, proc string
 }
 
 func (p *paths) register(fs *flag.FlagSet) {
-	fs.StringVar(&p.config, "config", "/host/overlays/sriov/etc-sriov-config.yaml", "the document: a `file`, or a folder that holds one *.yaml")
-	fs.StringVar(&p.state, "state-dir", "/var/lib/sriov", "`folder` for the status file and what must outlive a restart")
-	fs.StringVar(&p.kubelet, "kubelet-dir", "/var/lib/kubelet", "the kubelet's root `folder`")
+	fs.StringVar(&p.config, "config", "/host/system/overlays/extensions/sriov/etc-sriov-config.yaml", "the document: a `file`, or a folder that holds one *.yaml")
+	fs.StringVar(&p.state, "state-dir", "/host/var/lib/sriov", "`folder` for the status file and what must outlive a restart")
+	fs.StringVar(&p.kubelet, "kubelet-dir", "/host/var/lib/kubelet", "the kubelet's root `folder`")
 	fs.StringVar(&p.sysfs, "sysfs", "/sys", "where sysfs is mounted")
 	fs.StringVar(&p.proc, "proc", "/proc", "where procfs is mounted")
 }
@@ -75,7 +76,7 @@ func (a *app) run(ctx context.Context, args []string) error {
 	cniPlugin := fs.String("cni-plugin", "/sriov-cni", "the CNI plugin that is installed; empty: none")
 	optDir := fs.String("opt-dir", "/host/opt", "where the host's /opt is mounted")
 	runDir := fs.String("run-dir", "/host/run", "where the host's /run is mounted; the sockets are in sriov in it")
-	kubeletRun := fs.String("kubelet-run-dir", "/run", "the host's /run as the kubelet sees it")
+	hostRoot := fs.String("host-root", "/host", "where the host's root is mounted: what is below it the kubelet sees without it")
 	resync := fs.Duration("resync", 0, "how often to look without an event (default 5m)")
 	networkWait := fs.Duration("network-wait", 0, "how long a PF must have a link and no address before it counts as not carrying the machine's network (default 10s)")
 	if _, err := a.parse(fs, args); err != nil {
@@ -106,17 +107,17 @@ func (a *app) run(ctx context.Context, args []string) error {
 			return err
 		}
 		plugin := &cni.Plugin{
-			Dir: cni.DefaultDir, Sysfs: sys, Kernel: cni.HostSide(*runDir), Boot: run,
+			Dir: filepath.Join(*hostRoot, cni.DefaultDir), Sysfs: sys, Kernel: cni.HostSide(*runDir), Boot: run,
 			Log: a.logger(level).With("component", "orphans"),
 		}
 		attachments, locks = plugin, plugin
 	}
 	return agent.New(agent.Options{
 		Config: p.config, StateDir: p.state, KubeletDir: p.kubelet, Proc: p.proc, Dev: "/dev",
-		RunDir: *runDir, KubeletRunDir: *kubeletRun,
+		RunDir: *runDir, HostRoot: *hostRoot,
 		DeviceInfoDir: *infoDir, CDIDir: *cdiDir, PluginWatcher: *watcher,
 		Attachments: attachments, VFLocks: locks,
-		CNI:     install.Options{Source: *cniPlugin, OptDir: *optDir, Attachments: cni.DefaultDir},
+		CNI:     install.Options{Source: *cniPlugin, OptDir: *optDir, Attachments: filepath.Join(*hostRoot, cni.DefaultDir)},
 		Version: version, Log: a.logger(level), Resync: *resync, NetworkWait: *networkWait,
 		Sysfs: sys, Network: p.network(), Kubelet: p.podResources(), Events: kernelEvents{a.logger(level).With("component", "kernel-events")},
 	}, boot).Run(ctx)

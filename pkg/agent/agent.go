@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -29,10 +30,11 @@ type Options struct {
 	Config string
 	// StateDir is /var/lib/sriov; KubeletDir is /var/lib/kubelet.
 	StateDir, KubeletDir string
-	// RunDir is the host's /run; KubeletRunDir is the same directory as the
-	// kubelet sees it, "" for the same path. Our sockets are in a directory of
-	// ours in it.
-	RunDir, KubeletRunDir string
+	// RunDir is the host's /run. Our sockets are in a directory of ours in it.
+	RunDir string
+	// HostRoot is where the host's root directory is mounted: what is below it the
+	// kubelet sees without it. May be "".
+	HostRoot string
 	// DeviceInfoDir is where device-info files go, CDIDir CDI files; "" for
 	// none. See deviceplugin.Options.
 	DeviceInfoDir, CDIDir string
@@ -75,6 +77,14 @@ type Options struct {
 	Settle time.Duration
 	// Point is passed to apply: a place to crash, for tests.
 	Point func(string)
+}
+
+// hostPath is a path of ours as the host has it.
+func (o *Options) hostPath(path string) string {
+	if rest, ok := strings.CutPrefix(path, strings.TrimSuffix(o.HostRoot, "/")+"/"); ok && o.HostRoot != "" {
+		return "/" + rest
+	}
+	return path
 }
 
 // KubeletAsker asks the kubelet which device belongs to which pod.
@@ -148,9 +158,6 @@ func New(opts Options, bootID string) *Agent {
 		source:  source.New(opts.Config, source.Options{Absent: opts.Absent}),
 		wake:    make(chan struct{}, 1),
 	}
-	if opts.KubeletRunDir == "" {
-		opts.KubeletRunDir = opts.RunDir
-	}
 	a.plugin = deviceplugin.NewManager(deviceplugin.Options{
 		KubeletDir: opts.KubeletDir,
 		SocketDir:  filepath.Join(opts.RunDir, runName),
@@ -160,8 +167,7 @@ func New(opts Options, bootID string) *Agent {
 		DeviceInfoDir: opts.DeviceInfoDir,
 		CDIDir:        opts.CDIDir,
 		PluginWatcher: opts.PluginWatcher,
-
-		KubeletSocketDir: filepath.Join(opts.KubeletRunDir, runName),
+		HostPath:      opts.hostPath,
 	})
 	if opts.CNI.Source != "" {
 		opts.CNI.Record, opts.CNI.Version = filepath.Join(opts.StateDir, "cni.json"), opts.Version

@@ -67,7 +67,7 @@ func startDaemon(b *testing.B, bin, sysfs string) *daemon {
 		b.Fatal(err)
 	}
 	d.cmd = exec.Command(bin, "run", "-config", config, "-sysfs", sysfs, "-kubelet-dir", root,
-		"-run-dir", filepath.Join(root, "run"), "-kubelet-run-dir", filepath.Join(root, "run"),
+		"-run-dir", filepath.Join(root, "run"),
 		"-state-dir", filepath.Join(dir, "state"), "-device-info-dir", filepath.Join(dir, "devinfo"), "-cni-plugin", "")
 	d.cmd.Stderr = &d.stderr
 	if os.Getuid() == 0 {

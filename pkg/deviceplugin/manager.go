@@ -24,9 +24,9 @@ type Options struct {
 	// made, and belongs to one process at a time. The kubelet's directory has
 	// links to them.
 	SocketDir string
-	// KubeletSocketDir is SocketDir as the kubelet sees it (/run/sriov); ""
-	// means that it sees the same path.
-	KubeletSocketDir string
+	// HostPath turns a path of ours into the kubelet's for the same file
+	// (/host/run/sriov into /run/sriov). nil means that they are the same.
+	HostPath func(path string) string
 	// Log gets what an operator should know of. Required.
 	Log *slog.Logger
 	// Allocated is called, when not nil, before an Allocate succeeds, once per
@@ -97,8 +97,8 @@ func NewManager(opts Options) *Manager {
 	if opts.RegisterTimeout == 0 {
 		opts.RegisterTimeout = 15 * time.Second
 	}
-	if opts.KubeletSocketDir == "" {
-		opts.KubeletSocketDir = opts.SocketDir
+	if opts.HostPath == nil {
+		opts.HostPath = func(path string) string { return path }
 	}
 	dir := pluginDirName
 	if opts.PluginWatcher {
@@ -108,7 +108,7 @@ func NewManager(opts Options) *Manager {
 		opts:  opts,
 		files: newFiles(&opts),
 		stale: &sweeper{
-			sockets: opts.SocketDir, seenAs: opts.KubeletSocketDir,
+			sockets: opts.SocketDir, seenAs: opts.HostPath(opts.SocketDir),
 			// In both, because an earlier run may have used the other one.
 			links: []string{filepath.Join(opts.KubeletDir, pluginDirName), filepath.Join(opts.KubeletDir, registryDirName)},
 		},
@@ -345,7 +345,7 @@ func (m *Manager) look(ctx context.Context, watch *dirWatch, wg *sync.WaitGroup)
 		if m.servers[want[i].Resource] != nil {
 			continue
 		}
-		p := newPlace(want[i].Resource, m.dir, m.opts.SocketDir, m.opts.KubeletSocketDir)
+		p := newPlace(want[i].Resource, m.dir, m.opts.SocketDir, m.opts.HostPath(m.opts.SocketDir))
 		s := newServer(want[i].Resource, p, &m.opts, m.files, func() { notify(m.changed) })
 		s.setPool(&want[i])
 		m.servers[s.resource] = s

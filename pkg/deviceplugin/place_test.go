@@ -56,7 +56,7 @@ func TestNoSocketInKubeletDir(t *testing.T) {
 				}
 			}
 			m := start(t, root, deviceplugin.Options{
-				PluginWatcher: watcher, SocketDir: filepath.Join(ours, "sriov"), KubeletSocketDir: filepath.Join(theirs, "sriov"),
+				PluginWatcher: watcher, SocketDir: filepath.Join(ours, "sriov"), HostPath: func(path string) string { return strings.Replace(path, ours, theirs, 1) },
 			})
 			m.Update(assignment(res + " a"))
 			link := socketOf(m, res)
@@ -130,7 +130,7 @@ func TestLeftBehind(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			m := start(t, root, deviceplugin.Options{SocketDir: sockets, KubeletSocketDir: seen})
+			m := start(t, root, deviceplugin.Options{SocketDir: sockets, HostPath: func(string) string { return seen }})
 			if tc.pool != "" {
 				m.Update(assignment(tc.pool))
 				socketOf(m, res)

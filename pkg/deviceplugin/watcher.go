@@ -25,7 +25,7 @@ type registration struct {
 func (r registration) GetInfo(context.Context, *registerapi.InfoRequest) (*registerapi.PluginInfo, error) {
 	_, link := r.owner.place.paths()
 	return &registerapi.PluginInfo{
-		Type: registerapi.DevicePlugin, Name: r.owner.resource, Endpoint: link,
+		Type: registerapi.DevicePlugin, Name: r.owner.resource, Endpoint: r.owner.opts.HostPath(link),
 		SupportedVersions: []string{v1beta1.Version},
 	}, nil
 }
