@@ -29,7 +29,7 @@ type daemon struct {
 	started time.Time
 }
 
-func buildDaemon(b *testing.B) string {
+func buildDaemon(b testing.TB) string {
 	b.Helper()
 	bin := filepath.Join(b.TempDir(), "sriovd")
 	cmd := exec.CommandContext(b.Context(), "go", "build", "-tags", "grpcnotrace", "-trimpath", "-ldflags", "-s -w", "-o", bin, "../../cmd/sriovd")
