@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/install"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/kevent"
+	"github.com/talos-sriov/talos-sriov/pkg/lock"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/source"
@@ -90,6 +92,14 @@ func (a *app) run(ctx context.Context, args []string) error {
 	// a heap of one megabyte takes four. A kernel that does not know the call
 	// loses us memory, nothing else.
 	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
+	only, err := a.alone(ctx, filepath.Join(agent.RunDir(*runDir), "lock"), a.logger(level))
+	if ctx.Err() != nil && only == nil {
+		return nil // stopped before it began
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = only.Release() }()
 	sys, err := sysfs.Open(p.sysfs)
 	if err != nil {
 		return err
@@ -121,6 +131,25 @@ func (a *app) run(ctx context.Context, args []string) error {
 		Version: version, Log: a.logger(level), Resync: *resync, NetworkWait: *networkWait,
 		Sysfs: sys, Network: p.network(), Kubelet: p.podResources(), Events: kernelEvents{a.logger(level).With("component", "kernel-events")},
 	}, boot).Run(ctx)
+}
+
+// takeover is how long a daemon that starts waits for the one before it to end:
+// Talos gives a service ten seconds to stop.
+const takeover = 15 * time.Second
+
+// alone takes the lock of the machine's one daemon.
+func (a *app) alone(ctx context.Context, path string, log *slog.Logger) (*lock.Lock, error) {
+	only, err := lock.Acquire(ctx, path, 0)
+	var held *lock.HeldError
+	if !errors.As(err, &held) {
+		return only, err
+	}
+	log.Info("another daemon runs on this machine, waiting for its end", "lock", path, "holder", held.Holder, "for", a.takeover)
+	only, err = lock.Acquire(ctx, path, a.takeover)
+	if errors.As(err, &held) {
+		return nil, fmt.Errorf("another sriovd runs on this machine: %w: this one has done nothing: end the other one (a debug pod, or a container that hangs), and Talos starts this service by itself", err)
+	}
+	return only, err
 }
 
 // kernelEvents passes on kevent's events: which one it was does not matter,

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 )
 
 // version is set by the linker.
@@ -48,13 +49,14 @@ sriovd COMMAND -h lists the flags of a command.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	takeover       time.Duration // see takeover
 }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// The daemon's working set is a few megabytes; let the collector keep it so.
 	debug.SetGCPercent(50)
 
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, takeover: takeover}
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)
 		return exitUsage

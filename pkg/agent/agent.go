@@ -21,8 +21,9 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
-// runName is our own directory in /run.
-const runName = "sriov"
+// RunDir is our own directory in the host's /run: the sockets, and the lock that
+// keeps a second daemon off.
+func RunDir(run string) string { return filepath.Join(run, "sriov") }
 
 // Options say where everything is. All paths are required.
 type Options struct {
@@ -160,7 +161,7 @@ func New(opts Options, bootID string) *Agent {
 	}
 	a.plugin = deviceplugin.NewManager(deviceplugin.Options{
 		KubeletDir: opts.KubeletDir,
-		SocketDir:  filepath.Join(opts.RunDir, runName),
+		SocketDir:  RunDir(opts.RunDir),
 		Log:        opts.Log.With("component", "device-plugin"),
 		Allocated:  a.allocated,
 
