@@ -296,6 +296,15 @@ func inContainer() error {
 			}
 		}
 	}
+	for _, m := range spec.Container.Mounts {
+		if !slices.Contains(m.Options, "ro") {
+			continue
+		}
+		// Of the mount itself, not of those below it, as a runtime does.
+		if err := unix.Mount("", filepath.Join(inside, m.Destination), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+			return err
+		}
+	}
 	if err := errors.Join(unix.Unmount("/run", unix.MNT_DETACH), unix.Unmount(root, unix.MNT_DETACH)); err != nil {
 		return err
 	}

@@ -70,7 +70,10 @@ func (w *sweeper) sweep(ctx context.Context) error {
 	for _, dir := range w.links {
 		errs = append(errs, w.each(dir, fs.ModeSymlink, func(path string) error {
 			to, err := os.Readlink(path)
-			if err != nil || filepath.Dir(to) != filepath.Clean(w.seenAs) {
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("%s is left as it is: %w", path, err)
+			}
+			if filepath.Dir(to) != filepath.Clean(w.seenAs) {
 				return nil
 			}
 			return removeStale(ctx, path, filepath.Join(w.sockets, filepath.Base(to)))
