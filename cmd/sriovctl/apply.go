@@ -123,13 +123,14 @@ func wrap(ctx context.Context, n *talos.Node, d *document) ([][]byte, error) {
 		return nil, err
 	}
 	needs := talos.NeedsOf(d.config, hardware(found.PFs))
+	// Only those modules go in that are missing: Talos appends to its list, and a
+	// node that was upgraded may have them there and not as documents.
+	if needs.Modules, err = n.MissingModules(ctx, needs.Modules); err != nil {
+		return nil, err
+	}
 	// The document goes in as it was written, comments and all.
 	patch, err := talos.WrapDocument(d.file, needs, minor)
 	if err != nil {
-		return nil, err
-	}
-	// Talos appends modules to its list: only those go in that are missing.
-	if needs.Modules, err = n.MissingModules(ctx, needs.Modules); err != nil {
 		return nil, err
 	}
 	if once := talos.OncePatch(needs, minor); once != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/siderolabs/talos/pkg/machinery/config/configpatcher"
 	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
 
@@ -68,12 +67,8 @@ func (a *app) read(name string) (*document, error) {
 	}
 	d.hash, d.bare = spec.Hash(docs[0].Data), bytes.Equal(docs[0].Data, data)
 	if !d.bare {
-		if _, err := configpatcher.LoadPatch(data); err != nil {
-			if kind := newerKind(data); kind != "" {
-				d.notes = append(d.notes, fmt.Sprintf("%s is known to Talos 1.14 and later only, so the rest of the file was not checked as Talos does", kind))
-			} else {
-				return d, &talos.Error{Msg: name + ": Talos would refuse it", Err: err}
-			}
+		if d.notes, err = checkPatch(name, data); err != nil {
+			return d, err
 		}
 	}
 	return d, nil
@@ -85,23 +80,6 @@ func firstNode(data []byte) *yaml.Node {
 		return nil // the decoder of the document says it better
 	}
 	return n.Content[0]
-}
-
-// newerKind returns the first kind in the file that only newer versions of
-// Talos know than the one whose code checks it here.
-func newerKind(data []byte) string {
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	for {
-		var doc struct{ Kind string }
-		if err := dec.Decode(&doc); err != nil {
-			return ""
-		}
-		for _, v := range talos.Versions() {
-			if _, ok := v.Kinds[doc.Kind]; ok {
-				return doc.Kind
-			}
-		}
-	}
 }
 
 // verdict is what validate says of a file.

@@ -13,18 +13,11 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/controller/generic"
 	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/cosi-project/runtime/pkg/state"
 	"github.com/siderolabs/talos/pkg/machinery/api/common"
 	"github.com/siderolabs/talos/pkg/machinery/api/machine"
 	"github.com/siderolabs/talos/pkg/machinery/client"
 	clientconfig "github.com/siderolabs/talos/pkg/machinery/client/config"
-	coreconfig "github.com/siderolabs/talos/pkg/machinery/config"
-	talosconfig "github.com/siderolabs/talos/pkg/machinery/config/config"
-	"github.com/siderolabs/talos/pkg/machinery/config/configpatcher"
-	"github.com/siderolabs/talos/pkg/machinery/config/encoder"
-	"github.com/siderolabs/talos/pkg/machinery/resources/config"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // ServiceID is the extension's service as Talos names it.
@@ -265,78 +258,4 @@ func listAll[T generic.ResourceWithRD](ctx context.Context, n *Node) ([]T, error
 		out = append(out, r)
 	}
 	return out, nil
-}
-
-// machineConfig reads the node's machine config. It needs os:admin.
-func (n *Node) machineConfig(ctx context.Context) (coreconfig.Provider, error) {
-	current, err := safe.StateGetByID[*config.MachineConfig](n.ctx(ctx), n.client.COSI, config.ActiveID)
-	if err != nil {
-		if state.IsNotFoundError(err) {
-			return nil, &Error{Node: n.Name, Msg: "has no machine config", Hint: "it is in maintenance mode: apply its configuration first (talosctl apply-config)"}
-		}
-		return nil, explain(n.Name, "read the machine config", err)
-	}
-	return current.Provider(), nil
-}
-
-// MissingModules returns those of the kernel modules that the node's machine
-// config does not load. It needs os:admin.
-func (n *Node) MissingModules(ctx context.Context, modules []string) ([]string, error) {
-	if len(modules) == 0 {
-		return nil, nil
-	}
-	current, err := n.machineConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, m := range modules {
-		loaded := slices.ContainsFunc(current.Machine().Kernel().Modules(), func(k talosconfig.KernelModule) bool { return k.Name() == m })
-		if !loaded {
-			out = append(out, m)
-		}
-	}
-	return out, nil
-}
-
-// Patch merges the patch into the node's machine config, as `talosctl patch
-// machineconfig` does, and applies it without a reboot. changed is false when
-// the config has all of it already. With dryRun the node only checks it. It
-// needs os:admin.
-func (n *Node) Patch(ctx context.Context, patch []byte, dryRun bool) (changed bool, err error) {
-	loaded, err := configpatcher.LoadPatch(patch)
-	if err != nil {
-		return false, &Error{Node: n.Name, Msg: "load the patch", Err: err, Hint: "sriovctl validate says more"}
-	}
-	current, err := n.machineConfig(ctx)
-	if err != nil {
-		return false, err
-	}
-	before, err := current.EncodeBytes(encoder.WithComments(encoder.CommentsDisabled))
-	if err != nil {
-		return false, &Error{Node: n.Name, Msg: "encode the machine config", Err: err}
-	}
-	out, err := configpatcher.Apply(configpatcher.WithBytes(before), []configpatcher.Patch{loaded})
-	if err != nil {
-		return false, &Error{Node: n.Name, Msg: "merge the patch into the machine config", Err: err, Hint: "sriovctl validate says more"}
-	}
-	merged, err := out.Config()
-	if err != nil {
-		return false, &Error{Node: n.Name, Msg: "merge the patch into the machine config", Err: err}
-	}
-	after, err := merged.EncodeBytes(encoder.WithComments(encoder.CommentsDisabled))
-	if err != nil {
-		return false, &Error{Node: n.Name, Msg: "encode the merged machine config", Err: err}
-	}
-	if string(before) == string(after) {
-		return false, nil
-	}
-	_, err = n.client.ApplyConfiguration(n.ctx(ctx), &machine.ApplyConfigurationRequest{
-		Data: after, Mode: machine.ApplyConfigurationRequest_NO_REBOOT, DryRun: dryRun,
-		TryModeTimeout: durationpb.New(0),
-	})
-	if err != nil {
-		return false, explain(n.Name, "apply the machine config", err)
-	}
-	return true, nil
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,13 @@ import (
 
 //go:embed testdata
 var testdata embed.FS
+
+//go:embed testdata/worker-1.14.yaml
+var worker114 []byte
+
+// Worker114 returns the machine config that Talos 1.14 generates for a worker,
+// with made-up secrets, for tests with the machinery of an older version.
+func Worker114() []byte { return slices.Clone(worker114) }
 
 // Node is a machine config that a node may have.
 type Node struct {
@@ -86,7 +94,11 @@ func nodes(t *testing.T, contracts []string) []Node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(out, Node{Name: "upgraded", Contract: "1.13", Config: upgraded})
+	out = append(out, Node{Name: "upgraded", Contract: "1.13", Config: upgraded})
+	if slices.Contains(contracts, "1.14") {
+		out = append(out, Node{Name: "golden", Contract: "1.14", Config: Worker114()})
+	}
+	return out
 }
 
 func generated(contract string, kind machine.Type, secret *secrets.Bundle, comments encoder.CommentsFlags) ([]byte, error) {

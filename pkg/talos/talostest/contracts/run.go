@@ -26,6 +26,9 @@ func Run(t *testing.T, version, root string) {
 	if version == "1.14" {
 		t.Run("Documents", func(t *testing.T) { repeatable(t, have, patches(t, root, "v1.14")) })
 	}
+	if version == "1.14" {
+		t.Run("Golden", func(t *testing.T) { golden(t, have) })
+	}
 	t.Run("Remove", func(t *testing.T) { remove(t, have, patches(t, root, ".")) })
 	t.Run("Together", func(t *testing.T) { together(t, have, root, version) })
 	t.Run("Rules", func(t *testing.T) { rules(t, version) })
@@ -222,5 +225,21 @@ func together(t *testing.T, have []Node, root, version string) {
 		if got := bytes.Count(config, []byte("kind: ExtensionServiceConfig\n")); got != 1 {
 			t.Errorf("%s: %d documents of ours, want 1", n.Name, got)
 		}
+	}
+}
+
+// golden: the config in testdata, with which sriovctl is tested, has the kinds of
+// documents that this Talos generates.
+func golden(t *testing.T, have []Node) {
+	kinds := func(config []byte) []string {
+		var out []string
+		for _, d := range documents(t, config) {
+			out = append(out, d.Kind)
+		}
+		return out
+	}
+	i := slices.IndexFunc(have, func(n Node) bool { return n.Contract == "1.14" && !n.ControlPlane })
+	if diff := cmp.Diff(kinds(have[i].Config), kinds(Worker114())); diff != "" {
+		t.Errorf("(-generated +golden):\n%s", diff)
 	}
 }
