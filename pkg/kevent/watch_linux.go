@@ -221,7 +221,8 @@ func decodeUevent(b []byte, send func(Event)) {
 func decodeRoute(b []byte, send func(Event)) {
 	msgs, err := syscall.ParseNetlinkMessage(b)
 	if err != nil {
-		return // cut short by nobody but the kernel, which does not
+		send(Event{Kind: Lost, Subsystem: "rtnetlink"}) // what it announced is not known
+		return
 	}
 	for _, m := range msgs {
 		if e, ok := routeEvent(m.Header.Type, m.Data); ok {

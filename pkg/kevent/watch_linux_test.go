@@ -106,6 +106,19 @@ func TestRouteEvent(t *testing.T) {
 	}
 }
 
+// What cannot be taken apart is announced as lost, not passed over.
+func TestBrokenDatagramIsLost(t *testing.T) {
+	var got []Event
+	decodeRoute([]byte{200, 0, 0, 0, byte(unix.RTM_NEWLINK), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, func(e Event) { got = append(got, e) })
+	if len(got) != 1 || got[0] != (Event{Kind: Lost, Subsystem: "rtnetlink"}) {
+		t.Errorf("events %+v", got)
+	}
+	got = nil
+	if decodeRoute(nil, func(e Event) { got = append(got, e) }); len(got) != 0 { // another process' message
+		t.Errorf("events %+v", got)
+	}
+}
+
 func FuzzRouteEvent(f *testing.F) {
 	f.Add(uint16(unix.RTM_NEWLINK), link(0, 1, "eth0", "vlan", "0000:01:00.0"))
 	f.Add(uint16(unix.RTM_NEWADDR), addr("192.0.2.1"))

@@ -134,7 +134,7 @@ func New(drivers ...Driver) *Kernel {
 			virtual: map[string]nl.Link{}, masters: map[string]string{}, addrs: map[string][]netip.Prefix{}, modes: nl.RDMAShared,
 		},
 	}
-	for _, d := range []string{"bus/pci/devices", "bus/pci/drivers", "class/net", "kernel/iommu_groups"} {
+	for _, d := range []string{"bus/pci/devices", "bus/pci/drivers", "class/net", "kernel/iommu_groups", "module/vfio_iommu_type1"} {
 		k.mkdir(d)
 	}
 	for _, d := range drivers {
