@@ -141,10 +141,7 @@ func (w *Watcher) drain(ctx context.Context, s socket, file *os.File, works func
 	defer file.Close()
 	stop := context.AfterFunc(ctx, func() { _ = file.Close() })
 	defer stop()
-	if err := w.receive(ctx, s.name, file, s.decode, works); err != nil {
-		return fmt.Errorf("receive from the %s socket: %w", s.name, err)
-	}
-	return nil
+	return fmt.Errorf("receive from the %s socket: %w", s.name, w.receive(ctx, s.name, file, s.decode, works))
 }
 
 // receive reads one socket until it is closed or fails, and returns why.
