@@ -44,6 +44,7 @@ type node struct {
 	refuse  int         // how often the kernel refuses the source of events
 	kubelet *kubelettest.Kubelet
 	boot    string // "" for boot-1
+	dev     string // where device nodes are
 	config  string
 	log     *logBuffer
 
@@ -148,7 +149,7 @@ func (n *node) start() {
 		RunDir:        filepath.Join(filepath.Dir(n.kubelet.PluginDir()), "run"),
 		DeviceInfoDir: n.infoDir(), CDIDir: n.cdiDir(), CNI: n.cni, Attachments: n.attachments, OrphanGrace: n.grace,
 		Proc: "/proc", Version: "test", Log: slog.New(slog.NewTextHandler(n.log, nil)),
-		Sysfs: n.sysfs, Network: n.kernel, Kubelet: n, Events: changes,
+		Dev: n.dev, Sysfs: n.sysfs, Network: n.kernel, Kubelet: n, Events: changes,
 		NetworkWait: time.Nanosecond, Absent: cmp.Or(n.absent, time.Second),
 	}, cmp.Or(n.boot, "boot-1"))
 	done := make(chan error, 1)
