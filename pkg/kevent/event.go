@@ -108,7 +108,7 @@ func (e *Event) interesting() bool {
 		// Nodes that pods are given beside the device.
 		return slices.Contains([]string{"rdma_cm", "vhost-net", "tun", "vfio"}, e.Name)
 	case "module":
-		return e.Name == "vfio_iommu_type1" // pools look for it
+		return e.Name == "vfio_iommu_type1" // vfio devices need it
 	case "drivers":
 		// A driver that VFs wait for was loaded or is gone.
 		return strings.HasPrefix(e.Path, "bus/pci/") || strings.HasPrefix(e.Path, "bus/vdpa/")

@@ -53,7 +53,7 @@ type socket struct {
 
 // Open subscribes; every change after its return is announced. A socket that
 // cannot be opened, or fails later, is opened again and again, and each time that
-// this works a Lost event says that announcements were missed; log is told once
+// this works a Lost event says that announcements were missed; log has one line
 // until the socket works. The watcher ends with ctx: then the channel of events
 // is closed and nothing is left running.
 func Open(ctx context.Context, log *slog.Logger) *Watcher {
