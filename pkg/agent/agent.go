@@ -156,7 +156,7 @@ func New(opts Options, bootID string) *Agent {
 		started: time.Now(),
 		bootID:  bootID,
 		store:   state.New(opts.StateDir, bootID),
-		source:  source.New(opts.Config, source.Options{Absent: opts.Absent}),
+		source:  source.New(opts.Config, source.Options{Absent: opts.Absent, Log: opts.Log.With("component", "document")}),
 		wake:    make(chan struct{}, 1),
 	}
 	a.plugin = deviceplugin.NewManager(deviceplugin.Options{

@@ -75,10 +75,15 @@ func decide(newest *source.Document, lastGood state.LastGood, load func(name str
 		return verdict{known: true, spec: status.Spec{State: status.SpecAbsent, Source: newest.Path}}
 	}
 	none := lastGood.Known && len(lastGood.Document) == 0
-	v := verdict{known: true, hash: spec.Hash(newest.Data)}
-	v.spec = status.Spec{State: status.SpecAccepted, Source: newest.Path, Hash: v.hash, InForce: v.hash}
-
-	j := load(newest.Path, newest.Data)
+	v := verdict{known: true}
+	v.spec = status.Spec{State: status.SpecAccepted, Source: newest.Path}
+	// A document of which it is not known what it says is one that is refused.
+	j := judged{err: newest.Err}
+	if j.err == nil {
+		v.hash = spec.Hash(newest.Data)
+		v.spec.Hash, v.spec.InForce = v.hash, v.hash
+		j = load(newest.Path, newest.Data)
+	}
 	if j.err == nil {
 		v.cfg = j.cfg
 		v.spec.Warnings = specErrors(j.warnings)

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -22,22 +24,59 @@ const MaxSize = 1 << 20
 
 // Document is one state of the place where the document is expected.
 type Document struct {
-	// Path is the file that was read, or the place that was looked at.
+	// Path is the file that was read, or the place where it is expected.
 	Path string
 	// Present is false when there is no file, or an empty one: Talos leaves an
 	// empty file behind where a removed document was mounted.
 	Present bool
-	Data    []byte
+	// Data is what the file holds, nil with Err.
+	Data []byte
+	// Err is nil when it is known what the document says. Otherwise there is
+	// something, and it is not known what it says: an [*AmbiguousError], or an
+	// error of the file system that has lasted for Options.Absent. Present is
+	// true and Data nil then. It is to be handled as a document that is refused:
+	// never as one that was removed, and never as one that says nothing. Its
+	// text names the files and what to do. When it is over, the next Document
+	// follows, even when that is the one before the error.
+	Err error
+}
+
+// AmbiguousError says that a directory holds several documents. None of them
+// is chosen: which one is first may be an accident of their names.
+type AmbiguousError struct {
+	Dir   string
+	Files []string // names in Dir, sorted, at least two
+}
+
+// Error names the files and what to do on Talos, where nobody can remove a file.
+func (e *AmbiguousError) Error() string {
+	const shown = 5
+	files := strings.Join(e.Files[:min(shown, len(e.Files))], ", ")
+	if len(e.Files) > shown {
+		files += ", ..."
+	}
+	return fmt.Sprintf("directory %s holds %d documents (%s) and must hold one: keep one *.yaml among the configFiles of the ExtensionServiceConfig, or name one file with --config",
+		e.Dir, len(e.Files), files)
 }
 
 // Options tune a Watcher. The zero value means the defaults.
 type Options struct {
 	// Settle is how long a file must be left alone before it is read
-	// (default 50 ms): an in-place rewrite is seen as several events.
+	// (default 50 ms): an in-place rewrite is seen as several events. Where
+	// events go on, it is read all the same and believed when it reads equal
+	// twice, or after 20 times Settle.
 	Settle time.Duration
 	// Absent is how long a document must be missing before that is news
-	// (DefaultAbsent).
+	// (default DefaultAbsent): the platform removes and re-creates its directories.
 	Absent time.Duration
+	// Poll is how often the document is read while the kernel cannot watch it
+	// (default 10 s).
+	Poll time.Duration
+	// Log gets one warning when polling begins and one line when it ends. nil:
+	// slog.Default.
+	Log *slog.Logger
+	// Notify makes the kernel's watcher; nil: fsnotify.NewWatcher.
+	Notify func() (*fsnotify.Watcher, error)
 }
 
 // DefaultAbsent is longer than it may take Talos to write a document: it removes the
@@ -46,7 +85,7 @@ type Options struct {
 // nothing to do, and what a document that was removed had made is not in a hurry.
 const DefaultAbsent = 10 * time.Second
 
-// Watcher follows one path: a file, or a folder that holds exactly one *.yaml.
+// Watcher follows one path: a file, or a directory that holds one *.yaml.
 type Watcher struct {
 	path string
 	opt  Options
@@ -61,6 +100,15 @@ func New(path string, opt Options) *Watcher {
 	if opt.Absent <= 0 {
 		opt.Absent = DefaultAbsent
 	}
+	if opt.Poll <= 0 {
+		opt.Poll = 10 * time.Second
+	}
+	if opt.Log == nil {
+		opt.Log = slog.Default()
+	}
+	if opt.Notify == nil {
+		opt.Notify = fsnotify.NewWatcher
+	}
 	return &Watcher{path: filepath.Clean(path), opt: opt, docs: make(chan Document, 1)}
 }
 
@@ -70,65 +118,61 @@ func (w *Watcher) Documents() <-chan Document { return w.docs }
 
 func (w *Watcher) String() string { return "document watcher for " + w.path }
 
-// Run watches until ctx ends. It fails only when watching is impossible
-// altogether (no inotify instances left).
+// Run watches until ctx ends. Where the kernel cannot watch (no inotify
+// instance or watch is left), the document is read every Options.Poll, until it
+// can.
 func (w *Watcher) Run(ctx context.Context) error {
-	watch, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watch %s: %w (raise fs.inotify.max_user_instances)", w.path, err)
-	}
-	defer watch.Close()
+	n := &notifier{path: w.path, open: w.opt.Notify, log: w.opt.Log.With("path", w.path), poll: w.opt.Poll}
+	defer n.close()
+	n.follow()
 
-	w.follow(watch)
-	var (
-		last    Document
-		known   bool
-		missing time.Time // since when the document is missing, zero when it is there
-		timer   = time.NewTimer(0)
-	)
+	r := reader{path: w.path, opt: w.opt}
+	timer := time.NewTimer(0) // put off by every event
 	defer timer.Stop()
+	bound := time.NewTimer(time.Hour) // put off by none
+	defer bound.Stop()
+	bound.Stop()
+	poll := time.NewTicker(w.opt.Poll)
+	defer poll.Stop()
 	for {
+		happened := true
 		select {
 		case <-ctx.Done():
 			return nil
-		case _, ok := <-watch.Events:
-			if !ok {
-				return errors.New("watch " + w.path + ": the watcher ended")
+		case <-n.events():
+			// A closed channel too: the next follow opens another watcher.
+		case err := <-n.errors():
+			// An overflow of the event queue: what was lost is unknown, so read.
+			n.log.Debug("events were lost", "error", err)
+		case <-poll.C:
+			if n.watching() {
+				continue
 			}
-			w.follow(watch)
-			timer.Reset(w.opt.Settle)
-		case _, ok := <-watch.Errors:
-			// An overflow of the event queue: what was lost is unknown, so look.
-			if !ok {
-				return errors.New("watch " + w.path + ": the watcher ended")
-			}
-			w.follow(watch)
-			timer.Reset(w.opt.Settle)
 		case <-timer.C:
-			doc, err := Read(w.path)
-			if err != nil {
-				// Unreadable is not absent: keep what is known, look again.
-				timer.Reset(w.opt.Absent)
-				continue
+			happened = false
+		case <-bound.C:
+			happened = false
+		}
+		if happened {
+			n.follow()
+			if r.event(time.Now()) {
+				bound.Reset(mostSettles / 2 * w.opt.Settle)
 			}
-			if !doc.Present {
-				if missing.IsZero() {
-					missing = time.Now()
-				}
-				if wait := w.opt.Absent - time.Since(missing); wait > 0 {
-					if !known || last.Present {
-						timer.Reset(wait)
-					}
-					continue
-				}
-			} else {
-				missing = time.Time{}
-			}
-			if known && doc.Present == last.Present && bytes.Equal(doc.Data, last.Data) {
-				continue
-			}
-			known, last = true, doc
+			timer.Reset(w.opt.Settle)
+			continue
+		}
+		doc, news, again := r.read(time.Now())
+		if news {
 			w.publish(doc)
+		}
+		switch {
+		case r.early != nil:
+			bound.Reset(w.opt.Settle)
+		case again > 0:
+			bound.Stop()
+			timer.Reset(again)
+		default:
+			bound.Stop()
 		}
 	}
 }
@@ -148,23 +192,9 @@ func (w *Watcher) publish(doc Document) {
 	}
 }
 
-// follow watches every folder on the way to the document that exists now, so
-// that the creation of the next one is seen. The root folder is left out: it
-// holds no document and its changes are many.
-func (w *Watcher) follow(watch *fsnotify.Watcher) {
-	for dir := w.path; dir != "/" && dir != "."; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err != nil || !info.IsDir() {
-			continue
-		}
-		// Adding a folder again is free; one that vanished in between is seen by
-		// the watch on its parent.
-		_ = watch.Add(dir)
-	}
-}
-
 // Read reads the document at path once: the file, or the one *.yaml file of the
-// folder. A missing file is a Document that is not Present, not an error.
+// directory. A missing file is a Document that is not Present, not an error;
+// several files are an [*AmbiguousError].
 func Read(path string) (Document, error) {
 	file, err := resolve(path)
 	if err != nil || file == "" {
@@ -185,28 +215,37 @@ func Read(path string) (Document, error) {
 	return Document{Path: file, Present: len(bytes.TrimSpace(data)) > 0, Data: data}, nil
 }
 
-// resolve turns a folder into the file in it; "" when there is none.
+// resolve turns a directory into the file in it; "" when there is none.
 func resolve(path string) (string, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("look for the document: %w", err)
+		return "", fmt.Errorf("find the document: %w", err)
 	}
 	if !info.IsDir() {
 		return path, nil
 	}
-	files, err := filepath.Glob(filepath.Join(path, "*.yaml"))
-	if err != nil {
-		return "", fmt.Errorf("look for the document in %s: %w", path, err)
+	entries, err := os.ReadDir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
 	}
-	sort.Strings(files)
+	if err != nil {
+		return "", fmt.Errorf("find the document in %s: %w", path, err)
+	}
+	var files []string
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) == ".yaml" {
+			files = append(files, e.Name())
+		}
+	}
+	slices.Sort(files)
 	switch len(files) {
 	case 0:
 		return "", nil
 	case 1:
-		return files[0], nil
+		return filepath.Join(path, files[0]), nil
 	}
-	return "", fmt.Errorf("folder %s holds %d documents (%s, %s, ...), it must hold one", path, len(files), files[0], files[1])
+	return "", &AmbiguousError{Dir: path, Files: files}
 }

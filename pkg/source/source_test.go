@@ -1,13 +1,21 @@
 package source_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/talos-sriov/talos-sriov/pkg/source"
 )
@@ -34,8 +42,8 @@ func next(t *testing.T, w *source.Watcher) source.Document {
 	select {
 	case d := <-w.Documents():
 		return d
-	case <-time.After(10 * time.Second):
-		t.Fatal("no document within 10s")
+	case <-time.After(time.Minute):
+		t.Fatal("no document within a minute")
 		return source.Document{}
 	}
 }
@@ -132,5 +140,154 @@ func TestReadCutsOversizedFiles(t *testing.T) {
 	d, err := source.Read(file)
 	if err != nil || len(d.Data) != source.MaxSize+1 {
 		t.Fatalf("got %d bytes, %v; want MaxSize+1", len(d.Data), err)
+	}
+}
+
+// Several documents are a problem with a text, and not silence. When it is
+// over, the document follows, even when it is the one before.
+func TestSeveralDocuments(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "documents")
+	write(t, filepath.Join(dir, "a.yaml"), "one")
+	w := start(t, dir)
+	if d := next(t, w); string(d.Data) != "one" || d.Err != nil {
+		t.Fatalf("%+v", d)
+	}
+	write(t, filepath.Join(dir, "b.yaml"), "two")
+	d := next(t, w)
+	var several *source.AmbiguousError
+	if !errors.As(d.Err, &several) || !d.Present || d.Data != nil || d.Path != dir {
+		t.Fatalf("%+v", d)
+	}
+	if !slices.Equal(several.Files, []string{"a.yaml", "b.yaml"}) || several.Dir != dir {
+		t.Errorf("%+v", several)
+	}
+	if err := os.Remove(filepath.Join(dir, "b.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if d := next(t, w); string(d.Data) != "one" || d.Err != nil {
+		t.Fatalf("after one was removed: %+v", d)
+	}
+}
+
+// So is a document that cannot be read; it is not absent.
+func TestUnreadableDocument(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.Symlink(file, file); err != nil {
+		t.Fatal(err)
+	}
+	w := start(t, file)
+	if d := next(t, w); !errors.Is(d.Err, unix.ELOOP) || !d.Present || d.Data != nil {
+		t.Fatalf("%+v", d)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, "one")
+	if d := next(t, w); string(d.Data) != "one" {
+		t.Fatalf("after it was mended: %+v", d)
+	}
+}
+
+// busy calls f until the test ends, more often than a document settles.
+func busy(t *testing.T, f func(i int)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	tick := time.NewTicker(time.Millisecond)
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				f(i)
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done; tick.Stop() })
+}
+
+// Events that never end put off reading by a bound only.
+func TestSteadyEventsDoNotStarveTheDocument(t *testing.T) {
+	for name, who := range map[string]string{"above": "../log", "beside": "log", "the document": "config.yaml"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			top := t.TempDir()
+			file := filepath.Join(top, "sriov", "config.yaml")
+			write(t, file, "one")
+			// Settle is so long that no pause between two events is one.
+			w := source.New(file, source.Options{Settle: 400 * time.Millisecond, Absent: time.Hour})
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- w.Run(ctx) }()
+			t.Cleanup(func() {
+				cancel()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			})
+			if d := next(t, w); string(d.Data) != "one" {
+				t.Fatalf("%+v", d)
+			}
+			other := filepath.Join(filepath.Dir(file), who)
+			f, err := os.OpenFile(other, os.O_CREATE|os.O_WRONLY, 0o644)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { f.Close() })
+			busy(t, func(i int) { _, _ = f.WriteAt([]byte{'a' + byte(i%26)}, 0) })
+			if who != "config.yaml" {
+				write(t, file, "two")
+			}
+			if d := next(t, w); who != "config.yaml" && string(d.Data) != "two" {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+}
+
+// Where no inotify instance is left the document is read from time to time,
+// which is logged once, and watched again when there is one.
+func TestNoInotify(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "sriov", "config.yaml")
+	var log bytes.Buffer
+	var left atomic.Bool
+	tries := make(chan struct{}, 1000)
+	w := source.New(file, source.Options{
+		Settle: time.Millisecond, Absent: 5 * time.Millisecond, Poll: 5 * time.Millisecond,
+		Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Notify: func() (*fsnotify.Watcher, error) {
+			tries <- struct{}{}
+			if !left.Load() {
+				return nil, os.NewSyscallError("inotify_init1", unix.EMFILE)
+			}
+			return fsnotify.NewWatcher()
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	if d := next(t, w); d.Present {
+		t.Errorf("%+v", d)
+	}
+	write(t, file, "one")
+	if d := next(t, w); string(d.Data) != "one" {
+		t.Errorf("%+v", d)
+	}
+	for range 5 {
+		<-tries
+	}
+	left.Store(true)
+	write(t, file, "two")
+	if d := next(t, w); string(d.Data) != "two" {
+		t.Errorf("%+v", d)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("a missing inotify instance ended the watcher: %v", err)
+	}
+	if n := strings.Count(log.String(), "cannot be watched"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, log.String())
 	}
 }

@@ -26,6 +26,7 @@ type decoder struct {
 	indexes     int              // VF indexes expanded so far
 	meant       map[string]bool  // paths of keys that are there, misspelt
 	shapes      map[reflect.Type]*shape
+	plainTags   map[Pos]bool // where a tag "!" may stand, in positions of the input
 }
 
 func (d *decoder) at(p Pos) Pos { return d.where.at(p) }
@@ -44,17 +45,22 @@ func (d *decoder) fail(p Pos, path, hint, format string, args ...any) {
 // an anchor, so that naming the anchors says it all.
 func (d *decoder) checkTree(n *yaml.Node) {
 	uses := make(map[*yaml.Node]int)
-	countAliases(n, uses)
+	nodes := countNodes(n, uses)
 	d.checkNode(n, uses)
+	d.spans = make(map[string]span, nodes/2)
 }
 
-func countAliases(n *yaml.Node, uses map[*yaml.Node]int) {
+// countNodes returns the number of nodes below n and counts the aliases of each
+// anchor.
+func countNodes(n *yaml.Node, uses map[*yaml.Node]int) int {
 	if n.Kind == yaml.AliasNode {
 		uses[n.Alias]++
 	}
+	nodes := 1
 	for _, c := range n.Content {
-		countAliases(c, uses)
+		nodes += countNodes(c, uses)
 	}
+	return nodes
 }
 
 func (d *decoder) checkNode(n *yaml.Node, uses map[*yaml.Node]int) {
@@ -62,11 +68,20 @@ func (d *decoder) checkNode(n *yaml.Node, uses map[*yaml.Node]int) {
 		d.fail(nodePos(n), "", "write the value out at each place",
 			"anchors and aliases are not accepted (anchor &%s, used %s)", short(n.Anchor), times(uses[n]))
 	}
-	if n.Style&yaml.TaggedStyle != 0 {
-		d.fail(nodePos(n), "", "remove the tag; the key says which type its value has",
-			"tags are not accepted (%s)", short(n.Tag))
+	tag := ""
+	switch {
+	case n.Style&yaml.TaggedStyle != 0:
+		tag = n.Tag
+	case n.Kind != yaml.AliasNode && d.plainTags[nodePos(n)]:
+		tag = "!"
+	}
+	if tag != "" {
+		d.fail(nodePos(n), "", "remove the tag; the key says which type its value has", "tags are not accepted (%s)", short(tag))
 	}
 	for _, c := range n.Content {
+		if d.enough() {
+			return
+		}
 		d.checkNode(c, uses)
 	}
 }
@@ -141,8 +156,11 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 	if s.pos != nil {
 		v.FieldByIndex(s.pos).Set(reflect.ValueOf(d.at(nodePos(n))))
 	}
+	if len(n.Content) == 0 {
+		return
+	}
 	seen := make(map[string]Pos)
-	for k := 0; k+1 < len(n.Content); k += 2 {
+	for k := 0; k+1 < len(n.Content) && !d.enough(); k += 2 {
 		key, val := n.Content[k], n.Content[k+1]
 		name, ok := d.key(key, path)
 		if !ok {
@@ -188,7 +206,7 @@ func (d *decoder) key(n *yaml.Node, path string) (string, bool) {
 		d.fail(nodePos(n), path, "write the keys out", "merge keys (<<) are not accepted")
 		return "", false
 	}
-	return n.Value, true
+	return n.Value, d.visible(n, path, false)
 }
 
 func (d *decoder) sequence(n *yaml.Node, v reflect.Value, path string, tag reflect.StructTag) {
@@ -204,6 +222,9 @@ func (d *decoder) sequence(n *yaml.Node, v reflect.Value, path string, tag refle
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
 	for i, c := range n.Content {
+		if d.enough() {
+			return
+		}
 		at := index(path, i)
 		d.spans[at] = span{key: d.at(nodePos(c)), val: d.at(nodePos(c))}
 		d.value(c, v.Index(i), at, tag)
@@ -220,6 +241,10 @@ func (d *decoder) text(n *yaml.Node, path string, tag reflect.StructTag) (string
 	}
 	if allowed != "" {
 		return n.Value, d.oneOf(n, path, strings.Split(allowed, ","))
+	}
+	// What is no name is a text of a container, which has lines.
+	if !d.visible(n, path, !hasFormat) {
+		return "", false
 	}
 	out := n.Value
 	if hasFormat {
@@ -253,7 +278,7 @@ func (d *decoder) oneOf(n *yaml.Node, path string, allowed []string) bool {
 	return false
 }
 
-var decimal = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
+var decimal = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
 
 func (d *decoder) integer(n *yaml.Node, path string) (int, bool) {
 	const want = "a whole number"

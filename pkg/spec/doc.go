@@ -5,7 +5,9 @@
 // every unknown key, wrong type, contradiction and value out of range is
 // reported with its line and column, all of them at once ([Errors]). Anchors,
 // aliases, merge keys and tags are refused, which also means that no input can
-// expand to more than it is.
+// expand to more than it is. The work is bounded by the size of the input, at
+// most 1 MiB: no rule compares everything with everything, and what would have to
+// be is refused. A verdict depends on the bytes alone.
 //
 // [Load] reads the bare document, as the node sees it. [LoadFile] also accepts a
 // machine-config patch that carries the document ([Extract]), and reports

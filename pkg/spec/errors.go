@@ -4,11 +4,17 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// maxErrors bounds a report: a binary file must not fill the log.
-const maxErrors = 100
+const (
+	// maxErrors bounds a report: a binary file must not fill the log.
+	maxErrors = 100
+	// maxCounted is how many errors are counted beyond those that are kept;
+	// then judging ends.
+	maxCounted = 100_000
+)
 
 // Error is one thing wrong with a document, for the person who wrote it.
 type Error struct {
@@ -42,7 +48,8 @@ func (e *Error) text() string {
 type Errors struct {
 	Source string   `json:"source" yaml:"source"` // the file's name, for people
 	List   []*Error `json:"list" yaml:"list"`     // never empty
-	More   int      `json:"more,omitempty" yaml:"more,omitempty"`
+	// More is how many are left out; of very many, how many there are at least.
+	More int `json:"more,omitempty" yaml:"more,omitempty"`
 }
 
 // Error returns one line for one error, else a heading and a line for each.
@@ -60,9 +67,16 @@ func (e *Errors) Error() string {
 		b.WriteString("\n  " + x.Error())
 	}
 	if e.More > 0 {
-		fmt.Fprintf(&b, "\n  and %d more", e.More)
+		b.WriteString("\n  and " + moreText(e.More))
 	}
 	return b.String()
+}
+
+func moreText(n int) string {
+	if n >= maxCounted {
+		return strconv.Itoa(n) + " more at least"
+	}
+	return strconv.Itoa(n) + " more"
 }
 
 // Unwrap gives errors.As access to the single errors.
@@ -99,6 +113,10 @@ func (c *collector) full() bool {
 	// which is not the order in which the rules find them.
 	return len(c.list) >= 10*maxErrors
 }
+
+// enough reports whether so many errors were counted that judging the rest of
+// the document serves nobody.
+func (c *collector) enough() bool { return c.more >= maxCounted }
 
 func (c *collector) add(e *Error) {
 	if c.full() {

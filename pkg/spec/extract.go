@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -39,19 +40,26 @@ func (e Embedded) Position(p Pos) Pos { return e.where.at(p) }
 //
 // [extension service document]: https://www.talos.dev/latest/reference/configuration/extensions/extensionserviceconfig/
 func Extract(source string, data []byte) ([]Embedded, error) {
-	bare := []Embedded{{Data: data, Bare: true, Pos: Pos{Line: 1, Column: 1}}}
+	emb, _, err := extract(source, data)
+	if err != nil {
+		return nil, err
+	}
+	return []Embedded{emb}, nil
+}
+
+// extract is Extract; it also returns the parsed documents of the file.
+func extract(source string, data []byte) (Embedded, []*yaml.Node, error) {
 	x := extractor{decoder: decoder{spans: make(map[string]span)}, data: data}
 	docs, e := parse(data)
 	if e != nil {
 		x.add(e)
-		return nil, x.err(source)
+		return Embedded{}, nil, x.err(source)
 	}
 	var ours, others []*yaml.Node // extension service documents by name
 	var specs []*yaml.Node        // our kind at the top level
-	machine := false
+	machine, talos := false, false
 	for _, n := range docs {
-		kind := child(n, "kind")
-		switch {
+		switch kind := child(n, "kind"); {
 		case kind != nil && kind.Value == extensionKind:
 			if name := child(n, "name"); name != nil && name.Value == ExtensionName {
 				ours = append(ours, n)
@@ -60,13 +68,18 @@ func Extract(source string, data []byte) ([]Embedded, error) {
 			}
 		case kind != nil && kind.Value == Kind:
 			specs = append(specs, n)
-		case kind == nil && (child(n, "machine") != nil || child(n, "cluster") != nil):
-			machine = true
+		case kind == nil:
+			machine = machine || child(n, "machine") != nil || child(n, "cluster") != nil
+		default:
+			// Talos' documents have this one API version.
+			version := child(n, "apiVersion")
+			talos = talos || version != nil && version.Value == "v1alpha1"
 		}
 	}
 	switch {
-	case len(ours)+len(others) == 0 && !machine && (len(docs) <= 1 || len(specs) == len(docs)):
-		return bare, nil // Load knows what to say about it
+	case len(ours)+len(others) == 0 && !machine && (len(docs) <= 1 || len(specs) > 0 && !talos):
+		// Load knows what to say about it, also about a second document.
+		return Embedded{Data: data, Bare: true, Pos: Pos{Line: 1, Column: 1}}, docs, nil
 	case len(specs) > 0:
 		x.fail(nodePos(specs[0]), "", "make it the content of an "+extensionKind+" named "+ExtensionName,
 			"Talos does not know the kind %s: it cannot stand beside machine-config documents", Kind)
@@ -76,10 +89,10 @@ func Extract(source string, data []byte) ([]Embedded, error) {
 		x.missing(docs, others)
 	default:
 		if emb, ok := x.extension(ours[0]); ok {
-			return []Embedded{emb}, nil
+			return emb, docs, nil
 		}
 	}
-	return nil, x.err(source)
+	return Embedded{}, nil, x.err(source)
 }
 
 type extractor struct {
@@ -118,8 +131,9 @@ func (x *extractor) carries(n *yaml.Node) *yaml.Node {
 		if content == nil || content.Kind != yaml.ScalarNode {
 			continue
 		}
-		inner, e := parse([]byte(content.Value))
-		if e != nil || len(inner) == 0 {
+		// Whether it is ours is asked, not what is wrong with it.
+		inner, err := parseText([]byte(content.Value))
+		if err != nil || len(inner) == 0 {
 			continue
 		}
 		if kind := child(inner[0], "kind"); kind != nil && kind.Value == Kind {
@@ -129,8 +143,40 @@ func (x *extractor) carries(n *yaml.Node) *yaml.Node {
 	return nil
 }
 
-// extension checks the one document of our name as far as it concerns us.
+// Keys of an ExtensionServiceConfig and of an entry of its configFiles (Talos,
+// pkg/machinery/config/types/runtime/extensions). $patch is the directive of
+// a strategic merge patch.
+var (
+	extensionKeys  = []string{"apiVersion", "kind", "name", "configFiles", "environment", "$patch"}
+	configFileKeys = []string{"content", "mountPath", "$patch"}
+)
+
+// knownKeys reports the keys of a mapping for which Talos refuses the whole
+// machine config: unknown ones, and those that are given twice.
+func (x *extractor) knownKeys(n *yaml.Node, path string, known []string) {
+	first := make(map[string]Pos)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if key.Kind != yaml.ScalarNode || key.ShortTag() == "!!merge" {
+			continue
+		}
+		at, dup := first[key.Value]
+		switch {
+		case dup:
+			x.fail(nodePos(key), join(path, key.Value), "keep one of them", "is given twice; the first is at line %d", at.Line)
+		case !slices.Contains(known, key.Value) && keyPlaces[key.Value] != "":
+			x.fail(nodePos(key), join(path, key.Value), "it is a key of the document; indent it below content: |", "unknown key")
+		case !slices.Contains(known, key.Value):
+			x.unknownKey(key, path, known, false)
+		}
+		first[key.Value] = nodePos(key)
+	}
+}
+
+// extension checks the one document of our name: what concerns us, and that
+// Talos takes it.
 func (x *extractor) extension(n *yaml.Node) (Embedded, bool) {
+	x.knownKeys(n, "", extensionKeys)
 	if v := child(n, "apiVersion"); v == nil {
 		x.fail(nodePos(n), "apiVersion", "add apiVersion: v1alpha1", "is missing")
 	} else if v.Value != "v1alpha1" {
@@ -148,6 +194,11 @@ func (x *extractor) extension(n *yaml.Node) (Embedded, bool) {
 	var found *yaml.Node
 	at := ""
 	for i, f := range files.Content {
+		if f.Kind == yaml.MappingNode {
+			x.knownKeys(f, index("configFiles", i), configFileKeys)
+		} else if f.Kind != yaml.AliasNode {
+			x.wrongType(f, index("configFiles", i), "a mapping with content and mountPath", "")
+		}
 		mount := child(f, "mountPath")
 		if mount == nil || mount.Value != MountPath {
 			continue
@@ -270,17 +321,20 @@ func newPosMap(data []byte, content *yaml.Node) *posMap {
 			break // the end of the block; what is left of text must be blank
 		}
 		line = line[indent:]
-		for !strings.HasPrefix(text, line) {
-			if text == "" || text[0] != ' ' && text[0] != '\n' {
-				return m
-			}
-			if text[0] == '\n' {
+		// Blanks alone stand between the lines; the first other character of the
+		// line is the first other one of the text.
+		blanks := len(text) - len(strings.TrimLeft(text, " \n")) - (len(line) - len(strings.TrimLeft(line, " ")))
+		if blanks < 0 || !strings.HasPrefix(text[blanks:], line) {
+			return m
+		}
+		for _, c := range text[:blanks] {
+			if c == '\n' {
 				inner = Pos{Line: inner.Line + 1, Column: 1}
 			} else {
 				inner.Column++
 			}
-			text = text[1:]
 		}
+		text = text[blanks:]
 		segs = append(segs, seg{inner: inner, outer: Pos{Line: i + 1, Column: indent + 1}})
 		inner.Column += len([]rune(line))
 		text = text[len(line):]

@@ -57,37 +57,46 @@ func checkNotEmpty(s string) (string, string, string) {
 	return s, "", ""
 }
 
-// checkOrder accepts any short text on one line: it is compared, never read.
+// checkOrder accepts any short text: it is compared, never read.
 func checkOrder(s string) (string, string, string) {
 	switch {
 	case s == "":
 		return "", "is empty", "give it a text that was not used for this PF before, a date for example, or remove it"
 	case len(s) > 64:
 		return "", fmt.Sprintf("has %d bytes, at most 64 are allowed", len(s)), "any short text will do, a date for example"
-	case strings.ContainsFunc(s, unicode.IsControl):
-		return "", "has a line break or another control character", "any short text on one line will do, a date for example"
 	}
 	return s, "", ""
 }
 
 // checkIfname accepts a name or altname of a netdev, or a glob for one. The
 // kernel allows 15 bytes for a name and 127 for an altname (IFNAMSIZ,
-// ALTIFNAMSIZ), without blanks, "/" and, in names, ":".
+// ALTIFNAMSIZ).
 func checkIfname(s string) (string, string, string) {
 	switch {
 	case s == "":
 		return "", "is empty", "give an interface name, an altname or a glob"
 	case strings.Contains(s, "#"):
 		return "", fmt.Sprintf("%s: ranges of VFs are not part of a name", quote(s)), "name the PF here, and the VFs in virtualFunctions[].indexes"
-	case strings.ContainsAny(s, "/ \t\n\r"):
-		return "", fmt.Sprintf("%s cannot be an interface name", quote(s)), "a name has no space and no slash"
-	case len(s) > 127:
-		return "", fmt.Sprintf("%s cannot be an interface name: %d bytes", quote(s), len(s)), "the kernel allows at most 15 bytes for a name and 127 for an altname"
+	}
+	if msg, hint := noIfname(s); msg != "" {
+		return "", msg, hint
 	}
 	if _, err := path.Match(s, ""); err != nil {
 		return "", fmt.Sprintf("%s is not a valid glob", quote(s)), `"[" needs its "]", and a backslash needs a character after it`
 	}
 	return s, "", ""
+}
+
+// noIfname says why no interface has this name: blanks, "/", ":", "." and ".."
+// (net/core/dev.c, dev_valid_name), and more than an altname can have.
+func noIfname(s string) (msg, hint string) {
+	switch {
+	case strings.ContainsFunc(s, unicode.IsSpace), strings.ContainsAny(s, "/:"), s == ".", s == "..":
+		return fmt.Sprintf("%s cannot be an interface name", quote(s)), `a name has no space, no slash and no colon, and is not "." or ".."`
+	case len(s) > 127:
+		return fmt.Sprintf("%s cannot be an interface name: %d bytes", quote(s), len(s)), "the kernel allows at most 15 bytes for a name and 127 for an altname"
+	}
+	return "", ""
 }
 
 func isGlob(s string) bool { return strings.ContainsAny(s, `*?[\`) }
@@ -230,8 +239,8 @@ func checkPFName(s string) (string, string, string) {
 	if err != nil {
 		return "", fmt.Sprintf("%s: %v", quote(s), err), `write the PF's interface name, and after "#" the indexes, such as "ens1f0#0-3,6"`
 	}
-	if strings.Contains(r.Name, "/") {
-		return "", fmt.Sprintf("%s cannot be an interface name", quote(r.Name)), "a name has no space and no slash"
+	if msg, hint := noIfname(r.Name); msg != "" {
+		return "", msg, hint
 	}
 	return s, "", ""
 }

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -25,16 +26,24 @@ func LoadFile(source string, data []byte) (*Config, error) {
 }
 
 func loadFile(source string, data []byte, unsupported []unsupportedKey) (*Config, error) {
-	docs, err := Extract(source, data)
+	emb, docs, err := extract(source, data)
 	if err != nil {
 		return nil, err
 	}
-	return load(source, docs[0].Data, docs[0].where, unsupported)
+	d := &decoder{spans: make(map[string]span), where: emb.where, unsupported: unsupported}
+	if emb.Bare {
+		return d.load(source, d.single(docs, data)) // parsed already
+	}
+	return d.load(source, d.document(emb.Data))
 }
 
 func load(source string, data []byte, where *posMap, unsupported []unsupportedKey) (*Config, error) {
 	d := &decoder{spans: make(map[string]span), where: where, unsupported: unsupported}
-	n := d.document(data)
+	return d.load(source, d.document(data))
+}
+
+// load judges a parsed document; n is nil when there is none to judge.
+func (d *decoder) load(source string, n *yaml.Node) (*Config, error) {
 	if n == nil || !d.identity(n) {
 		return nil, d.err(source)
 	}
@@ -55,6 +64,12 @@ func (d *decoder) document(data []byte) *yaml.Node {
 		d.fail(e.Pos, e.Path, e.Hint, "%s", e.Msg)
 		return nil
 	}
+	return d.single(docs, data)
+}
+
+// single returns the one document of those that data has, or nil with the
+// reason recorded.
+func (d *decoder) single(docs []*yaml.Node, data []byte) *yaml.Node {
 	if len(docs) == 0 {
 		d.fail(Pos{Line: 1, Column: 1}, "", "the smallest one has apiVersion: "+APIVersion+" and kind: "+Kind, "the document is empty")
 		return nil
@@ -63,6 +78,7 @@ func (d *decoder) document(data []byte) *yaml.Node {
 		d.fail(nodePos(docs[1]), "", "join them into one", "a second document begins here; one is read")
 		return nil
 	}
+	d.plainTags = plainTags(bytes.TrimPrefix(data, utf8BOM))
 	d.checkTree(docs[0])
 	return docs[0]
 }

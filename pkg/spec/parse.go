@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -32,16 +33,23 @@ func parse(data []byte) ([]*yaml.Node, *Error) {
 	if e := checkText(data); e != nil {
 		return nil, e
 	}
-	docs, err := parseNodes(data)
-	if err == nil {
-		return docs, nil
+	docs, err := parseText(data)
+	if err != nil {
+		return nil, syntaxError(data, err)
 	}
-	if json.Valid(data) {
+	return docs, nil
+}
+
+// parseText parses YAML, or JSON that the YAML library does not read. The error
+// is that of the YAML.
+func parseText(data []byte) ([]*yaml.Node, error) {
+	docs, err := parseNodes(data)
+	if err != nil && json.Valid(data) {
 		if docs, err := parseNodes(jsonToYAML(data)); err == nil {
 			return docs, nil
 		}
 	}
-	return nil, syntaxError(data, err)
+	return docs, err
 }
 
 // parseNodes runs the YAML library. It never decodes into anything but nodes,
@@ -119,6 +127,9 @@ func syntaxError(data []byte, err error) *Error {
 	if e := jsonError(data); e != nil {
 		return e
 	}
+	if e := foldedError(lines); e != nil {
+		return e
+	}
 	bad := min(max(firstBadLine(lines, line), 1), max(len(lines), 1))
 	if len(lines) == 0 {
 		return &Error{Pos: Pos{Line: 1, Column: 1}, Msg: "not valid YAML: " + msg}
@@ -179,17 +190,47 @@ func jsonError(data []byte) *Error {
 		return nil
 	}
 	var syntax *json.SyntaxError
-	if err := json.Unmarshal(data, new(json.RawMessage)); !errors.As(err, &syntax) {
+	if err := json.Unmarshal(data, new(json.RawMessage)); err == nil {
+		pos, escape, found := loneSurrogate(data)
+		if !found {
+			return nil
+		}
+		return &Error{
+			Pos:  pos,
+			Msg:  escape + " is half of a character: a character beyond U+FFFF is written as two escapes",
+			Hint: `remove it, or write both halves, such as \ud83d\ude00`,
+		}
+	} else if !errors.As(err, &syntax) {
 		return nil
 	}
-	before := data[:min(max(int(syntax.Offset)-1, 0), len(data)-1)]
-	lines := splitLines(append(bytes.Clone(before), 'x')) // x: the place itself
-	last := lines[len(lines)-1]
 	return &Error{
-		Pos:  Pos{Line: len(lines), Column: utf8.RuneCountInString(last)},
+		Pos:  posAt(data, min(max(int(syntax.Offset)-1, 0), len(data)-1)),
 		Msg:  "neither valid YAML nor valid JSON: " + syntax.Error(),
 		Hint: "check the commas, brackets and quotes here and before",
 	}
+}
+
+// foldedKeys finds keys of the document that follow each other on one line.
+var foldedKeys = regexp.MustCompile(`^\s*(apiVersion|kind):\s+[A-Za-z0-9]+\s+(apiVersion|kind|physicalFunctions|resourceList):(\s|$)`)
+
+// foldedError explains a document whose line breaks have become spaces, which
+// "content: >" does.
+func foldedError(lines []string) *Error {
+	for i, l := range lines {
+		if strings.TrimSpace(l) == "" {
+			continue
+		}
+		m := foldedKeys.FindStringSubmatchIndex(l)
+		if m == nil {
+			return nil
+		}
+		return &Error{
+			Pos:  Pos{Line: i + 1, Column: utf8.RuneCountInString(l[:m[4]]) + 1},
+			Msg:  "a second key begins on the same line: the line breaks of the document are lost",
+			Hint: `write "content: |" in the machine config; "content: >" makes one line of the lines below it`,
+		}
+	}
+	return nil
 }
 
 // firstBadLine returns the number of the line after the longest prefix of whole
@@ -197,13 +238,16 @@ func jsonError(data []byte) *Error {
 // the bound is reached the best answer so far is returned.
 func firstBadLine(lines []string, start int) int {
 	const window = 64 // lines in which a bracket or quote is expected to close
-	budget := 8 << 20 // bytes to parse in all
+	// Bytes to parse in all: every line of the window in a document of 16 KiB,
+	// once the largest.
+	budget := 1 << 20
 	// ends[i] is the length of the first i lines, joined by line feeds.
 	ends := make([]int, len(lines)+1)
 	for i, l := range lines {
 		ends[i+1] = ends[i] + len(l) + 1
 	}
 	text := []byte(strings.Join(lines, "\n") + "\n")
+	afford := func(n int) bool { return ends[n] <= budget }
 	parses := func(n int) bool {
 		budget -= ends[n]
 		_, err := parseNodes(text[:ends[n]])
@@ -211,12 +255,18 @@ func firstBadLine(lines []string, start int) int {
 	}
 	// What is open at start may have been opened long before it.
 	good := min(max(start-2, 0), len(lines))
-	for good > 0 && !parses(good) {
-		if good--; budget < 0 {
+	for ; good > 0; good-- {
+		if !afford(good) {
 			return start
 		}
+		if parses(good) {
+			break
+		}
 	}
-	for n := good + 1; n <= len(lines) && n-good <= window && budget > 0; n++ {
+	for n := good + 1; n <= len(lines) && n-good <= window; n++ {
+		if !afford(n) {
+			return max(good+1, start)
+		}
 		if parses(n) {
 			good = n
 		}

@@ -35,7 +35,7 @@ func RenderList(w io.Writer, source string, list []*Error, more int, data []byte
 		}
 	}
 	if more > 0 {
-		fmt.Fprintf(&b, "%s: and %d more\n", source, more)
+		fmt.Fprintf(&b, "%s: and %s\n", source, moreText(more))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -51,15 +51,17 @@ func excerpt(lines []string, pos Pos) string {
 	if pos.Line < 1 || pos.Line > len(lines) {
 		return ""
 	}
-	raw := []rune(strings.ToValidUTF8(lines[pos.Line-1], string(utf8.RuneError)))
-	col := min(max(pos.Column-1, 0), len(raw))
-	from, to := 0, len(raw)
-	if len(raw) > excerptWidth {
-		from = max(min(col-excerptWidth/2, len(raw)-excerptWidth), 0)
-		to = from + excerptWidth
+	line := lines[pos.Line-1]
+	length := utf8.RuneCountInString(line)
+	col := min(max(pos.Column-1, 0), length)
+	from := 0
+	if length > excerptWidth {
+		from = max(min(col-excerptWidth/2, length-excerptWidth), 0)
+		line = cutRunes(line, from, excerptWidth)
 	}
+	raw := []rune(strings.ToValidUTF8(line, string(utf8.RuneError)))
 	var text, pad strings.Builder
-	for i, r := range raw[from:to] {
+	for i, r := range raw {
 		// What a terminal would obey, and what would hide or reorder text,
 		// is shown as a replacement character.
 		if r != '\t' && !unicode.IsPrint(r) {
@@ -76,6 +78,23 @@ func excerpt(lines []string, pos Pos) string {
 	}
 	num := fmt.Sprintf("%5d", pos.Line)
 	return fmt.Sprintf("%s | %s\n%s | %s^\n", num, strings.TrimRight(text.String(), " \t"), strings.Repeat(" ", len(num)), pad.String())
+}
+
+// cutRunes returns n characters of s from the given one on. It does not copy:
+// the lines of a document can be as long as that is.
+func cutRunes(s string, from, n int) string {
+	start, end, count := len(s), len(s), 0
+	for i := range s {
+		if count == from {
+			start = i
+		}
+		if count == from+n {
+			end = i
+			break
+		}
+		count++
+	}
+	return s[start:end]
 }
 
 // splitLines cuts where YAML counts lines: LF, CRLF, CR, NEL, LS and PS. The

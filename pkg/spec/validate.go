@@ -30,6 +30,9 @@ type validator struct {
 func validate(c *Config, d *decoder) {
 	v := &validator{decoder: d, c: c, addresses: make(map[string]string)}
 	for i := range c.PhysicalFunctions {
+		if v.enough() {
+			return
+		}
 		v.physicalFunction(i)
 	}
 	v.samePF()
@@ -107,6 +110,9 @@ func (v *validator) physicalFunction(i int) {
 	v.owners.next()
 	for g := range pf.VirtualFunctions {
 		group := index(at+".virtualFunctions", g)
+		if v.enough() {
+			return
+		}
 		if !v.isMapping(group) {
 			continue
 		}

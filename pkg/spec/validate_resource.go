@@ -41,6 +41,9 @@ func (v *validator) resources() {
 	for i := range v.c.ResourceList {
 		r := &v.c.ResourceList[i]
 		at := index("resourceList", i)
+		if v.enough() {
+			return
+		}
 		if !v.isMapping(at) {
 			continue
 		}
@@ -101,6 +104,9 @@ func (v *validator) selectors(r *Resource, at string) {
 	}
 	allowed, known := selectorKeys[r.DeviceType]
 	for i := range r.Selectors {
+		if v.enough() {
+			return
+		}
 		s := &r.Selectors[i]
 		sel := index(path, i)
 		for _, key := range v.shape(selectorType).names {

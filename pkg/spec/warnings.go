@@ -10,10 +10,17 @@ import (
 var selectorType = reflect.TypeFor[Selector]()
 
 // Warnings are things in a valid document that are probably not meant. They
-// never keep it from being applied. Sorted by position.
+// never keep it from being applied. Sorted by position. Of very many the first
+// that are found are returned, and one without a position that says how many
+// are left out.
 func (c *Config) Warnings() []*Error {
 	var out []*Error
+	more := 0
 	warn := func(p Pos, path, hint, format string, args ...any) {
+		if len(out) == maxErrors {
+			more++
+			return
+		}
 		out = append(out, &Error{Pos: p, Path: path, Msg: fmt.Sprintf(format, args...), Hint: hint})
 	}
 	type use struct {
@@ -43,10 +50,10 @@ func (c *Config) Warnings() []*Error {
 	for i := range c.PhysicalFunctions {
 		pf := &c.PhysicalFunctions[i]
 		at := index("physicalFunctions", i)
-		grouped := 0
+		groups, grouped := at+".virtualFunctions", 0
 		for g := range pf.VirtualFunctions {
 			vg := &pf.VirtualFunctions[g]
-			path := index(at+".virtualFunctions", g)
+			path := index(groups, g)
 			grouped += len(vg.Indexes)
 			if pf.MTU != nil && vg.MTU != nil && *vg.MTU > *pf.MTU {
 				warn(vg.Pos, path+".mtu", "raise the PF's mtu", "is %d, above the PF's %d; many drivers refuse that", *vg.MTU, *pf.MTU)
@@ -88,6 +95,9 @@ func (c *Config) Warnings() []*Error {
 		a, b := out[i].Pos, out[j].Pos
 		return a.Line < b.Line || a.Line == b.Line && a.Column < b.Column
 	})
+	if more > 0 {
+		out = append(out, &Error{Msg: fmt.Sprintf("and %d more warnings", more)})
+	}
 	return out
 }
 
@@ -100,7 +110,7 @@ func purpose(d Driver) string {
 
 // envName is the variable through which a pod learns its devices.
 func envName(resource string) string {
-	return "PCIDEVICE_" + strings.ToUpper(strings.NewReplacer(".", "_", "/", "_").Replace(resource))
+	return "PCIDEVICE_" + strings.ToUpper(strings.ReplaceAll(strings.ReplaceAll(resource, ".", "_"), "/", "_"))
 }
 
 // empty reports whether the selector restricts nothing.
