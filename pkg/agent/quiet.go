@@ -11,7 +11,7 @@ import (
 type quiet struct {
 	watch plan.Watch
 	// timer fires when the next PF may have been quiet for long enough: no event of
-	// the kernel tells of it.
+	// the kernel announces it.
 	timer *time.Timer
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // decodeVFs decodes the VF list of RTM_NEWLINK. The kernel gives each MAC in 32
-// bytes; how many count is told by the PF's own address.
+// bytes; how many count depends on the PF's own address.
 //
 // The list of VFs is one attribute, and the length of an attribute has 16 bits. The
 // kernel lets it wrap (nla_nest_end in include/net/netlink.h) when the list is

@@ -11,8 +11,8 @@ import (
 )
 
 // vfMessage is an RTM_NEWLINK with n VFs of size bytes each, as the kernel makes it:
-// the length of the list wraps at 64 KiB. said is what IFLA_NUM_VF says.
-func vfMessage(n, size, said int) []byte {
+// the length of the list wraps at 64 KiB. numVF is what IFLA_NUM_VF says.
+func vfMessage(n, size, numVF int) []byte {
 	var list []byte
 	for i := range n {
 		mac := attr(vfMAC, num(uint32(i)), []byte{2, 0, 0, 0, byte(i >> 8), byte(i)}, make([]byte, 26))
@@ -22,7 +22,7 @@ func vfMessage(n, size, said int) []byte {
 	}
 	head := binary.NativeEndian.AppendUint16(nil, uint16(4+len(list)))
 	head = binary.NativeEndian.AppendUint16(head, unix.IFLA_VFINFO_LIST)
-	return cat(ifinfo(1, 3, 0), attr(unix.IFLA_ADDRESS, hw("b8:3f:d2:00:00:01")), attr(unix.IFLA_NUM_VF, num(uint32(said))),
+	return cat(ifinfo(1, 3, 0), attr(unix.IFLA_ADDRESS, hw("b8:3f:d2:00:00:01")), attr(unix.IFLA_NUM_VF, num(uint32(numVF))),
 		head, list, attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, []byte("x"))), attr(unix.IFLA_AF_SPEC, make([]byte, 300)))
 }
 
@@ -49,9 +49,9 @@ func TestManyVFs(t *testing.T) {
 // TestVFListThatDoesNotComeOutEven is not known, and never a shorter list.
 func TestVFListThatDoesNotComeOutEven(t *testing.T) {
 	for name, b := range map[string][]byte{
-		"wrapped, the number of VFs not told": vfMessage(256, 296, 0),
-		"wrapped, fewer VFs than told":        vfMessage(256, 296, 300),
-		"wrapped, more VFs than told":         vfMessage(256, 296, 250),
+		"wrapped, the number of VFs not given": vfMessage(256, 296, 0),
+		"wrapped, fewer VFs than given":        vfMessage(256, 296, 300),
+		"wrapped, more VFs than given":         vfMessage(256, 296, 250),
 		"cut":                                 vfMessage(4, 296, 4)[:700],
 		"cut behind a wrap":                   vfMessage(256, 296, 256)[:70000],
 	} {

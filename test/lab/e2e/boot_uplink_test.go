@@ -14,7 +14,7 @@ import (
 // record of the first, which is on /var; with a changed document for the evidence
 // again, whether or not there is a default route.
 func TestUplinkEvidence(t *testing.T) {
-	const bound = time.Minute // long, so that the waits can be told from a slow host's
+	const bound = time.Minute // long, so that a wait is not taken for a slow host
 	n := boot(t, lab.Options{Document: patch(vfs(pfA, 4)), Extension: variant(t, "-network-wait="+bound.String())})
 	n.allReady(1)
 	n.allocatable(4)
