@@ -52,8 +52,8 @@ func TestVFListThatDoesNotComeOutEven(t *testing.T) {
 		"wrapped, the number of VFs not given": vfMessage(256, 296, 0),
 		"wrapped, fewer VFs than given":        vfMessage(256, 296, 300),
 		"wrapped, more VFs than given":         vfMessage(256, 296, 250),
-		"cut":                                 vfMessage(4, 296, 4)[:700],
-		"cut behind a wrap":                   vfMessage(256, 296, 256)[:70000],
+		"cut":                                  vfMessage(4, 296, 4)[:700],
+		"cut behind a wrap":                    vfMessage(256, 296, 256)[:70000],
 	} {
 		if vfs, err := decodeVFs(b); !errors.Is(err, errShort) || vfs != nil {
 			t.Errorf("%s: %d VFs, %v", name, len(vfs), err)
