@@ -61,6 +61,7 @@ type client struct {
 type Resource struct {
 	Registrations int // accepted, over all lives
 	Refused       int
+	Held          int  // that had to wait, see Hold
 	Connected     bool // it has an endpoint
 	Lists         int  // messages on the streams, over all lives
 	Endpoint      string
@@ -170,7 +171,8 @@ func (k *Kubelet) Refuse(err error) {
 	k.refuse = err
 }
 
-// Hold makes Register block until release is called. Then it goes on even when
+// Hold makes Register block until release is called; calls that come after another
+// Hold wait for that one's. Then it goes on even when
 // the caller is gone, as a kubelet does that had begun to dial.
 func (k *Kubelet) Hold() (release func()) {
 	gate := make(chan struct{})
@@ -179,7 +181,9 @@ func (k *Kubelet) Hold() (release func()) {
 	k.mu.Unlock()
 	return sync.OnceFunc(func() {
 		k.mu.Lock()
-		k.gate = nil
+		if k.gate == gate {
+			k.gate = nil
+		}
 		k.mu.Unlock()
 		close(gate)
 	})
@@ -269,6 +273,7 @@ func (k *Kubelet) Register(ctx context.Context, req *v1beta1.RegisterRequest) (*
 	}
 	if gate != nil {
 		ctx = context.WithoutCancel(ctx)
+		k.change(req.GetResourceName(), func(r *Resource) { r.Held++ })
 		select {
 		case <-gate:
 		case <-run.ctx.Done():
@@ -303,13 +308,14 @@ func (k *Kubelet) connect(ctx context.Context, run *incarnation, req *v1beta1.Re
 	if k.single {
 		c.path = ""
 	}
+	name := req.GetResourceName()
 	options, err := c.api.GetDevicePluginOptions(ctx, &v1beta1.Empty{})
 	if err != nil {
 		cancel()
 		_ = conn.Close()
+		k.change(name, func(r *Resource) { r.Refused++ })
 		return fmt.Errorf("failed to get device plugin options: %w", err)
 	}
-	name := req.GetResourceName()
 	if err := k.connected(run, name, c); err != nil {
 		cancel()
 		_ = conn.Close()
