@@ -21,6 +21,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/talos/talostest"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/talostest/contracts"
 )
 
 var update = flag.Bool("update", false, "write the golden parts of the scripts")
@@ -34,6 +35,7 @@ func TestMain(m *testing.M) {
 //
 //	igb     an Intel 82576 with two VFs, extension running; its port is the uplink
 //	cx7     ConnectX-7, the extension not installed
+//	newer   as cx7, installed with Talos 1.14, whose documents we do not know
 //	plain   a NIC without SR-IOV
 //	silent  never answers
 //	gone    is not there
@@ -52,7 +54,7 @@ func TestScripts(t *testing.T) {
 			addMachineConfig(tb, igb)
 			addMachineConfig(tb, cx7)
 			igb.Applied = func(data []byte) { accept(tb, igb.Files, data) }
-			server := talostest.Start(tb, 0, igb, cx7, fixtureNode(tb, "plain", "e1000e", ""), silentNode(tb))
+			server := talostest.Start(tb, 0, igb, cx7, newerNode(tb), fixtureNode(tb, "plain", "e1000e", ""), silentNode(tb))
 			env.Setenv("TALOSCONFIG", server.Talosconfig(tb, role.Admin, time.Hour))
 			env.Setenv("reader", server.Talosconfig(tb, role.Reader, time.Hour))
 			env.Setenv("expired", server.Talosconfig(tb, role.Admin, -time.Hour))
@@ -77,6 +79,17 @@ func nodeOf(tb testing.TB, name, sys, uplink string) *talostest.Node {
 	if err := os.WriteFile(filepath.Join(boot, "boot_id"), []byte("b0071d\n"), 0o644); err != nil {
 		tb.Fatal(err)
 	}
+	return n
+}
+
+// newerNode takes a machine config only when it kept what a client of an older
+// Talos does not know.
+func newerNode(tb testing.TB) *talostest.Node {
+	n := fixtureNode(tb, "newer", "connectx7", "")
+	n.Version = "v1.14.1"
+	later := append(contracts.Worker114(), "--- # of 1.15\nkind:   'LaterConfig'\napiVersion: v2\nx: [ 1,2 ]\n"...)
+	n.Add(tb, talostest.NewMachineConfig(later))
+	n.Judge = talostest.Keeps(later, "v1alpha1", "KubeletConfig")
 	return n
 }
 

@@ -33,8 +33,8 @@ type Minor struct {
 // declares the first as the oldest that is supported.
 func Versions() []Minor {
 	return []Minor{
-		{Version: "1.12", EtcCNIKept: true, Tested: "extension loader and validator of machinery"},
-		{Version: "1.13", EtcCNIKept: true, Tested: "machinery: loader, validator, configuration, API"},
+		{Version: "1.12", EtcCNIKept: true, Tested: "extension loader; patches with machinery v1.12.6"},
+		{Version: "1.13", EtcCNIKept: true, Tested: "extension loader and API; patches with machinery v1.13.9"},
 		{
 			Version: "1.14", NRI: true, RepeatableLists: true, InfiniBandModule: true,
 			Kinds: map[string][]string{
@@ -47,7 +47,7 @@ func Versions() []Minor {
 				"SysfsConfig":                {"params"},
 				"UdevRulesConfig":            {"rules"},
 			},
-			Tested: "extension constraint; documents as YAML against this table",
+			Tested: "extension constraint; patches with machinery v1.14.1",
 		},
 	}
 }

@@ -8,5 +8,5 @@ import (
 )
 
 func TestContracts(t *testing.T) {
-	contracts.Run(t, "1.13", "../../../machineconfig-patches")
+	contracts.Run(t, "1.13", "../../..")
 }

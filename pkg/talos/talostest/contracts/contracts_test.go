@@ -8,5 +8,5 @@ import (
 
 // TestContracts runs with the version that sriovctl itself links.
 func TestContracts(t *testing.T) {
-	contracts.Run(t, "1.13", "../../../../machineconfig-patches")
+	contracts.Run(t, "1.13", "../../../..")
 }

@@ -2,6 +2,7 @@ package contracts
 
 import (
 	"bytes"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,9 +12,11 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/machineconfig"
 )
 
-// Run tests the patches in root, the directory machineconfig-patches, with the
-// linked machinery, which is of a Talos version such as 1.13.
-func Run(t *testing.T, version, root string) {
+// Run tests the ready patches, and those that sriovctl generates, with the linked
+// machinery, which is of a Talos version such as 1.13. module is the directory of
+// the main module.
+func Run(t *testing.T, version, module string) {
+	root, generated := filepath.Join(module, "machineconfig-patches"), filepath.Join(module, "pkg/talos/testdata/generated")
 	all := []string{"1.12", "1.13", "1.14"}
 	linked := slices.Index(all, version)
 	if linked < 0 {
@@ -23,7 +26,10 @@ func Run(t *testing.T, version, root string) {
 	t.Run("Patches", func(t *testing.T) { repeatable(t, have, patches(t, root, ".")) })
 	t.Run("Once", func(t *testing.T) { once(t, have, patches(t, root, "once")) })
 	t.Run("Kubelet", func(t *testing.T) { kubelet(t, have, patches(t, root, "kubelet")) })
+	t.Run("Generated", func(t *testing.T) { repeatable(t, have, patches(t, generated, ".")) })
+	t.Run("GeneratedOnce", func(t *testing.T) { once(t, have, patches(t, generated, "once")) })
 	if version == "1.14" {
+		t.Run("GeneratedDocuments", func(t *testing.T) { repeatable(t, have, patches(t, generated, "v1.14")) })
 		t.Run("Documents", func(t *testing.T) { repeatable(t, have, patches(t, root, "v1.14")) })
 	}
 	if version == "1.14" {
