@@ -89,7 +89,7 @@ func (n *node_) early(path string) (early, map[string]float64) {
 		switch {
 		case strings.Contains(text, "msg=started") && out.started == 0:
 			out.started = mono
-		case strings.Contains(text, "state folder in use") && out.state == 0:
+		case strings.Contains(text, "state directory in use") && out.state == 0:
 			out.state = mono
 		case strings.Contains(text, "waits for the machine's network"):
 			out.waited = true
