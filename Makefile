@@ -69,9 +69,18 @@ unit: ## Unit tests with the race detector
 	@CGO_ENABLED=1 go test -race -json ./... | $(TESTSUM)
 	@go test ./pkg/apply -run Converges -rapid.checks=10000
 	@go test ./pkg/apply -run CrashWalk -v | grep -E 'points|^(ok|FAIL|---)'
+	@$(MAKE) stress
 	@cd test/differential && CGO_ENABLED=1 go test -race -json ./... | (cd $(CURDIR) && $(TESTSUM))
 	@for v in $(CONTRACTS); do (cd $$v && go test -count=1 -json ./...) | $(TESTSUM); done
 	@cd test/lab && CGO_ENABLED=1 go test -race -json $$(go list ./... | grep -v -e /e2e) | (cd $(CURDIR) && $(TESTSUM))
+
+# How long the stress test of the whole agent runs, and with how many PFs (none: 1 to
+# 12, another number in each round). Its output has the seed of its random numbers:
+# SRIOV_STRESS_SEED= repeats it.
+STRESS ?= 3m
+.PHONY: stress
+stress: ## The whole agent under everything that happens on a node, for STRESS (PFS=number of PFs)
+	@CGO_ENABLED=1 SRIOV_STRESS=$(STRESS) SRIOV_STRESS_PFS=$(PFS) go test -race ./pkg/agent -run 'TestStress$$' -count=1 -timeout 90m -v | grep -vE '^=== '
 
 .PHONY: differential
 differential: ## Compare with a built SR-IOV network device plugin (SRIOVDP=path, as root)
