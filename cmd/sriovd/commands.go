@@ -46,6 +46,26 @@ func (p *paths) register(fs *flag.FlagSet) {
 	fs.StringVar(&p.proc, "proc", "/proc", "where procfs is mounted")
 }
 
+// hostRoot is where the extension's service has the host's root.
+const hostRoot = "/host"
+
+// onTheHost makes the defaults those of a daemon that runs on the host itself, and not
+// in the extension's container, where that has no root of the host.
+func onTheHost(fs *flag.FlagSet) error {
+	if _, err := os.Stat(hostRoot); !errors.Is(err, os.ErrNotExist) {
+		return nil // also when it cannot be told: then the paths below it say why
+	}
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	var errs []error
+	fs.VisitAll(func(f *flag.Flag) {
+		if rest, ok := strings.CutPrefix(f.Value.String(), hostRoot); ok && !given[f.Name] {
+			errs = append(errs, fs.Set(f.Name, rest))
+		}
+	})
+	return errors.Join(errs...)
+}
+
 func (p *paths) bootID() (string, error) {
 	data, err := os.ReadFile(filepath.Join(p.proc, "sys/kernel/random/boot_id"))
 	if err != nil {
@@ -78,10 +98,13 @@ func (a *app) run(ctx context.Context, args []string) error {
 	cniPlugin := fs.String("cni-plugin", "/sriov-cni", "the CNI plugin that is installed; empty: none")
 	optDir := fs.String("opt-dir", "/host/opt", "where the host's /opt is mounted")
 	runDir := fs.String("run-dir", "/host/run", "where the host's /run is mounted; the sockets are in sriov in it")
-	hostRoot := fs.String("host-root", "/host", "where the host's root is mounted: what is below it the kubelet sees without it")
+	root := fs.String("host-root", hostRoot, "where the host's root is mounted: what is below it the kubelet sees without it")
 	resync := fs.Duration("resync", 0, "how often to look without an event (default 5m)")
 	networkWait := fs.Duration("network-wait", 0, "how long a PF must have a link and no address before it counts as not carrying the machine's network (default 10s)")
 	if _, err := a.parse(fs, args); err != nil {
+		return err
+	}
+	if err := onTheHost(fs); err != nil {
 		return err
 	}
 	level := slog.LevelInfo
@@ -117,17 +140,17 @@ func (a *app) run(ctx context.Context, args []string) error {
 			return err
 		}
 		plugin := &cni.Plugin{
-			Dir: filepath.Join(*hostRoot, cni.DefaultDir), Sysfs: sys, Kernel: cni.HostSide(*runDir), Boot: run,
+			Dir: filepath.Join(*root, cni.DefaultDir), Sysfs: sys, Kernel: cni.HostSide(*runDir), Boot: run,
 			Log: a.logger(level).With("component", "orphans"),
 		}
 		attachments, locks = plugin, plugin
 	}
 	return agent.New(agent.Options{
 		Config: p.config, StateDir: p.state, KubeletDir: p.kubelet, Proc: p.proc, Dev: "/dev",
-		RunDir: *runDir, HostRoot: *hostRoot,
+		RunDir: *runDir, HostRoot: *root,
 		DeviceInfoDir: *infoDir, CDIDir: *cdiDir, PluginWatcher: *watcher,
 		Attachments: attachments, VFLocks: locks,
-		CNI:     install.Options{Source: *cniPlugin, OptDir: *optDir, Attachments: filepath.Join(*hostRoot, cni.DefaultDir)},
+		CNI:     install.Options{Source: *cniPlugin, OptDir: *optDir, Attachments: filepath.Join(*root, cni.DefaultDir)},
 		Version: version, Log: a.logger(level), Resync: *resync, NetworkWait: *networkWait,
 		Sysfs: sys, Network: p.network(), Kubelet: p.podResources(), Events: kernelEvents{a.logger(level).With("component", "kernel-events")},
 	}, boot).Run(ctx)
@@ -172,6 +195,9 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	p.register(fs)
 	output := fs.String("o", "text", "output `format`: text or json")
 	if _, err := a.parse(fs, args); err != nil {
+		return err
+	}
+	if err := onTheHost(fs); err != nil {
 		return err
 	}
 	render := map[string]func(io.Writer, *plan.Plan) error{"text": plan.Text, "json": plan.JSON}[*output]

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -70,11 +69,13 @@ func (w *mountWatcher) moved() bool {
 func (*mountWatcher) String() string           { return "mount watcher" }
 func (w *mountWatcher) Ready() <-chan struct{} { return w.ready }
 func (w *mountWatcher) Run(ctx context.Context) error {
-	f, err := os.Open(w.path)
+	// Not by os.Open: that gives the file to the runtime's own poller as well, and who
+	// polls this file first takes the announcement away from all others.
+	table, err := unix.Open(w.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("watch mounts: %w", err)
+		return fmt.Errorf("watch mounts: open %s: %w", w.path, err)
 	}
-	defer f.Close()
+	defer unix.Close(table)
 	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return fmt.Errorf("watch mounts: eventfd: %w", err)
@@ -89,7 +90,7 @@ func (w *mountWatcher) Run(ctx context.Context) error {
 	w.moved()
 	w.once.Do(func() { close(w.ready) })
 	fds := []unix.PollFd{
-		{Fd: int32(f.Fd()), Events: unix.POLLPRI},
+		{Fd: int32(table), Events: unix.POLLPRI},
 		{Fd: int32(stop), Events: unix.POLLIN},
 	}
 	for ctx.Err() == nil {

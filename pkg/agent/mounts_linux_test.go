@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,5 +63,44 @@ func TestMountsThatMatter(t *testing.T) {
 		if step.do(); w.moved() != step.moved {
 			t.Errorf("%s: moved %v, want %v", step.what, !step.moved, step.moved)
 		}
+	}
+}
+
+// No mount is missed: on a node it is that of /var, and it comes once.
+func TestEveryMountIsAnnounced(t *testing.T) {
+	dir := t.TempDir()
+	woken := make(chan struct{}, 1)
+	w := newMountWatcher("/proc/self/mountinfo", []string{filepath.Join(dir, "state")}, func() { woken <- struct{}{} })
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	<-w.Ready()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	announced := func(what string, i int) {
+		t.Helper()
+		timer := time.NewTimer(20 * time.Second)
+		defer timer.Stop()
+		select {
+		case <-woken:
+		case <-timer.C:
+			t.Fatalf("%s %d was not announced", what, i)
+		}
+	}
+	for i := range 300 {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); errors.Is(err, unix.EPERM) {
+			t.Skip("needs root: no mount")
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		announced("mount", i)
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Fatal(err)
+		}
+		announced("unmount", i)
 	}
 }
