@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
 
+	"github.com/talos-sriov/talos-sriov/pkg/printable"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
 )
@@ -27,9 +29,15 @@ const (
 
 // app is what the commands share.
 type app struct {
-	in       io.Reader
-	out, err io.Writer
-	now      func() time.Time
+	in io.Reader
+	// out and err are for people: what a node or a file says is printed as
+	// [printable.Text]. file and screen are what they write to: file takes patches
+	// byte by byte, screen what moves the cursor.
+	out, err     io.Writer
+	file, screen io.Writer
+	// mark begins and ends colours on their way to out and err. Nobody else knows it.
+	mark string
+	now  func() time.Time
 	// interactive: there is a person to ask, who reads the error output. progress:
 	// the error output is a terminal. color: the output is one.
 	interactive, progress, color bool
@@ -49,6 +57,7 @@ func (e usageError) Unwrap() error { return e.error }
 var errFailed = errors.New("failed")
 
 func (a *app) run(ctx context.Context, args []string) int {
+	a.open()
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(a.in)
@@ -68,6 +77,30 @@ func (a *app) run(ctx context.Context, args []string) int {
 	}
 	a.tell(err)
 	return exitError
+}
+
+// open puts what makes texts harmless before the outputs.
+func (a *app) open() {
+	a.file, a.screen, a.mark = a.out, a.err, rand.Text()
+	var colors []string
+	for _, c := range []string{red, green, yellow, plain} {
+		colors = append(colors, a.mark+c+";", "\x1b["+c+"m")
+	}
+	r := strings.NewReplacer(colors...)
+	a.out, a.err = printable.NewWriter(&painter{a.file, r}), printable.NewWriter(&painter{a.screen, r})
+}
+
+// painter turns the marks of colours into those of a terminal.
+type painter struct {
+	w io.Writer
+	r *strings.Replacer
+}
+
+func (p *painter) Write(b []byte) (int, error) {
+	if _, err := p.r.WriteString(p.w, string(b)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // tell writes an error with what to do about it.
@@ -236,9 +269,9 @@ type waiting struct {
 }
 
 func newWaiting(a *app, nodes []*talos.Node) *waiting {
-	w := &waiting{w: a.err}
+	w := &waiting{w: a.screen}
 	for _, n := range nodes {
-		w.left = append(w.left, n.Name)
+		w.left = append(w.left, n.Name) // the person's own words
 	}
 	if a.progress {
 		w.timer = time.AfterFunc(time.Second, func() {
@@ -287,13 +320,14 @@ const (
 	red    = "31"
 	green  = "32"
 	yellow = "33"
+	plain  = "0"
 )
 
 func (a *app) paint(color, s string) string {
 	if !a.color {
 		return s
 	}
-	return "\x1b[" + color + "m" + s + "\x1b[0m"
+	return a.mark + color + ";" + s + a.mark + plain + ";"
 }
 
 // readFile reads a file of the command line; "-" is the standard input.

@@ -118,11 +118,11 @@ func wrap(ctx context.Context, n *talos.Node, d *document) ([][]byte, error) {
 	if err != nil {
 		return nil, &talos.Error{Node: n.Name, Msg: err.Error()}
 	}
-	found, err := n.Discover(ctx)
+	view, err := n.View(ctx)
 	if err != nil {
 		return nil, err
 	}
-	needs := talos.NeedsOf(d.config, hardware(found.PFs))
+	needs := needsFor(d.config, view)
 	// Only those modules go in that are missing: Talos appends to its list, and a
 	// node that was upgraded may have them there and not as documents.
 	if needs.Modules, err = n.MissingModules(ctx, needs.Modules); err != nil {

@@ -46,12 +46,13 @@ What has no equivalent is told on the error output. "-" is the standard input.`,
 				}
 				options.NodeLabels[k] = v
 			}
-			var pfs []talos.DiscoveryPF
+			var node *looked
 			if len(a.options.Nodes) > 0 {
 				var err error
-				if pfs, o.talos, err = a.oneNodesPFs(c.Context(), &options); err != nil {
+				if node, err = a.oneNode(c.Context(), &options); err != nil {
 					return err
 				}
+				o.talos = node.Talos
 			}
 			minor, err := talos.VersionOf(o.talos)
 			if err != nil {
@@ -75,7 +76,7 @@ What has no equivalent is told on the error output. "-" is the standard input.`,
 			for _, f := range r.Findings {
 				fmt.Fprintf(a.err, "note: %s\n", f)
 			}
-			return a.writeConverted(r, hardware(pfs), minor, o.networks, o.once)
+			return a.writeConverted(r, node, minor, o.networks, o.once)
 		},
 	}
 	f := c.Flags()
@@ -87,17 +88,17 @@ What has no equivalent is told on the error output. "-" is the standard input.`,
 	return c
 }
 
-// oneNodesPFs reads the PFs that policies are merged on.
-func (a *app) oneNodesPFs(ctx context.Context, o *convert.Options) ([]talos.DiscoveryPF, string, error) {
-	answers, err := forEach(ctx, a, func(ctx context.Context, n *talos.Node) (*talos.Discovery, error) { return n.Discover(ctx) })
+// oneNode reads the node on whose PFs policies are merged.
+func (a *app) oneNode(ctx context.Context, o *convert.Options) (*looked, error) {
+	answers, err := forEach(ctx, a, look)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if len(answers) != 1 {
-		return nil, "", usageError{errors.New("convert: -n names one node, whose PFs the policies are merged on")}
+		return nil, usageError{errors.New("convert: -n names one node, whose PFs the policies are merged on")}
 	}
 	if err := failures(a, answers); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	d := answers[0].value
 	o.PFs = []convert.PF{}
@@ -105,10 +106,29 @@ func (a *app) oneNodesPFs(ctx context.Context, o *convert.Options) ([]talos.Disc
 		pf := &d.PFs[i]
 		o.PFs = append(o.PFs, convert.PF{Name: pf.Name, AltNames: pf.AltNames, Address: pf.Address, Vendor: pf.Vendor, Device: pf.Device})
 	}
-	return d.PFs, d.Talos, nil
+	return d, nil
 }
 
-func (a *app) writeConverted(r *convert.Result, hw []talos.Hardware, v talos.Minor, networks, once bool) error {
+// convertedNeeds are the needs of a converted document, with notes on what the
+// node's own machine config would do with its VFs. node is nil when none was
+// looked at.
+func (a *app) convertedNeeds(c *spec.Config, node *looked) talos.Needs {
+	if node == nil {
+		return talos.NeedsOf(c, nil)
+	}
+	needs := talos.NeedsOf(c, hardware(node.PFs))
+	if node.View != nil {
+		needs = talos.NeedsOf(c, talos.HardwareOf(c, node.View.Snapshot))
+	}
+	needs.Spare(node.Links)
+	refused, warned := node.selects(c)
+	for _, f := range append(refused, warned...) {
+		fmt.Fprintf(a.err, "note: %s: %s\nhint: %s\n", node.Node, f.Msg, f.Hint)
+	}
+	return needs
+}
+
+func (a *app) writeConverted(r *convert.Result, node *looked, v talos.Minor, networks, once bool) error {
 	if networks {
 		if len(r.Networks) == 0 {
 			return &talos.Error{Msg: "there is no network to convert", Hint: "SriovNetwork and SriovIBNetwork objects are"}
@@ -117,7 +137,7 @@ func (a *app) writeConverted(r *convert.Result, hw []talos.Hardware, v talos.Min
 		if err != nil {
 			return err
 		}
-		_, err = a.out.Write(network.Patch(manifests, v))
+		_, err = a.file.Write(network.Patch(manifests, v))
 		return err
 	}
 	if r.Config == nil {
@@ -134,19 +154,20 @@ func (a *app) writeConverted(r *convert.Result, hw []talos.Hardware, v talos.Min
 			return err
 		}
 	}
-	needs := talos.NeedsOf(r.Config, hw)
+	needs := a.convertedNeeds(r.Config, node)
 	if once {
-		_, err := a.out.Write(slices.Concat([]byte(nil), talos.OncePatch(needs, v)))
+		_, err := a.file.Write(slices.Concat([]byte(nil), talos.OncePatch(needs, v)))
 		return err
 	}
 	if len(r.Networks) > 0 {
 		fmt.Fprintf(a.err, "note: %d networks: --networks writes them\n", len(r.Networks))
 	}
+	findings(a.err, needs.Unselected)
 	patch, err := talos.Patch(r.Config, needs, v)
 	if err != nil {
 		return err
 	}
-	if _, err := a.out.Write(patch); err != nil {
+	if _, err := a.file.Write(patch); err != nil {
 		return err
 	}
 	if errs != nil {
@@ -200,14 +221,14 @@ docs/networks.md says what the policy understands and what not.`,
 				return err
 			}
 			if !manifests {
-				_, err := a.out.Write(network.Patch(list, minor))
+				_, err := a.file.Write(network.Patch(list, minor))
 				return err
 			}
 			for i, m := range list {
 				if i > 0 {
-					fmt.Fprintln(a.out, "---")
+					fmt.Fprintln(a.file, "---")
 				}
-				if _, err := a.out.Write(m.Data); err != nil {
+				if _, err := a.file.Write(m.Data); err != nil {
 					return err
 				}
 			}

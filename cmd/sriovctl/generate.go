@@ -73,8 +73,9 @@ to that list each time) is written by --once.`,
 
 func (a *app) runPatch(ctx context.Context, w *wish) error {
 	var found []*talos.Discovery
+	var nodes []*looked
 	if len(a.options.Nodes) > 0 {
-		answers, err := forEach(ctx, a, func(ctx context.Context, n *talos.Node) (*talos.Discovery, error) { return n.Discover(ctx) })
+		answers, err := forEach(ctx, a, look)
 		if err != nil {
 			return err
 		}
@@ -82,7 +83,7 @@ func (a *app) runPatch(ctx context.Context, w *wish) error {
 			return err
 		}
 		for _, n := range answers {
-			found = append(found, n.value)
+			found, nodes = append(found, n.value.Discovery), append(nodes, n.value)
 			w.talos = n.value.Talos
 		}
 	}
@@ -111,28 +112,51 @@ func (a *app) runPatch(ctx context.Context, w *wish) error {
 	if err != nil {
 		return err
 	}
+	if err := a.selected(nodes, c); err != nil {
+		return err
+	}
 	needs := talos.NeedsOf(c, hardware(chosen))
+	for _, d := range found {
+		needs.Spare(d.Links)
+	}
 	once := talos.OncePatch(needs, minor)
 	if w.once {
 		if once == nil {
 			_, err := fmt.Fprintf(a.out, "# Nothing has to be applied once on Talos %s.\n", minor.Version)
 			return err
 		}
-		_, err := a.out.Write(once)
+		_, err := a.file.Write(once)
 		return err
 	}
 	patch, err := talos.Patch(c, needs, minor)
 	if err != nil {
 		return err
 	}
+	findings(a.err, needs.Unselected)
 	if once != nil {
 		fmt.Fprintf(a.err, "note: modules are needed too (%s): --once writes the patch for them\n", strings.Join(needs.Modules, ", "))
 	}
 	for _, r := range slices.Concat(needs.KernelArgs, needs.Extensions) {
 		fmt.Fprintf(a.err, "note: for the schematic: %s (%s)\n", r.Value, r.Why)
 	}
-	_, err = a.out.Write(patch)
+	_, err = a.file.Write(patch)
 	return err
+}
+
+// selected refuses a document whose VFs the nodes' own machine config selects, and
+// notes what may do so.
+func (a *app) selected(nodes []*looked, c *spec.Config) error {
+	var errs []error
+	for _, n := range nodes {
+		refused, warned := n.selects(c)
+		for _, f := range refused {
+			errs = append(errs, &talos.Error{Node: n.Node, Msg: f.Msg, Hint: f.Hint})
+		}
+		for _, f := range warned {
+			fmt.Fprintf(a.err, "note: %s: %s\nhint: %s\n", n.Node, f.Msg, f.Hint)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // choose finds the wished PFs on the nodes, and refuses what these cannot have.
@@ -254,7 +278,7 @@ because firmware depends on the card.`,
 					pfs = append(pfs, n.value.PFs...)
 				}
 			}
-			_, err = a.out.Write(talos.Schematic(talos.NeedsOf(d.config, hardware(pfs)), image))
+			_, err = a.file.Write(talos.Schematic(talos.NeedsOf(d.config, hardware(pfs)), image))
 			return err
 		},
 	}

@@ -163,8 +163,8 @@ func igbStatus() *status.Status {
 		Pools: []status.Pool{{
 			ResourceName: "intel.com/igb", Devices: 2, Healthy: 1, Registered: true,
 			Members: []status.Device{
-				{ID: "0000:21:10.0", Healthy: true, Holder: "default/web-0"},
-				{ID: "0000:21:10.2", Healthy: false, Reason: "link down"},
+				{ID: "0000:21:10.0", Healthy: true, Use: status.UseHeld, Holder: "pod default/web-0"},
+				{ID: "0000:21:10.2", Healthy: false, Reason: "link down", Use: status.UseFree},
 			},
 		}},
 		CNI: &status.CNI{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,9 @@ import (
 type nodePlan struct {
 	Node string     `json:"node" yaml:"node"`
 	Plan *plan.Plan `json:"plan" yaml:"plan"`
+	// Selectors is what the node's machine config, or the file, would do to links
+	// that it must not: what is pending may be so, all else is refused.
+	Selectors []plan.Problem `json:"selectors,omitempty" yaml:"selectors,omitempty"`
 	// Notes say what the API does not show, and the plan so does not know.
 	Notes []string `json:"notes,omitempty" yaml:"notes,omitempty"`
 }
@@ -70,7 +74,7 @@ func (a *app) showPlans(answers []oneNode[*nodePlan]) error {
 	for _, n := range answers {
 		if n.err == nil {
 			plans = append(plans, n.value)
-			bad = bad || problems(n.value.Plan)
+			bad = bad || problems(n.value.Plan) || grave(n.value.Selectors)
 		}
 	}
 	err := a.write(plans, func(w io.Writer) error {
@@ -81,6 +85,9 @@ func (a *app) showPlans(answers []oneNode[*nodePlan]) error {
 			fmt.Fprintf(w, "%s:\n", p.Node)
 			if err := plan.Text(w, p.Plan); err != nil {
 				return err
+			}
+			for _, s := range p.Selectors {
+				a.problem(w, "", s)
 			}
 			for _, n := range p.Notes {
 				fmt.Fprintf(w, "note: %s\n", n)
@@ -105,13 +112,16 @@ func problems(p *plan.Plan) bool {
 		return true
 	}
 	for i := range p.PFs {
-		for _, x := range p.PFs[i].Problems {
-			if !x.Pending {
-				return true
-			}
+		if grave(p.PFs[i].Problems) {
+			return true
 		}
 	}
 	return false
+}
+
+// grave reports whether any of the problems does not go away by itself.
+func grave(list []plan.Problem) bool {
+	return slices.ContainsFunc(list, func(x plan.Problem) bool { return !x.Pending })
 }
 
 // planNode reads a node and computes its plan as the node would.
@@ -121,12 +131,14 @@ func planNode(ctx context.Context, n *talos.Node, d *document, force []string) (
 		in.Force[f] = true
 	}
 	var st *status.Status
+	var view *talos.View
+	var damaged error
 	// The first of these errors in this order is told, not the first in time.
 	var errs [4]error
 	var wg sync.WaitGroup
-	wg.Go(func() { in.Snapshot, errs[0] = n.Snapshot(ctx) })
+	wg.Go(func() { view, errs[0] = n.View(ctx) })
 	wg.Go(func() { st, errs[1] = n.Status(ctx) })
-	wg.Go(func() { in.State, errs[2] = n.Record(ctx) })
+	wg.Go(func() { in.State, damaged, errs[2] = n.Record(ctx) })
 	wg.Go(func() { in.BootID, errs[3] = n.BootID(ctx) })
 	wg.Wait()
 	for _, err := range errs {
@@ -134,10 +146,17 @@ func planNode(ctx context.Context, n *talos.Node, d *document, force []string) (
 			return nil, err
 		}
 	}
-	in.Use = talos.Use(st)
+	in.Snapshot, in.Use = view.Snapshot, talos.Use(st)
 	// The daemon waits some seconds more, to see that it stays so.
 	in.Quiet = plan.QuietNow(in.Snapshot)
 	out := &nodePlan{Node: n.Name}
+	var err error
+	if out.Selectors, err = selectorProblems(ctx, n, view, d); err != nil {
+		return nil, err
+	}
+	if damaged != nil {
+		out.Notes = append(out.Notes, fmt.Sprintf("%s/state.json is damaged, or of another version than sriovctl knows, and what it says was not used: %v", talos.StateDir, damaged))
+	}
 	if !sees(d.config, in.Snapshot, st) {
 		out.Notes = append(out.Notes, "the Talos API does not show VF attributes and eswitch modes, so what the document says of them is planned as if it were not set yet")
 	}

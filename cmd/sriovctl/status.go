@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -319,8 +320,8 @@ func (a *app) poolsText(w io.Writer, pools []status.Pool, devices bool) error {
 	for i := range pools {
 		p := &pools[i]
 		held := 0
-		for _, m := range p.Members {
-			if m.Holder != "" {
+		for j := range p.Members {
+			if p.Members[j].InUse() == status.UseHeld {
 				held++
 			}
 		}
@@ -338,14 +339,12 @@ func (a *app) poolsText(w io.Writer, pools []status.Pool, devices bool) error {
 		if p.Error != "" {
 			fmt.Fprintf(w, "  %s %s: %s\n", a.paint(red, "!"), p.ResourceName, p.Error)
 		}
-		for _, m := range p.Members {
-			if !devices && m.Healthy && m.Holder == "" {
+		for j := range p.Members {
+			m := &p.Members[j]
+			if !devices && m.Healthy && m.InUse() == status.UseFree {
 				continue
 			}
-			state := "free"
-			if m.Holder != "" {
-				state = "held by pod " + m.Holder
-			}
+			state := deviceUse(m)
 			if !m.Healthy {
 				state += ", unhealthy"
 				if m.Reason != "" {
@@ -356,6 +355,17 @@ func (a *app) poolsText(w io.Writer, pools []status.Pool, devices bool) error {
 		}
 	}
 	return nil
+}
+
+// deviceUse says whether a device is free, and who has it.
+func deviceUse(m *status.Device) string {
+	switch m.InUse() {
+	case status.UseFree:
+		return "free"
+	case status.UseHeld:
+		return "held by " + cmp.Or(m.Holder, "a holder that the node does not name")
+	}
+	return "not known to be free, counts as in use: " + cmp.Or(m.Holder, "the extension is too old to say")
 }
 
 // watch shows the status whenever it changed. There is no event to wait for:

@@ -12,6 +12,8 @@ import (
 	"runtime/debug"
 	"syscall"
 	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/printable"
 )
 
 // version is set by the linker.
@@ -56,7 +58,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	// The daemon's working set is a few megabytes; let the collector keep it so.
 	debug.SetGCPercent(50)
 
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, takeover: takeover}
+	// Names of interfaces and texts of files may hold what a terminal acts on.
+	stderr = printable.NewWriter(stderr)
+	a := &app{stdin: stdin, stdout: printable.NewWriter(stdout), stderr: stderr, takeover: takeover}
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)
 		return exitUsage

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -314,10 +315,20 @@ func reportPool(p *pool.Pool, plugin *deviceplugin.Status, used use.Set, reasons
 				dev.Cause = reasons[d.ID].cause
 			}
 		}
-		if st := used.Of(d.ID); st.State == use.Held {
-			dev.Holder = use.Names(st.Holders)
-		}
+		dev.Use, dev.Holder = reportUse(used.Of(d.ID))
 		out.Members = append(out.Members, dev)
 	}
 	return out
+}
+
+// reportUse says whether a device is free, and who has it. What is not known has a
+// holder in words too: a reader that knows nothing of Use takes it for held.
+func reportUse(st use.Status) (state, holder string) {
+	switch st.State {
+	case use.Free:
+		return status.UseFree, ""
+	case use.Held:
+		return status.UseHeld, use.Names(st.Holders)
+	}
+	return status.UseUnknown, cmp.Or(use.Names(st.Holders), "not known")
 }

@@ -338,7 +338,7 @@ func (c *converter) unequal(p *policy) {
 		c.find(p.id, "linkType", "it is checked only: the operator changes it in the firmware of Mellanox cards, which needs a tool on the host")
 	}
 	if strings.HasPrefix(p.DeviceType, "vfio") {
-		c.find(p.id, "deviceType", "the machine config must load vfio_pci: sriovctl convert --once writes the patch")
+		c.find(p.id, "deviceType", "the machine config must load vfio_pci and vfio_iommu_type1: sriovctl convert --once writes the patch")
 	}
 	if p.MTU > 0 && !p.ExternallyManaged {
 		c.find(p.id, "mtu", "the PF's MTU becomes exactly this; the operator only ever raises it")

@@ -2,6 +2,7 @@ package nic
 
 import (
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -96,5 +97,15 @@ func TestBehaviour(t *testing.T) {
 	}
 	if b := ForDriver("netdevsim"); b.MaxRate != No || b.LinkState != Yes || b.VLAN8021AD != Yes {
 		t.Errorf("netdevsim = %+v", b)
+	}
+}
+
+// An id is a VF's alone when no PF of the table has it.
+func TestOnlyVF(t *testing.T) {
+	for id, want := range map[string]bool{"15b3:101e": true, "15b3:1021": false, "8086:1889": true, "1d0f:ec20": false, "1af4:1041": false, "ffff:0001": false} {
+		vendor, device, _ := strings.Cut(id, ":")
+		if got := OnlyVF(vendor, device); got != want {
+			t.Errorf("%s: %v, want %v", id, got, want)
+		}
 	}
 }

@@ -57,18 +57,19 @@ func readFile(dir, name string) ([]byte, error) {
 }
 
 // Read reads the record in dir without touching anything; the zero State when
-// there is none. A damaged record is reported, and is as good as none.
+// there is none. A damaged record is reported, and is as good as none; the state is
+// then one that is [plan.State.Lost].
 func Read(dir string) (plan.State, error) {
 	data, err := readFile(dir, recordFile)
 	if err != nil {
-		return plan.State{}, fmt.Errorf("read record: %w: taken as none", err)
+		return plan.State{Lost: true}, fmt.Errorf("read record: %w: taken as none", err)
 	}
 	if data == nil {
 		return plan.State{}, nil
 	}
 	st, err := decode(data)
 	if err != nil {
-		return plan.State{}, fmt.Errorf("record %s: %w: taken as none", filepath.Join(dir, recordFile), err)
+		return plan.State{Lost: true}, fmt.Errorf("record %s: %w: taken as none", filepath.Join(dir, recordFile), err)
 	}
 	return st, nil
 }

@@ -164,7 +164,7 @@ func (s *Store) load(at identity) (damaged error) {
 	first := !s.read
 	s.merge(record)
 	if first {
-		s.st.Lost, s.st.Spent = recordErr != nil || record.Lost, record.Spent
+		s.st.Lost, s.st.Spent = record.Lost, record.Spent
 	}
 	s.alloc = s.alloc.merge(notes, notesErr != nil)
 	if !s.good.Known {

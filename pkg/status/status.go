@@ -195,9 +195,31 @@ type Device struct {
 	Reason  string `yaml:"reason,omitempty" json:"reason,omitempty"`
 	// Cause is the reason in one word, of a fixed few (docs/operations.md).
 	Cause string `yaml:"cause,omitempty" json:"cause,omitempty"`
-	// Holder is namespace/pod of the pod that holds the device, "" when it is
-	// free.
+	// Use is UseFree, UseHeld or UseUnknown; "" in files of daemons that did not
+	// write it, and then a device without Holder may be free or not.
+	Use string `yaml:"use,omitempty" json:"use,omitempty"`
+	// Holder says in words who has the device ("pod default/web-0"), or what it is
+	// that is not known; "" when it is free.
 	Holder string `yaml:"holder,omitempty" json:"holder,omitempty"`
+}
+
+// Values of [Device.Use].
+const (
+	UseFree    = "free"
+	UseHeld    = "held"
+	UseUnknown = "unknown" // counts as in use
+)
+
+// InUse is what d says of its use, with files of older daemons taken into account:
+// whatever is not known to be free or held is unknown.
+func (d *Device) InUse() string {
+	switch {
+	case d.Use == UseFree && d.Holder == "":
+		return UseFree
+	case d.Use == UseHeld, d.Use == "" && d.Holder != "":
+		return UseHeld
+	}
+	return UseUnknown
 }
 
 // Write replaces the file at path. The old content stays readable until the new

@@ -17,6 +17,8 @@ const (
 	AttrNumVFs           = "sriov_numvfs"
 	AttrDriversAutoprobe = "sriov_drivers_autoprobe"
 	AttrVFDevice         = "sriov_vf_device"
+	AttrOffset           = "sriov_offset"
+	AttrStride           = "sriov_stride"
 	AttrAERFatal         = "aer_dev_fatal"
 	AttrAERNonFatal      = "aer_dev_nonfatal"
 	LinkDriver           = "driver"

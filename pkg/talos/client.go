@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"time"
 
@@ -215,17 +216,24 @@ func (n *Node) list(ctx context.Context, path string) ([]entry, error) {
 	}
 }
 
-// HasFile reports whether a folder of the node has an entry of that name. A
-// folder that cannot be listed has none. It needs os:reader.
-func (n *Node) HasFile(ctx context.Context, folder, name string) (bool, error) {
-	entries, err := n.list(ctx, folder)
-	if err != nil {
-		if ctx.Err() != nil || fatal(err) {
-			return false, explain(n.Name, "list "+folder, err)
-		}
-		return false, nil //nolint:nilerr // the API has no code for "not there"
+// HasFile reports whether a directory of the node has an entry of that name. A
+// directory that its parent does not have has none; one that is there and cannot
+// be listed is an error. It needs os:reader.
+func (n *Node) HasFile(ctx context.Context, dir, name string) (bool, error) {
+	entries, err := n.list(ctx, dir)
+	if err == nil {
+		return slices.ContainsFunc(entries, func(e entry) bool { return e.name == name }), nil
 	}
-	return slices.ContainsFunc(entries, func(e entry) bool { return e.name == name }), nil
+	failed := explain(n.Name, "list "+dir, err)
+	if ctx.Err() != nil || fatal(err) || dir == "/" {
+		return false, failed
+	}
+	// The API has no code for "not there".
+	there, err := n.HasFile(ctx, path.Dir(dir), path.Base(dir))
+	if err != nil || !there {
+		return false, err
+	}
+	return false, failed
 }
 
 // Logs copies the service's log to w; follow goes on until ctx ends. tail is

@@ -25,6 +25,10 @@ type Discovery struct {
 	PFs     []DiscoveryPF `json:"pfs" yaml:"pfs"`
 	// Notes say what could not be seen, and what would show it.
 	Notes []string `json:"notes,omitempty" yaml:"notes,omitempty"`
+	// Links are all interfaces of the node, as Talos' selectors see them.
+	Links []NodeLink `json:"-" yaml:"-"`
+	// View is what d is made of, nil without os:admin.
+	View *View `json:"-" yaml:"-"`
 }
 
 // DiscoveryPF is one SR-IOV capable function.
@@ -63,10 +67,11 @@ func (n *Node) Discover(ctx context.Context) (*Discovery, error) {
 	if err != nil {
 		return nil, err
 	}
-	snap, err := n.Snapshot(ctx)
+	view, err := n.view(ctx, network)
 	switch {
 	case err == nil:
-		d.fromSnapshot(snap)
+		d.fromSnapshot(view.Snapshot)
+		d.Links, d.View = view.Links, view
 	case Denied(err):
 		if err := d.fromListings(ctx, n, network); err != nil {
 			return nil, err
@@ -76,6 +81,9 @@ func (n *Node) Discover(ctx context.Context) (*Discovery, error) {
 		return nil, err
 	}
 	d.products(network)
+	if network.unplaced != "" {
+		d.Notes = append(d.Notes, "any interface that is up "+network.unplaced)
+	}
 	if _, err := VersionOf(d.Talos); err != nil {
 		d.Notes = append(d.Notes, err.Error())
 	}
@@ -113,8 +121,26 @@ func (d *Discovery) fromListings(ctx context.Context, n *Node, network *network)
 	}
 	uplinks := inventory.Uplinks(network.links, network.addrs, network.routes)
 	var mu sync.Mutex
+	vfs := make(map[string]bool)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(inFlight)
+	for i := range network.links {
+		addr := network.links[i].ParentDev
+		if !onPCI(addr) {
+			continue
+		}
+		group.Go(func() error {
+			entries, err := n.list(ctx, "/sys/"+sysfs.Device(addr))
+			if fatal(err) {
+				return explain(n.Name, "list /sys/"+sysfs.Device(addr), err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			// One that is gone, or cannot be listed, is not known to be a VF.
+			vfs[addr] = slices.ContainsFunc(entries, func(e entry) bool { return e.name == sysfs.LinkPhysFn })
+			return nil
+		})
+	}
 	for addr, dev := range devices {
 		class := strings.TrimPrefix(dev.ClassID, "0x")
 		if class != "02" && class != "12" {
@@ -149,7 +175,7 @@ func (d *Discovery) fromListings(ctx context.Context, n *Node, network *network)
 				l := &network.links[i]
 				if l.ParentDev == addr {
 					s := network.status[i].TypedSpec()
-					out.Name, out.MAC, out.LinkUp, out.Uplink = l.Name, l.MAC.String(), l.Carrier, uplinks[l.Index]
+					out.Name, out.MAC, out.LinkUp, out.Uplink = l.Name, l.MAC.String(), l.Carrier, cmp.Or(uplinks[l.Index], network.mayCarry(l.Up))
 					out.AltNames = l.AltNames
 					out.SpeedMbps, out.LinkType = s.SpeedMegabits, s.Type.String()
 					break
@@ -162,6 +188,7 @@ func (d *Discovery) fromListings(ctx context.Context, n *Node, network *network)
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	d.Links = network.nodeLinks(n.Name, vfs)
 	slices.SortFunc(d.PFs, func(a, b DiscoveryPF) int { return cmp.Compare(a.Address, b.Address) })
 	return nil
 }

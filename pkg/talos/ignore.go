@@ -18,7 +18,7 @@ const ownEntries = `Talos brings such VFs up and asks for addresses on them, unl
 // VFs can have. Talos applies an entry to every link that its selector matches,
 // and an ignored link has no addresses, so an id that a card of the node may have
 // as well takes the node off the network. all is the hardware that is known or
-// named, seen that of nodes that were looked at.
+// named, seen that of nodes that were looked at, nil when none was.
 func (n *Needs) selectVFs(all, seen []Hardware) {
 	ids := make(map[string]bool)
 	shared := make(map[string]string)
@@ -51,7 +51,7 @@ func (n *Needs) selectVFs(all, seen []Hardware) {
 			Hint: ownEntries,
 		})
 	}
-	if len(seen) == 0 && len(ids) == 0 && len(shared) == 0 {
+	if seen == nil && len(ids) == 0 && len(shared) == 0 {
 		n.Unselected = append(n.Unselected, Finding{
 			Msg:  "the VFs are left to Talos: without -n their PCI id is not known, so nothing keeps Talos from bringing them up and asking for addresses on them",
 			Hint: "-n NODE looks at the cards of a node; or add machine.network.interfaces with a deviceSelector that only VFs match, and ignore: true",

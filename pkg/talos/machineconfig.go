@@ -24,27 +24,52 @@ import (
 // byte. It is not decoded into Talos' types: the node may be of a newer version
 // than those. It needs os:admin.
 func (n *Node) MachineConfig(ctx context.Context) ([]byte, error) {
-	id := resource.NewMetadata(config.NamespaceName, config.MachineConfigType, config.ActiveID, resource.VersionUndefined)
-	current, err := n.client.COSI.Get(n.ctx(ctx), id, state.WithGetUnmarshalOptions(state.WithSkipProtobufUnmarshal()))
-	if err != nil {
-		if state.IsNotFoundError(err) {
-			return nil, &Error{Node: n.Name, Msg: "has no machine config", Hint: "it is in maintenance mode: apply its configuration first (talosctl apply-config)"}
-		}
-		return nil, explain(n.Name, "read the machine config", err)
+	raw, there, err := n.machineConfig(ctx)
+	if err == nil && !there {
+		return nil, &Error{Node: n.Name, Msg: "has no machine config", Hint: "it is in maintenance mode: apply its configuration first (talosctl apply-config)"}
 	}
-	raw, ok := current.(*protobuf.Resource)
-	if !ok {
-		return nil, &Error{Node: n.Name, Msg: fmt.Sprintf("read the machine config: the answer is a %T", current)}
+	return raw, err
+}
+
+// Documents returns the documents of the node's machine config, also those that this
+// program's Talos does not know; none when the node has no machine config. It needs
+// os:admin.
+func (n *Node) Documents(ctx context.Context) ([]machineconfig.Document, error) {
+	raw, there, err := n.machineConfig(ctx)
+	if err != nil || !there {
+		return nil, err
 	}
-	marshaled, err := raw.Marshal()
+	docs, err := machineconfig.Documents(raw)
 	if err != nil {
 		return nil, &Error{Node: n.Name, Msg: "read the machine config", Err: err}
+	}
+	return docs, nil
+}
+
+// machineConfig returns the machine config, and whether the node has one.
+func (n *Node) machineConfig(ctx context.Context) (raw []byte, there bool, err error) {
+	const what = "read the machine config"
+	id := resource.NewMetadata(config.NamespaceName, config.MachineConfigType, config.ActiveID, resource.VersionUndefined)
+	current, err := n.client.COSI.Get(n.ctx(ctx), id, state.WithGetUnmarshalOptions(state.WithSkipProtobufUnmarshal()))
+	if state.IsNotFoundError(err) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, explain(n.Name, what, err)
+	}
+	wire, ok := current.(*protobuf.Resource)
+	if !ok {
+		return nil, false, &Error{Node: n.Name, Msg: what, Err: fmt.Errorf("the answer is a %T", current)}
+	}
+	marshaled, err := wire.Marshal()
+	if err != nil {
+		return nil, false, &Error{Node: n.Name, Msg: what, Err: err}
 	}
 	var spec configpb.MachineConfigSpec
 	if err := proto.Unmarshal(marshaled.GetSpec().GetProtoSpec(), &spec); err != nil {
-		return nil, &Error{Node: n.Name, Msg: "read the machine config", Err: err}
+		return nil, false, &Error{Node: n.Name, Msg: what, Err: err, Hint: "is sriovctl as new as Talos?"}
 	}
-	return spec.GetYamlMarshalled(), nil
+	return spec.GetYamlMarshalled(), true, nil
 }
 
 // MissingModules returns those of the kernel modules that the node's machine

@@ -3,7 +3,6 @@ package talos
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
@@ -34,8 +33,8 @@ type Finding struct{ Msg, Hint string }
 // Hardware are the ids of a PF that the document is for, as in sysfs.
 type Hardware struct{ Vendor, Device, Driver string }
 
-// NeedsOf derives the needs of a document. hardware are the PFs it is for, as
-// far as they are known; what the document's own matches say is added.
+// NeedsOf derives the needs of a document. hardware are the PFs it is for, nil when
+// no node was looked at; what the document's own matches say is added.
 func NeedsOf(c *spec.Config, hardware []Hardware) Needs {
 	var n Needs
 	modules := modulesOf(c)

@@ -20,12 +20,16 @@ type network struct {
 	addrs  []nl.Addr
 	routes []nl.Route
 	status []*talosnet.LinkStatus
+	// unplaced says of a default route that its links are not known, "" when all
+	// are: then any interface that is up may carry it.
+	unplaced string
 }
 
 var _ inventory.Network = (*network)(nil)
 
 func (n *Node) network(ctx context.Context) (*network, error) {
 	out := &network{}
+	var routes []defaultRoute
 	err := inOrder(
 		func() error {
 			list, err := listAll[*talosnet.LinkStatus](ctx, n)
@@ -43,24 +47,15 @@ func (n *Node) network(ctx context.Context) (*network, error) {
 			}
 			return err
 		},
-		func() error {
-			list, err := listAll[*talosnet.RouteStatus](ctx, n)
-			for _, r := range list {
-				s := r.TypedSpec()
-				// Talos shows the default route with no destination at all.
-				if s.Destination.IsValid() && s.Destination.Bits() > 0 || s.Type != nethelpers.TypeUnicast || s.OutLinkIndex == 0 {
-					continue
-				}
-				out.routes = append(out.routes, nl.Route{
-					IPv6: s.Family == nethelpers.FamilyInet6, Table: int(s.Table), Indexes: []int{int(s.OutLinkIndex)},
-				})
-			}
+		func() (err error) {
+			routes, err = n.defaultRoutes(ctx)
 			return err
 		},
 	)
 	if err != nil {
 		return nil, err
 	}
+	out.place(routes)
 	return out, nil
 }
 

@@ -150,7 +150,10 @@ func TestDiscoverByRole(t *testing.T) {
 		admin.PFs[i].TotalVFs, admin.PFs[i].NUMANode = nil, nil
 		admin.PFs[i].LinkType = reader.PFs[i].LinkType // Talos' word and ours differ
 	}
-	admin.Notes, reader.Notes = nil, nil
+	if admin.View == nil || reader.View != nil {
+		t.Errorf("view as admin %v, as reader %v", admin.View, reader.View)
+	}
+	admin.Notes, reader.Notes, admin.View = nil, nil, nil
 	if diff := cmp.Diff(admin, reader); diff != "" {
 		t.Errorf("(-admin +reader):\n%s", diff)
 	}

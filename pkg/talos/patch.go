@@ -34,7 +34,7 @@ func WrapDocument(doc []byte, n Needs, v Minor) ([]byte, error) {
 	var b bytes.Buffer
 	if len(n.VFs) > 0 {
 		b.WriteString("machine:\n  network:\n    interfaces:\n")
-		b.WriteString("      # The VFs: Talos neither brings them up nor asks for addresses on them.\n")
+		b.WriteString("      # The VFs: Talos leaves them alone, unless another selector matches them too.\n")
 		for _, id := range n.VFs {
 			fmt.Fprintf(&b, "      - deviceSelector:\n          pciID: %s\n        ignore: true\n", id)
 		}

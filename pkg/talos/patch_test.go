@@ -38,7 +38,7 @@ func TestNeedsOf(t *testing.T) {
 	got := talos.NeedsOf(mixed(), cx7)
 	got.KernelArgs = []talos.Reasoned{{Value: got.KernelArgs[0].Value}, {Value: got.KernelArgs[1].Value}}
 	want := talos.Needs{
-		Modules: []string{"vfio_pci"}, VFs: []string{"15B3:101E"},
+		Modules: []string{"rdma_ucm", "vfio_iommu_type1", "vfio_pci"}, VFs: []string{"15B3:101E"},
 		KernelArgs: []talos.Reasoned{{Value: "iommu=pt"}, {Value: "ib_core.netns_mode=0"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -1,13 +1,14 @@
 package talos
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -45,18 +46,15 @@ func (n *Node) stateFile(ctx context.Context, name string) ([]byte, error) {
 }
 
 // Record reads what the daemon wrote down of earlier runs, empty when there is
-// nothing. It needs os:admin.
-func (n *Node) Record(ctx context.Context) (plan.State, error) {
+// nothing. A damaged record, or one of another version, is reported in damaged and
+// is as good as none, here as on the node. It needs os:admin.
+func (n *Node) Record(ctx context.Context) (record plan.State, damaged, err error) {
 	data, err := n.stateFile(ctx, "state.json")
 	if data == nil || err != nil {
-		return plan.State{}, err
+		return plan.State{}, nil, err
 	}
-	var file struct{ State plan.State }
-	if err := json.Unmarshal(data, &file); err != nil {
-		// A damaged record says nothing of earlier orders, here as on the node.
-		return plan.State{Lost: true}, nil //nolint:nilerr
-	}
-	return file.State, nil
+	record, damaged = state.Decode(data)
+	return record, damaged, nil
 }
 
 // BootID returns the node's boot id. It needs os:admin.
@@ -65,23 +63,32 @@ func (n *Node) BootID(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(data)), err
 }
 
-// Use says which devices are held, as far as the daemon's status tells: devices
-// of its pools. All others are unknown, which counts as in use.
+// Use says which devices are held, as far as the daemon's status says: devices of
+// its pools. All others are unknown, which counts as in use.
 func Use(s *status.Status) use.Set {
 	if s == nil {
 		return use.Set{Why: "the extension does not run on the node, and only it knows which pods hold devices"}
 	}
 	set := use.Set{Devices: make(map[string]use.Status), Why: "it is in no pool of the node's status"}
 	for _, p := range s.Pools {
-		for _, m := range p.Members {
-			if m.Holder == "" {
+		for i := range p.Members {
+			m := &p.Members[i]
+			switch m.InUse() {
+			case status.UseFree:
 				set.Devices[m.ID] = use.Status{State: use.Free}
-				continue
+			case status.UseHeld:
+				set.Devices[m.ID] = use.Status{State: use.Held, Holders: []use.Holder{{
+					Device: m.ID, Evidence: cmp.Or(m.Holder, "a holder that the node does not name"), Source: use.SourcePodResources,
+				}}}
+			default:
+				why := "the node does not know who has it"
+				if m.Use == "" {
+					why = "the extension on the node is too old to say whether it is free"
+				}
+				set.Devices[m.ID] = use.Status{State: use.Unknown, Holders: []use.Holder{{
+					Device: m.ID, Evidence: cmp.Or(m.Holder, "use of "+m.ID+" is unknown: "+why),
+				}}}
 			}
-			namespace, pod, _ := strings.Cut(m.Holder, "/")
-			set.Devices[m.ID] = use.Status{State: use.Held, Holders: []use.Holder{{
-				Device: m.ID, Namespace: namespace, Pod: pod, Source: use.SourcePodResources,
-			}}}
 		}
 	}
 	return set

@@ -267,16 +267,33 @@ func (t *tree) meaning(err error) error {
 // [Denied]. VF attributes and eswitch modes stay unknown, because the API does
 // not show them.
 func (n *Node) Snapshot(ctx context.Context) (*inventory.Snapshot, error) {
+	v, err := n.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return v.Snapshot, nil
+}
+
+// View is [Node.Snapshot] with the node's links.
+func (n *Node) View(ctx context.Context) (*View, error) {
 	network, err := n.network(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return n.view(ctx, network)
+}
+
+func (n *Node) view(ctx context.Context, network *network) (*View, error) {
 	t := newTree()
 	for range maxRounds {
 		snap, err := inventory.Read(ctx, t, network)
 		questions := t.take()
 		if len(questions) == 0 {
-			return snap, err
+			if err != nil {
+				return nil, err
+			}
+			network.doubt(snap)
+			return &View{Snapshot: snap, Links: network.nodeLinks(n.Name, vfAddresses(snap))}, nil
 		}
 		if err := t.fetch(ctx, n, questions); err != nil {
 			return nil, err

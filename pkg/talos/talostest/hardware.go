@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/siderolabs/talos/pkg/machinery/nethelpers"
@@ -57,6 +58,7 @@ func (n *Node) addFunction(tb testing.TB, f *inventory.Function, uplink string, 
 		s.Index, s.MTU, s.AltNames = uint32(d.Index), uint32(d.MTU), d.AltNames
 		s.Type, s.LinkIndex = nethelpers.LinkEther, uint32(d.Index)
 		s.BusPath, s.Driver, s.LinkState, s.SpeedMegabits = f.Address, f.Driver, d.Carrier, d.SpeedMbps
+		s.PCIID = strings.ToUpper(f.Vendor + ":" + f.Device) // as PCI_ID in the kernel's uevent
 		s.HardwareAddr = nethelpers.HardwareAddr(mac(tb, d.MAC))
 		s.PermanentAddr = nethelpers.HardwareAddr(mac(tb, d.PermMAC))
 		if d.AdminUp {

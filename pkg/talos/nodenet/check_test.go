@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/talos-sriov/talos-sriov/pkg/machineconfig"
-	"github.com/talos-sriov/talos-sriov/pkg/nodenet"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/nodenet"
 )
 
 // A node with a ConnectX-7 of two ports, of which the first will have two VFs,

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/talos-sriov/talos-sriov/pkg/machineconfig"
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/talos"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/nodenet"
+)
+
+// looked is a node that was read, with what its machine config says of links; selectors is nil
+// when the role does not allow to read it.
+type looked struct {
+	*talos.Discovery
+	selectors *talos.Selectors
+}
+
+// look finds the PFs of a node and reads its selectors.
+func look(ctx context.Context, n *talos.Node) (*looked, error) {
+	d, err := n.Discover(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &looked{Discovery: d}
+	if d.View != nil {
+		if out.selectors, err = n.Selectors(ctx, d.View); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// selects says what the node's own machine config would do with the document's
+// VFs: what has to be mended first, and what is worth knowing.
+func (l *looked) selects(c *spec.Config) (refused, warned []nodenet.Finding) {
+	if l.selectors == nil {
+		return nil, []nodenet.Finding{{
+			Msg:  "it is not known whether the node's own selectors select the VFs too: reading the machine config needs os:admin",
+			Hint: installSelectors,
+		}}
+	}
+	return divide(l.selectors.Check(c, nil))
+}
+
+const installSelectors = `docs/install.md, "The node's own selectors", says what to look for`
+
+func divide(found []nodenet.Finding) (refused, warned []nodenet.Finding) {
+	for _, f := range found {
+		if f.Refuse {
+			refused = append(refused, f)
+		} else {
+			warned = append(warned, f)
+		}
+	}
+	return refused, warned
+}
+
+// selectorProblems says, for a node and a file for it, what of the node's machine
+// config and of the file has to do with links that it must not.
+func selectorProblems(ctx context.Context, n *talos.Node, v *talos.View, d *document) ([]plan.Problem, error) {
+	selectors, err := n.Selectors(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	var patch []machineconfig.Document
+	var found []nodenet.Finding
+	if !d.bare {
+		if patch, err = machineconfig.Documents(d.file); err != nil {
+			return nil, &talos.Error{Msg: d.name, Err: err}
+		}
+		found = talos.Ignored(v, patch)
+	}
+	var out []plan.Problem
+	for _, f := range append(found, selectors.Check(d.config, patch)...) {
+		out = append(out, plan.Problem{Msg: f.Msg, Hint: f.Hint, Pending: !f.Refuse})
+	}
+	if d.bare {
+		for _, f := range needsFor(d.config, v).Unselected {
+			out = append(out, plan.Problem{Msg: f.Msg, Hint: f.Hint, Pending: true})
+		}
+	}
+	return out, nil
+}
+
+// needsFor are the needs of a document on a node.
+func needsFor(c *spec.Config, v *talos.View) talos.Needs {
+	needs := talos.NeedsOf(c, talos.HardwareOf(c, v.Snapshot))
+	needs.Spare(v.Links)
+	return needs
+}
+
+// findings writes findings as notes.
+func findings(w io.Writer, list []talos.Finding) {
+	for _, f := range list {
+		fmt.Fprintf(w, "note: %s\nhint: %s\n", f.Msg, f.Hint)
+	}
+}

@@ -1,0 +1,21 @@
+package state
+
+import (
+	"fmt"
+
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+)
+
+// Decode reads a record that was read elsewhere, from the bytes of its file. A
+// damaged record, or one of another version, is an error; the state is then one
+// that is [plan.State.Lost], as it is for the daemon that finds such a file.
+func Decode(data []byte) (plan.State, error) {
+	if len(data) > maxFile {
+		return plan.State{Lost: true}, fmt.Errorf("the record has %d bytes, more than any record can have: taken as none", len(data))
+	}
+	st, err := decode(data)
+	if err != nil {
+		return plan.State{Lost: true}, fmt.Errorf("the record: %w: taken as none", err)
+	}
+	return st, nil
+}
