@@ -79,7 +79,11 @@ func Build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err = b.Build(ctx); err != nil {
+	opts, err := Options{}.withDefaults(b.Lab)
+	if err != nil {
+		return err
+	}
+	if _, err = b.Build(ctx, opts.Kubelet); err != nil {
 		return err
 	}
 	return b.Netdevsim(ctx)
@@ -94,7 +98,7 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 	if opts, err = opts.withDefaults(repo); err != nil {
 		return nil, err
 	}
-	images, err := b.Build(ctx)
+	images, err := b.Build(ctx, opts.Kubelet)
 	if err != nil {
 		return nil, fmt.Errorf("build the lab: %w", err)
 	}

@@ -1,12 +1,15 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/artifact"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/qemu"
 )
 
@@ -35,6 +38,10 @@ type Options struct {
 	// CPUs are the guest's processors, an even number, half of them on each NUMA
 	// node; zero means 2.
 	CPUs int
+	// Kubelet is the kubelet's version, one of Kubelets; empty means what the
+	// environment variable LAB_KUBELET says, or else the newest. The control plane is of
+	// the newest version, whichever kubelet a node has.
+	Kubelet string
 	// KubeletConfig is added to the kubelet's configuration: lines of YAML.
 	KubeletConfig string
 	// MemoryMB is the guest's memory; zero means 2048. More is slower to boot.
@@ -42,6 +49,9 @@ type Options struct {
 	// Log is where progress lines go; nil means standard error.
 	Log io.Writer
 }
+
+// Kubelets are the versions of the kubelet that a node can have, oldest first.
+func Kubelets() []string { return artifact.Kubelets() }
 
 func (o Options) withDefaults(repo string) (Options, error) {
 	if o.Name == "" {
@@ -57,6 +67,12 @@ func (o Options) withDefaults(repo string) (Options, error) {
 	}
 	if o.Extension == "" {
 		o.Extension = filepath.Join(repo, "_out/extension/linux-amd64/rootfs")
+	}
+	if o.Kubelet == "" {
+		o.Kubelet = cmp.Or(os.Getenv("LAB_KUBELET"), artifact.KubeVersion)
+	}
+	if !slices.Contains(Kubelets(), o.Kubelet) {
+		return o, fmt.Errorf("kubelet %q: the lab has %s", o.Kubelet, strings.Join(Kubelets(), " and "))
 	}
 	if o.MemoryMB == 0 {
 		o.MemoryMB = 2048

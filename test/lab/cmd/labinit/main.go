@@ -11,6 +11,10 @@ import (
 )
 
 func main() {
+	if mine, err := guest.Kubelet(os.Args); mine {
+		fmt.Fprintln(os.Stderr, "labinit: the kubelet's container:", err)
+		os.Exit(1)
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "labinit: runs as PID 1 of the lab's node only")
 		os.Exit(1)

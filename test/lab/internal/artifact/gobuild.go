@@ -21,13 +21,25 @@ type Program struct {
 	CGO     bool
 	Guest   bool // goes into the guest's root image
 	Dir     string
+	As      string // its name there, if it is another
 }
 
-// The modules under build/ require what they share in the versions that Kubernetes
-// has, so that it is compiled once; containerd alone keeps its own k8s.io/cri-api,
-// whose types have changed since.
+// Kubernetes' versions. A kubelet may be older than its API server and not newer
+// (Kubernetes' version skew policy), so that the older version costs one more kubelet,
+// and that only where a node asks for it.
 const (
-	kubeVersion       = "v1.36.3"
+	KubeVersion = "v1.37.2" // the control plane, kubectl and the kubelet
+	KubeletOld  = "v1.36.3"
+)
+
+// Kubelets are the versions that a node can ask for.
+func Kubelets() []string { return []string{KubeletOld, KubeVersion} }
+
+// The modules under build/ require what they share in the versions that
+// kubernetes-1.37 has, so that it is compiled once; containerd alone keeps its own
+// k8s.io/cri-api, whose types have changed since. The older kubelet has the versions
+// that it was released with.
+const (
 	etcdVersion       = "v3.6.7"
 	containerdVersion = "v2.2.3"
 	runcVersion       = "v1.4.2"
@@ -35,18 +47,27 @@ const (
 	multusVersion     = "v4.2.4"
 )
 
-func programs() []Program {
-	kubeFlags := "-X k8s.io/component-base/version.gitVersion=" + kubeVersion +
-		" -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36" +
-		" -X k8s.io/component-base/version.gitTreeState=clean" +
-		" -X k8s.io/component-base/version.buildDate=2026-01-01T00:00:00Z"
-	var ps []Program
-	for _, name := range []string{"kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"} {
-		ps = append(ps, Program{
-			Name: name, Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/" + name,
-			Version: kubeVersion, LDFlags: kubeFlags, Guest: name == "kubelet",
-		})
+// kubernetes is a program of Kubernetes' version, from the module of its minor version.
+func kubernetes(version, name, command string) Program {
+	minor := strings.Split(strings.TrimPrefix(version, "v"), ".")[1]
+	return Program{
+		Name: name, Module: "kubernetes-1." + minor, Package: "k8s.io/kubernetes/cmd/" + command, Version: version,
+		LDFlags: "-X k8s.io/component-base/version.gitVersion=" + version +
+			" -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=" + minor +
+			" -X k8s.io/component-base/version.gitTreeState=clean" +
+			" -X k8s.io/component-base/version.buildDate=2026-01-01T00:00:00Z",
 	}
+}
+
+// programs are all that a node with a kubelet of that version needs.
+func programs(kubelet string) []Program {
+	var ps []Program
+	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"} {
+		ps = append(ps, kubernetes(KubeVersion, name, name))
+	}
+	k := kubernetes(kubelet, "kubelet-"+kubelet, "kubelet")
+	k.Guest, k.Dir, k.As = true, kubeletRoot+"/usr/local/bin", "kubelet"
+	ps = append(ps, k)
 	ps = append(ps, Program{Name: "etcd", Module: "etcd", Package: "go.etcd.io/etcd/server/v3", Version: etcdVersion})
 	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
 		ps = append(ps, Program{
@@ -92,7 +113,7 @@ func (b *Builder) toolchain(ctx context.Context) (string, error) {
 }
 
 // buildPrograms builds what is not built yet and returns each program's key.
-func (b *Builder) buildPrograms(ctx context.Context) (map[string]string, error) {
+func (b *Builder) buildPrograms(ctx context.Context, kubelet string) (map[string]string, error) {
 	if runtime.GOARCH != "amd64" {
 		return nil, fmt.Errorf("the lab's guest is amd64, this machine is %s: not supported", runtime.GOARCH)
 	}
@@ -104,7 +125,7 @@ func (b *Builder) buildPrograms(ctx context.Context) (map[string]string, error) 
 		return nil, fmt.Errorf("make folder for programs: %w", err)
 	}
 	keys := map[string]string{}
-	for _, p := range programs() {
+	for _, p := range programs(kubelet) {
 		key, err := b.programKey(p, goVersion)
 		if err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -22,6 +23,10 @@ var hostPrograms = []string{"ip", "bridge", "devlink", "rdma", "ethtool", "kmod"
 
 // kmodLinks are the names by which kmod is called.
 var kmodLinks = []string{"modprobe", "lsmod", "insmod", "rmmod", "modinfo", "depmod"}
+
+// kubeletRoot is the root filesystem of the kubelet's container in the root image,
+// with what Talos' kubelet image has of it: /var/run is a link to /run.
+const kubeletRoot = "usr/share/lab/kubelet"
 
 // realPrograms win over a busybox applet of the same name.
 var realPrograms = []string{"sh", "ip", "modprobe", "lsmod", "insmod", "rmmod", "modinfo", "depmod", "init"}
@@ -67,8 +72,9 @@ type Images struct {
 
 func (b *Builder) image(name string) string { return filepath.Join(b.Out, "image", name) }
 
-// Build makes everything but the extension image.
-func (b *Builder) Build(ctx context.Context) (Images, error) {
+// Build makes everything but the extension image, for a node with a kubelet of that
+// version.
+func (b *Builder) Build(ctx context.Context, kubelet string) (Images, error) {
 	unlock, err := b.Lock()
 	if err != nil {
 		return Images{}, err
@@ -78,7 +84,7 @@ func (b *Builder) Build(ctx context.Context) (Images, error) {
 	if err != nil {
 		return Images{}, err
 	}
-	bins, err := b.buildPrograms(ctx)
+	bins, err := b.buildPrograms(ctx, kubelet)
 	if err != nil {
 		return Images{}, err
 	}
@@ -89,14 +95,14 @@ func (b *Builder) Build(ctx context.Context) (Images, error) {
 	if err != nil {
 		return Images{}, err
 	}
-	rootKey, err := b.buildRoot(ctx, release, kernelKey, bins)
+	rootKey, err := b.buildRoot(ctx, release, kernelKey, kubelet, bins)
 	if err != nil {
 		return Images{}, err
 	}
 	return Images{
 		Kernel:    b.kernelImage(release),
 		Initramfs: b.image("initramfs.cpio"),
-		Root:      b.image("root.squashfs"),
+		Root:      b.image(rootImage(kubelet)),
 		Key:       sum([]byte(kernelKey + initKey + rootKey)),
 	}, nil
 }
@@ -148,11 +154,13 @@ func (b *Builder) buildInitramfs(ctx context.Context, release, kernelKey, labini
 	})
 }
 
+func rootImage(kubelet string) string { return "root-" + kubelet + ".squashfs" }
+
 // buildRoot makes the read-only root image.
-func (b *Builder) buildRoot(ctx context.Context, release, kernelKey string, bins map[string]string) (string, error) {
+func (b *Builder) buildRoot(ctx context.Context, release, kernelKey, kubelet string, bins map[string]string) (string, error) {
 	var key Key
-	key.Add("7", kernelKey, strings.Join(rootModules, " "), strings.Join(realPrograms, " "))
-	for _, p := range programs() {
+	key.Add("8", kernelKey, strings.Join(rootModules, " "), strings.Join(realPrograms, " "))
+	for _, p := range programs(kubelet) {
 		if p.Guest || p.Name == "pause" || p.Name == "ocibase" {
 			key.Add(p.Name, p.Dir, bins[p.Name])
 		}
@@ -175,13 +183,13 @@ func (b *Builder) buildRoot(ctx context.Context, release, kernelKey string, bins
 	for _, n := range names {
 		key.Add(n, string(files[n]))
 	}
-	out := b.image("root.squashfs")
-	return key.String(), b.step("making the guest's root image", "root", key, []string{out}, func() error {
+	out := b.image(rootImage(kubelet))
+	return key.String(), b.step("making the guest's root image", strings.TrimSuffix(rootImage(kubelet), ".squashfs"), key, []string{out}, func() error {
 		tree := filepath.Join(b.Out, "root")
 		if err := os.RemoveAll(tree); err != nil {
 			return err
 		}
-		r := rootTree{b: b, dir: tree}
+		r := rootTree{b: b, dir: tree, kubeletVersion: kubelet}
 		if err := r.fill(ctx, release, files); err != nil {
 			return err
 		}
@@ -208,8 +216,9 @@ func squash(ctx context.Context, dir, out string) error {
 
 // rootTree is the folder from which the root image is made.
 type rootTree struct {
-	b   *Builder
-	dir string
+	b              *Builder
+	dir            string
+	kubeletVersion string
 }
 
 func (r rootTree) path(p string) string { return filepath.Join(r.dir, p) }
@@ -233,7 +242,7 @@ func (r rootTree) fill(ctx context.Context, release string, files map[string][]b
 			return err
 		}
 	}
-	for _, p := range programs() {
+	for _, p := range programs(r.kubeletVersion) {
 		if !p.Guest {
 			continue
 		}
@@ -241,8 +250,11 @@ func (r rootTree) fill(ctx context.Context, release string, files map[string][]b
 		if dir == "" {
 			dir = "usr/bin"
 		}
+		if err := os.MkdirAll(r.path(dir), 0o755); err != nil {
+			return err
+		}
 		// A hard link: these are large, and the tree is only read.
-		if err := os.Link(r.b.Bin(p.Name), r.path(filepath.Join(dir, p.Name))); err != nil {
+		if err := os.Link(r.b.Bin(p.Name), r.path(filepath.Join(dir, cmp.Or(p.As, p.Name)))); err != nil {
 			return err
 		}
 	}
@@ -254,7 +266,7 @@ func (r rootTree) fill(ctx context.Context, release string, files map[string][]b
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		r.hostPrograms, r.busybox, r.podImages,
+		r.hostPrograms, r.busybox, r.podImages, r.kubelet,
 		func(ctx context.Context) error { return r.modules(ctx, release) },
 	} {
 		if err := step(ctx); err != nil {
@@ -353,6 +365,35 @@ func busyboxApplets(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("busybox --list: %w", err)
 	}
 	return strings.Fields(string(out)), nil
+}
+
+// kubelet makes the root of the kubelet's container: what is mounted into it, and the
+// programs that the kubelet calls.
+func (r rootTree) kubelet(context.Context) error {
+	for _, d := range []string{
+		"dev", "proc", "sys", "run", "tmp", "etc/kubernetes", "etc/cni", "usr/bin", "usr/lib/modules", "var/lib/kubelet",
+		"var/lib/containerd", "var/log/pods", "var/log/containers",
+	} {
+		if err := os.MkdirAll(r.path(filepath.Join(kubeletRoot, d)), 0o755); err != nil {
+			return err
+		}
+	}
+	for _, f := range []string{"passwd", "group", "nsswitch.conf", "hosts", "resolv.conf", "os-release", "machine-id"} {
+		if err := os.Link(r.path("etc/"+f), r.path(filepath.Join(kubeletRoot, "etc", f))); err != nil {
+			return err
+		}
+	}
+	if err := os.Link(r.path("usr/bin/busybox"), r.path(kubeletRoot+"/usr/bin/busybox")); err != nil {
+		return err
+	}
+	for name, to := range map[string]string{
+		"bin": "usr/bin", "sbin": "usr/bin", "lib": "usr/lib", "var/run": "/run", "usr/bin/mount": "busybox", "usr/bin/umount": "busybox",
+	} {
+		if err := os.Symlink(to, r.path(filepath.Join(kubeletRoot, name))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // The names of the images that pods may use.

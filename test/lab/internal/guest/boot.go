@@ -2,7 +2,6 @@ package guest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -319,54 +318,6 @@ func (n *Node) importImages(ctx context.Context) error {
 			return err
 		}
 		if err := os.WriteFile(mark, nil, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// startKubelet puts the kubelet's files where Talos has them and starts it.
-func (n *Node) startKubelet(context.Context) error {
-	for _, dir := range []string{"/usr/share/lab/kubernetes", stateDir + "/kubernetes"} {
-		if err := copyTree(dir, "/etc/kubernetes"); err != nil {
-			return err
-		}
-	}
-	if err := copyTree("/usr/share/lab/cni", "/etc/cni/net.d"); err != nil {
-		return err
-	}
-	name, err := os.ReadFile(stateDir + "/hostname")
-	if err != nil {
-		return err
-	}
-	n.kubelet = &service{n: n, name: "kubelet", cgroup: "/podruntime/kubelet", argv: []string{
-		"/usr/bin/kubelet",
-		"--config=/etc/kubernetes/kubelet.yaml",
-		"--kubeconfig=/etc/kubernetes/kubeconfig",
-		"--hostname-override=" + strings.TrimSpace(string(name)),
-		"--node-ip=10.0.2.15",
-		"--cert-dir=/var/lib/kubelet/pki",
-		"--v=2",
-	}}
-	n.kubelet.startService()
-	return nil
-}
-
-// copyTree copies the files of a folder that has no subfolders.
-func copyTree(from, to string) error {
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
-	}
-	entries, err := os.ReadDir(from)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	for _, e := range entries {
-		b, err := os.ReadFile(filepath.Join(from, e.Name()))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(to, e.Name()), b, 0o600); err != nil {
 			return err
 		}
 	}

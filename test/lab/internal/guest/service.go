@@ -18,6 +18,7 @@ type service struct {
 	name   string
 	cgroup string
 	argv   []string
+	mounts bool // it gets a mount namespace to itself
 
 	mu     sync.Mutex
 	pid    int
@@ -105,6 +106,9 @@ func (s *service) start() (*process, error) {
 	cmd.Env = toolEnv
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(group.Fd())}
+	if s.mounts {
+		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWNS
+	}
 	p, err := s.n.reap.start(cmd)
 	if err != nil {
 		return nil, err
