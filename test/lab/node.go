@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -103,6 +104,7 @@ type (
 	Status       = guest.Status
 	ServiceState = guest.ServiceState
 	Event        = guest.Event
+	Unmounted    = guest.Unmounted
 )
 
 // Status asks PID 1 for the state of the boot and of the services.
@@ -219,6 +221,27 @@ func (n *Node) power(ctx context.Context, how string) error {
 		return fmt.Errorf("%s: %w", how, err)
 	}
 	return n.WaitReady(ctx)
+}
+
+// UnmountVar stops what Talos stops before it unmounts the disk with /var, unmounts it,
+// and says what became of that. Extension services that depend on nothing run on. The
+// node is good for Exec, a reboot and Close then.
+func (n *Node) UnmountVar(ctx context.Context) (Unmounted, error) {
+	ctx, cancel := withDefault(ctx, DefaultWait)
+	defer cancel()
+	var u Unmounted
+	err := n.agent.Value(ctx, wire.Request{Op: "unmount"}, &u)
+	return u, err
+}
+
+// LastUnmount is what became of /var at the last orderly shutdown.
+func (n *Node) LastUnmount(ctx context.Context) (Unmounted, error) {
+	var u Unmounted
+	b, err := n.Get(ctx, "/system/state/unmount.json")
+	if err == nil {
+		err = json.Unmarshal(b, &u)
+	}
+	return u, err
 }
 
 // WaitReady waits until the API server has the node of this boot as Ready.

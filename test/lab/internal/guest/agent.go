@@ -269,6 +269,8 @@ func (n *Node) request(ctx context.Context, req wire.Request, in io.Reader, stdo
 		return nil, n.service(req)
 	case "power":
 		return nil, n.power(req.How)
+	case "unmount":
+		return n.unmountVar(), nil
 	}
 	return nil, fmt.Errorf("unknown request %q", req.Op)
 }
@@ -409,29 +411,4 @@ func (n *Node) power(how string) error {
 		}
 	}()
 	return nil
-}
-
-// shutdown stops all services, in Talos' order, and leaves the disks clean.
-func (n *Node) shutdown() {
-	n.ev.add("shutdown", "services stop")
-	var wg sync.WaitGroup
-	for _, x := range n.extensions {
-		wg.Go(x.stopService)
-	}
-	if n.kubelet != nil {
-		wg.Go(n.kubelet.stopService)
-	}
-	wg.Wait()
-	if n.containerd != nil {
-		n.containerd.stopService()
-	}
-	// Pods outlive their runtime.
-	_ = unix.Kill(-1, unix.SIGKILL)
-	<-time.After(100 * time.Millisecond)
-	unix.Sync()
-	for _, d := range []string{"/opt", "/etc/cni", "/etc/kubernetes", "/var", stateDir} {
-		_ = unix.Unmount(d, unix.MNT_DETACH)
-	}
-	unix.Sync()
-	n.ev.add("shutdown", "done")
 }
