@@ -35,7 +35,7 @@ skips-reset:
 	@mkdir -p $(OUT) && : >$(SKIPS)
 
 .PHONY: test
-test: skips-reset deps lint unit fuzz lab ## Everything: linters, unit tests with -race, fuzzing, the lab
+test: skips-reset deps lint unit fuzz lab ## Linters, unit tests with -race, fuzzing, the lab
 	@echo "make test: $$(wc -l <$(SKIPS)) tests were skipped"; cat $(SKIPS)
 	@echo "make test: all passed"
 
@@ -104,13 +104,27 @@ FUZZTIME ?= 5s
 fuzz: ## Each fuzz target for FUZZTIME
 	@hack/fuzz.sh $(FUZZTIME)
 
+# What make lab leaves out: tests, as a pattern for go test -skip, and packages.
+LONG      := $(shell awk '/^Test/ { sub("/", "$$/^", $$1); printf "%s^%s$$", sep, $$1; sep = "|" }' test/lab/long.txt)
+LONG_PKGS := $(shell awk '/^e2e/ { printf " -e /%s$$", $$1 }' test/lab/long.txt)
+
 # The time-out is for a case that hangs. Each wait of a case has its own bound; a slow
 # host may need twice the time of a good one.
+LABTEST = cd test/lab && LAB_KUBELET=$(KUBELET) go test -p 1 -count=1 -timeout 120m -json
+
 .PHONY: lab
-lab: extension-root sriovctl ## The tests on a real node in QEMU (RUN=pattern for one case)
+lab: lab-built ## The tests on a real node in QEMU that guard the seams (RUN=pattern: any of lab-all's)
+	@$(LABTEST) $(if $(RUN),-run '$(RUN)' ./e2e/...,-skip '$(LONG)' $$(go list ./e2e/... | grep -v$(LONG_PKGS))) | (cd $(CURDIR) && $(TESTSUM) -v)
+	@$(if $(RUN),,echo "lab: test/lab/long.txt names what make lab-all runs besides")
+
+.PHONY: lab-all
+lab-all: lab-built ## Every test on a real node: run it before a release
+	@$(LABTEST) ./e2e/... | (cd $(CURDIR) && $(TESTSUM) -v)
+
+.PHONY: lab-built
+lab-built: extension-root sriovctl
 	@test/lab/deps.sh
 	@cd test/lab && go run ./cmd/lab build
-	@cd test/lab && go test ./e2e/... -p 1 -count=1 -timeout 90m -json $(if $(RUN),-run '$(RUN)') | (cd $(CURDIR) && $(TESTSUM) -v)
 
 # sriov-cni goes into the image as soon as it is there.
 BINARIES := sriovd $(if $(wildcard cmd/sriov-cni/main.go),sriov-cni)

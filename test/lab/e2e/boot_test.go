@@ -61,6 +61,9 @@ func (n *node_) rebootHeld(i int) (at bootTimes, admitted, refused int) {
 	holders := n.holders(4)
 	start := time.Now()
 	n.must(n.Reboot(n.ctx()))
+	u, err := n.LastUnmount(n.ctx())
+	n.must(err)
+	n.checkUnmounted(u)
 	n.allocatable(4)
 	for name, before := range holders {
 		p := n.afterReboot(name, before)
