@@ -24,10 +24,6 @@ var hostPrograms = []string{"ip", "bridge", "devlink", "rdma", "ethtool", "kmod"
 // kmodLinks are the names by which kmod is called.
 var kmodLinks = []string{"modprobe", "lsmod", "insmod", "rmmod", "modinfo", "depmod"}
 
-// kubeletRoot is the root filesystem of the kubelet's container in the root image,
-// with what Talos' kubelet image has of it: /var/run is a link to /run.
-const kubeletRoot = "usr/share/lab/kubelet"
-
 // realPrograms win over a busybox applet of the same name.
 var realPrograms = []string{"sh", "ip", "modprobe", "lsmod", "insmod", "rmmod", "modinfo", "depmod", "init"}
 
@@ -365,35 +361,6 @@ func busyboxApplets(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("busybox --list: %w", err)
 	}
 	return strings.Fields(string(out)), nil
-}
-
-// kubelet makes the root of the kubelet's container: what is mounted into it, and the
-// programs that the kubelet calls.
-func (r rootTree) kubelet(context.Context) error {
-	for _, d := range []string{
-		"dev", "proc", "sys", "run", "tmp", "etc/kubernetes", "etc/cni", "usr/bin", "usr/lib/modules", "var/lib/kubelet",
-		"var/lib/containerd", "var/log/pods", "var/log/containers",
-	} {
-		if err := os.MkdirAll(r.path(filepath.Join(kubeletRoot, d)), 0o755); err != nil {
-			return err
-		}
-	}
-	for _, f := range []string{"passwd", "group", "nsswitch.conf", "hosts", "resolv.conf", "os-release", "machine-id"} {
-		if err := os.Link(r.path("etc/"+f), r.path(filepath.Join(kubeletRoot, "etc", f))); err != nil {
-			return err
-		}
-	}
-	if err := os.Link(r.path("usr/bin/busybox"), r.path(kubeletRoot+"/usr/bin/busybox")); err != nil {
-		return err
-	}
-	for name, to := range map[string]string{
-		"bin": "usr/bin", "sbin": "usr/bin", "lib": "usr/lib", "var/run": "/run", "usr/bin/mount": "busybox", "usr/bin/umount": "busybox",
-	} {
-		if err := os.Symlink(to, r.path(filepath.Join(kubeletRoot, name))); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // The names of the images that pods may use.

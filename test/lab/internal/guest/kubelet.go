@@ -110,7 +110,7 @@ func bindInto(path, to string, propagation uintptr) error {
 	return nil
 }
 
-// copyTree copies the files of a folder that has no subfolders.
+// copyTree copies the files of a directory that has no subdirectories.
 func copyTree(from, to string) error {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
