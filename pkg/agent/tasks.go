@@ -19,8 +19,8 @@ func (a *Agent) keep(ctx context.Context, t Task) error {
 	for {
 		started := time.Now()
 		err := t.Run(ctx)
-		if ctx.Err() != nil || err == nil {
-			return nil
+		if err == nil || ctx.Err() != nil {
+			return nil //nolint:nilerr // a task that ends with ctx has not failed
 		}
 		if time.Since(started) > lastRestart {
 			pause = firstRestart
