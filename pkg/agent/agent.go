@@ -126,6 +126,8 @@ type Agent struct {
 	// apply both narrow it.
 	offered offered
 	opened  opened
+	// seen is what the loop saw last, for an Allocate.
+	seen atomic.Pointer[inventory.Snapshot]
 
 	figures figures
 	metrics *metrics.Server

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -19,9 +21,19 @@ const askAgain = 2 * time.Second
 // askTimeout bounds one question to the kubelet; no answer counts as in use.
 const askTimeout = 5 * time.Second
 
-// holders says who holds the devices of the snapshot, tells of any device whether a
-// pod has it, and whether the kubelet answered.
-func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) (set use.Set, held func(id string) bool, answered bool) {
+// evidence is what is known of who has which device.
+type evidence struct {
+	use use.Set
+	// held tells whether a pod has the device, also by a note that is made later.
+	held func(id string) bool
+	// answered is true when the kubelet said who has what.
+	answered bool
+	// open are VFs that a process has open though no pod is known to have them.
+	open map[string]use.Answer
+}
+
+// holders asks who holds the devices of the snapshot.
+func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) evidence {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	kubelet := a.opts.Kubelet.Ask(ctx)
@@ -29,8 +41,7 @@ func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) (set use.
 		a.unsaved(err)
 	}
 	al := a.store.Allocations()
-	// Asked on each call: a note that is made meanwhile counts.
-	held = func(id string) bool {
+	held := func(id string) bool {
 		return len(kubelet.Held[id]) > 0 ||
 			slices.ContainsFunc(a.store.Allocations().Notes, func(n use.Note) bool { return n.Device == id })
 	}
@@ -40,10 +51,11 @@ func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) (set use.
 			a.log.Warn("files of devices that are free again", "error", err)
 		}
 	}
-	return use.Judge(use.Evidence{
-		Snapshot: snap, Kubelet: kubelet, KubeletSeen: al.KubeletSeen, Notes: al.Notes,
-		Open: a.opened.now(snap, held),
-	}), held, kubelet.Answered
+	ev := evidence{held: held, answered: kubelet.Answered, open: a.opened.now(snap, held)}
+	ev.use = use.Judge(use.Evidence{
+		Snapshot: snap, Kubelet: kubelet, KubeletSeen: al.KubeletSeen, Notes: al.Notes, Open: ev.open,
+	})
+	return ev
 }
 
 // unsaved logs that something is in force and not on the disk.
@@ -69,9 +81,16 @@ func (a *Agent) tellHealth(m *memory, unfit map[string]string) {
 // allocated notes what the kubelet takes, before it gets the answer that it may. A
 // note that cannot be written is in force too, and a later process takes the
 // unwritable directory for a kubelet that was seen: no device becomes free by it.
+//
+// A VF that a process has open is refused: the kubelet forgets a pod that was deleted
+// by force at once, also while its virtual machine still runs.
 func (a *Agent) allocated(_ context.Context, got deviceplugin.Allocation) error {
 	// The loop asks the kubelet until it confirms what it took.
 	defer a.Wake()
+	if taken := a.opened.take(a.seen.Load(), got.IDs); len(taken) > 0 {
+		id := slices.Min(slices.Collect(maps.Keys(taken)))
+		return fmt.Errorf("%s is in use: %s, by a process of no pod that the kubelet knows; it can be allocated when that process has ended", id, taken[id])
+	}
 	if err := a.store.Note(got.IDs, time.Now().UTC().Truncate(time.Second)); err != nil {
 		a.unsaved(err)
 	}

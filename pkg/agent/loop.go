@@ -23,20 +23,16 @@ import (
 type turn struct {
 	verdict verdict
 	snap    *inventory.Snapshot
-	use     use.Set
-	quiet   plan.Quiet
-	plan    *plan.Plan
-	bound   selection.Result
-	// held tells whether a pod has the device; unfit are the devices that are
-	// not healthy, with the reason.
-	held   func(id string) bool
+	evidence
+	quiet plan.Quiet
+	plan  *plan.Plan
+	bound selection.Result
+	// unfit are the devices that are not healthy, with the reason.
 	unfit  map[string]string
 	causes map[string]health.Cause // of unfit
 	// busy tells of each PF whether a run is under way on it.
 	busy    map[string]bool
 	readErr error
-	// answered is true when the kubelet said who has what.
-	answered bool
 }
 
 // memory is what the loop carries from one turn to the next.
@@ -247,7 +243,8 @@ func (a *Agent) look(ctx context.Context, m *memory) *turn {
 	if t.readErr != nil {
 		return t
 	}
-	t.use, t.held, t.answered = a.holders(ctx, t.snap)
+	a.seen.Store(t.snap)
+	t.evidence = a.holders(ctx, t.snap)
 	if !t.verdict.known {
 		return t
 	}
@@ -422,7 +419,7 @@ func (a *Agent) obeyed(p *plan.Plan) {
 // their pools from being looked after.
 func (a *Agent) start(ctx context.Context, m *memory, t *turn, orphans []cni.Orphan) {
 	due, wait := m.retries.due(t.idle(), time.Now())
-	if (waiting(t.plan) || use.Unlisted(a.store.Allocations().Notes)) && (wait == 0 || wait > askAgain) {
+	if (waiting(t.plan) || len(t.open) > 0 || use.Unlisted(a.store.Allocations().Notes)) && (wait == 0 || wait > askAgain) {
 		wait = askAgain
 	}
 	m.again.Stop()

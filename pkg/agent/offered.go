@@ -114,7 +114,7 @@ func (g gate) Claim(ctx context.Context, pf string, vfs []string) ([]use.Holder,
 		return nil, fmt.Errorf("look who holds VFs of %s: %w", pf, err)
 	}
 	g.a.opened.probe(snap, vfs)
-	set, _, _ := g.a.holders(ctx, snap)
+	set := g.a.holders(ctx, snap).use
 	var holders []use.Holder
 	for _, vf := range vfs {
 		if st := set.Of(vf); st.Busy() {

@@ -20,7 +20,18 @@ type opened struct {
 
 // probe asks about VFs that nobody can be given any more.
 func (o *opened) probe(snap *inventory.Snapshot, vfs []string) {
-	found := o.vfio.OpenVFs(snap, vfs)
+	o.keep(o.vfio.OpenVFs(snap, vfs))
+}
+
+// take returns those of the VFs that a process has open for certain, and keeps them in
+// mind. It is for VFs that no pod is known to have.
+func (o *opened) take(snap *inventory.Snapshot, vfs []string) map[string]use.Answer {
+	taken := o.vfio.Taken(snap, vfs)
+	o.keep(taken)
+	return taken
+}
+
+func (o *opened) keep(found map[string]use.Answer) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.held == nil {

@@ -1,10 +1,16 @@
 package agent
 
 import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -57,3 +63,58 @@ func TestOpenedAsksNobodyWhoWasGivenTheVF(t *testing.T) {
 		t.Error("asked again about what nobody has")
 	}
 }
+
+// The kubelet forgets a pod that was deleted by force, and gives its VF to another,
+// while the old one's virtual machine still has it open: the VF is refused, and not
+// allocatable until the machine is gone.
+func TestOpenVFIsNotGivenToAnotherPod(t *testing.T) {
+	const id = "0000:21:10.0"
+	dir := t.TempDir()
+	a := New(Options{
+		Config: filepath.Join(dir, "c.yaml"), StateDir: filepath.Join(dir, "state"), KubeletDir: dir, RunDir: filepath.Join(dir, "run"),
+		Proc: "/proc", Dev: "/dev", Log: slog.New(slog.DiscardHandler), Kubelet: silentKubelet{},
+	}, "boot-1")
+	errno := error(unix.EBUSY)
+	a.opened.vfio.OpenFile = func(string, int, uint32) (int, error) {
+		if errno != nil {
+			return -1, errno
+		}
+		return unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	}
+	snap := &inventory.Snapshot{PFs: []inventory.PF{{VFs: []inventory.VF{
+		{Function: inventory.Function{Address: id, Driver: "vfio-pci", IOMMUGroup: 7}},
+	}}}}
+	allocate := func() error {
+		return a.allocated(t.Context(), deviceplugin.Allocation{Resource: "example.com/x", IDs: []string{id}})
+	}
+	if err := allocate(); err != nil {
+		t.Errorf("before anything is known of the VF: %v", err)
+	}
+	if err := a.store.Confirm(use.Kubelet{Answered: true, Since: time.Now().Add(-time.Hour)}, nil, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	a.seen.Store(snap)
+	if err := allocate(); err == nil || !strings.Contains(err.Error(), id) || !strings.Contains(err.Error(), "/dev/vfio/7 is open") {
+		t.Errorf("a VF that is open was given out: %v", err)
+	}
+	if notes := a.store.Allocations().Notes; len(notes) != 0 {
+		t.Errorf("noted as given: %+v", notes)
+	}
+	decided := turn{snap: snap, evidence: a.holders(t.Context(), snap)}
+	if w := decided.withheld()[id]; w.cause != causeOpen || w.why == "" {
+		t.Errorf("withheld %+v, want it not allocatable because it is open", w)
+	}
+	errno = nil
+	decided = turn{snap: snap, evidence: a.holders(t.Context(), snap)}
+	if w, ok := decided.withheld()[id]; ok {
+		t.Errorf("still withheld (%+v) after the process ended", w)
+	}
+	if err := allocate(); err != nil {
+		t.Errorf("refused after the process ended: %v", err)
+	}
+}
+
+// silentKubelet gives no answer.
+type silentKubelet struct{}
+
+func (silentKubelet) Ask(context.Context) use.Kubelet { return use.Kubelet{} }

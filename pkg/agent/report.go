@@ -25,6 +25,7 @@ type withheld struct{ cause, why string }
 const (
 	causeWaiting    = "change-waiting"    // a change waits for this device's holder
 	causeStray      = "interface-missing" // bound, but no interface to be seen
+	causeOpen       = "in-use"            // a process of no known pod has it open
 	causeUnfinished = "not-configured"    // work is left on the device
 	causeUnusable   = "unusable"          // it cannot be handed out as it is
 )
@@ -64,6 +65,11 @@ func withhold(p *plan.Plan, snap *inventory.Snapshot, used use.Set) map[string]w
 // nearer to the cause.
 func (t *turn) withheld() map[string]withheld {
 	out := withhold(t.plan, t.snap, t.use)
+	for id, answer := range t.open {
+		if out[id].why == "" {
+			out[id] = withheld{causeOpen, answer.String() + ", and no pod is known to have it"}
+		}
+	}
 	for id, why := range t.unfit {
 		if out[id].why == "" {
 			out[id] = withheld{string(t.causes[id]), why}
