@@ -40,8 +40,8 @@ type paths struct {
 
 func (p *paths) register(fs *flag.FlagSet) {
 	fs.StringVar(&p.config, "config", "/host/system/overlays/extensions/sriov/etc-sriov-config.yaml", "the document: a `file`, or a directory that holds one *.yaml")
-	fs.StringVar(&p.state, "state-dir", "/host/var/lib/sriov", "`folder` for the status file and what must outlive a restart")
-	fs.StringVar(&p.kubelet, "kubelet-dir", "/host/var/lib/kubelet", "the kubelet's root `folder`")
+	fs.StringVar(&p.state, "state-dir", "/host/var/lib/sriov", "`directory` for the status file and what must outlive a restart")
+	fs.StringVar(&p.kubelet, "kubelet-dir", "/host/var/lib/kubelet", "the kubelet's root `directory`")
 	fs.StringVar(&p.sysfs, "sysfs", "/sys", "where sysfs is mounted")
 	fs.StringVar(&p.proc, "proc", "/proc", "where procfs is mounted")
 }
@@ -53,7 +53,7 @@ const hostRoot = "/host"
 // in the extension's container, where that has no root of the host.
 func onTheHost(fs *flag.FlagSet) error {
 	if _, err := os.Stat(hostRoot); !errors.Is(err, os.ErrNotExist) {
-		return nil // also when it cannot be told: then the paths below it say why
+		return nil // also when it cannot be known: errors of the paths below it say why
 	}
 	given := map[string]bool{}
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -92,9 +92,9 @@ func (a *app) run(ctx context.Context, args []string) error {
 	var p paths
 	p.register(fs)
 	debugLog := fs.Bool("debug", false, "log more")
-	infoDir := fs.String("device-info-dir", "/host/run/k8s.cni.cncf.io/devinfo/dp", "`folder` for the device-info files that Multus reads; empty: none")
-	cdiDir := fs.String("cdi-dir", "/host/run/cdi", "`folder` for the CDI files, with devicePlugin.cdi in the document")
-	watcher := fs.Bool("plugin-watcher", false, "let the kubelet find the links to the sockets in its plugins_registry folder")
+	infoDir := fs.String("device-info-dir", "/host/run/k8s.cni.cncf.io/devinfo/dp", "`directory` for the device-info files that Multus reads; empty: none")
+	cdiDir := fs.String("cdi-dir", "/host/run/cdi", "`directory` for the CDI files, with devicePlugin.cdi in the document")
+	watcher := fs.Bool("plugin-watcher", false, "let the kubelet find the links to the sockets in its plugins_registry directory")
 	cniPlugin := fs.String("cni-plugin", "/sriov-cni", "the CNI plugin that is installed; empty: none")
 	optDir := fs.String("opt-dir", "/host/opt", "where the host's /opt is mounted")
 	runDir := fs.String("run-dir", "/host/run", "where the host's /run is mounted; the sockets are in sriov in it")

@@ -24,7 +24,7 @@ const askTimeout = 5 * time.Second
 // evidence is what is known of who has which device.
 type evidence struct {
 	use use.Set
-	// held tells whether a pod has the device, also by a note that is made later.
+	// held reports whether a pod has the device, also by a note that is made later.
 	held func(id string) bool
 	// answered is true when the kubelet said who has what.
 	answered bool
