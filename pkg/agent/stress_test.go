@@ -209,6 +209,8 @@ func (s *stress) fail(on bool) {
 	s.mu.Lock()
 	s.failing = on
 	s.mu.Unlock()
+	s.restarting.RLock()
+	defer s.restarting.RUnlock()
 	s.changes.notify()
 }
 
