@@ -70,7 +70,9 @@ func TestMountsThatMatter(t *testing.T) {
 func TestEveryMountIsAnnounced(t *testing.T) {
 	dir := t.TempDir()
 	woken := make(chan struct{}, 1)
-	w := newMountWatcher("/proc/self/mountinfo", []string{filepath.Join(dir, "state")}, func() { woken <- struct{}{} })
+	// Not /proc/self, which is the first thread's: another test may have given that
+	// one a namespace of its own.
+	w := newMountWatcher("/proc/thread-self/mountinfo", []string{filepath.Join(dir, "state")}, func() { woken <- struct{}{} })
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
