@@ -49,17 +49,17 @@ func (p *paths) register(fs *flag.FlagSet) {
 // hostRoot is where the extension's service has the host's root.
 const hostRoot = "/host"
 
-// onTheHost makes the defaults those of a daemon that runs on the host itself, and not
-// in the extension's container, where that has no root of the host.
-func onTheHost(fs *flag.FlagSet) error {
-	if _, err := os.Stat(hostRoot); !errors.Is(err, os.ErrNotExist) {
+// onTheHost makes the defaults, which are below root, those of a daemon that runs on the
+// host itself and not in the extension's container: there root does not exist.
+func onTheHost(fs *flag.FlagSet, root string) error {
+	if _, err := os.Stat(root); !errors.Is(err, os.ErrNotExist) {
 		return nil // also when it cannot be known: errors of the paths below it say why
 	}
 	given := map[string]bool{}
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	var errs []error
 	fs.VisitAll(func(f *flag.Flag) {
-		if rest, ok := strings.CutPrefix(f.Value.String(), hostRoot); ok && !given[f.Name] {
+		if rest, ok := strings.CutPrefix(f.Value.String(), root); ok && !given[f.Name] {
 			errs = append(errs, fs.Set(f.Name, rest))
 		}
 	})
@@ -104,7 +104,7 @@ func (a *app) run(ctx context.Context, args []string) error {
 	if _, err := a.parse(fs, args); err != nil {
 		return err
 	}
-	if err := onTheHost(fs); err != nil {
+	if err := onTheHost(fs, hostRoot); err != nil {
 		return err
 	}
 	level := slog.LevelInfo
@@ -197,7 +197,7 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	if _, err := a.parse(fs, args); err != nil {
 		return err
 	}
-	if err := onTheHost(fs); err != nil {
+	if err := onTheHost(fs, hostRoot); err != nil {
 		return err
 	}
 	render := map[string]func(io.Writer, *plan.Plan) error{"text": plan.Text, "json": plan.JSON}[*output]

@@ -367,7 +367,7 @@ func (a *Agent) act(ctx context.Context, m *memory, t *turn) {
 	idle := t.idle()
 	// With a record that was lost, all PFs' orders are taken note of at once.
 	if a.store.Read() && (len(t.busy) == 0 || !a.store.State().Lost) {
-		a.obeyed(idle)
+		a.recordOrders(idle)
 	}
 	for pf := range a.store.Forced() {
 		if f := t.plan.PF(pf); !t.busy[pf] && (f == nil || len(f.Steps) == 0) {
@@ -394,8 +394,8 @@ func acceptable(m *memory, t *turn) ([]byte, bool) {
 	return nil, false
 }
 
-// obeyed records the document's orders that were carried out.
-func (a *Agent) obeyed(p *plan.Plan) {
+// recordOrders records the document's orders that were carried out.
+func (a *Agent) recordOrders(p *plan.Plan) {
 	var before plan.State
 	var done []string
 	if err := a.store.Update(func(st plan.State) plan.State {

@@ -17,7 +17,7 @@ import (
 // offered is what the pools offer: the assignment without the devices that are
 // withheld, by the loop (work is left on them) or by the gate (a step is about
 // to take them away). It calls nobody under its lock: an offer is made from a copy,
-// and its number tells the plugin which of two is the newer one.
+// and by its number the plugin knows which of two is the newer one.
 type offered struct {
 	plugin offerer
 

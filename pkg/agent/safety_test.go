@@ -246,7 +246,7 @@ func TestFailedTaskIsStartedAgain(t *testing.T) {
 	n.document(vfs(pfA, 2))
 	n.healthy(2) // the document's own events are enough for that
 	n.logged("task failed and will be started again")
-	// Nobody but the source tells of this one.
+	// Only the source of events announces this one.
 	n.kernel.RemovePF(pfA)
 	n.status("the PF is gone", func(s *status.Status) bool { return len(s.PFs) == 0 })
 }
