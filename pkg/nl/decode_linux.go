@@ -3,6 +3,7 @@ package nl
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"net"
 	"net/netip"
 
@@ -28,11 +29,22 @@ const (
 // kernel presets -1.
 const unreported = ^uint32(0)
 
+// Sizes of the structures in IFLA_VF_INFO; linux/if_link.h.
+const (
+	sizeVFSetting  = 8  // struct ifla_vf_spoofchk, _trust, _link_state: index, value
+	sizeVFVLAN     = 12 // struct ifla_vf_vlan: index, id, priority
+	sizeVFRate     = 12 // struct ifla_vf_rate: index, least, most
+	sizeVFVLANInfo = 14 // struct ifla_vf_vlan_info: index, id, priority, protocol
+	sizeVFGUID     = 16 // struct ifla_vf_guid: index, padding, GUID
+	sizeVFMAC      = 36 // struct ifla_vf_mac: index, address
+)
+
 // DecodeLink decodes the payload of RTM_NEWLINK (struct ifinfomsg and
 // attributes).
 func DecodeLink(b []byte) (Link, error) {
-	if len(b) < unix.SizeofIfInfomsg {
-		return Link{}, errShort
+	d := decodeAfter(b, unix.SizeofIfInfomsg)
+	if d.err != nil {
+		return Link{}, d.err
 	}
 	flags := u32(b[8:])
 	l := Link{
@@ -43,47 +55,14 @@ func DecodeLink(b []byte) (Link, error) {
 		Carrier:  flags&unix.IFF_LOWER_UP != 0,
 	}
 	foreign := false
-	for typ, v := range attrs(b[unix.SizeofIfInfomsg:]) {
-		switch typ {
-		case unix.IFLA_IFNAME:
-			l.Name = str(v)
-		case unix.IFLA_ADDRESS:
-			l.MAC = append(net.HardwareAddr(nil), v...)
-		case unix.IFLA_PERM_ADDRESS:
-			l.PermMAC = append(net.HardwareAddr(nil), v...)
-		case unix.IFLA_MTU:
-			l.MTU = int(u32(v))
-		case unix.IFLA_MAX_MTU:
-			l.MaxMTU = int(u32(v))
-		case unix.IFLA_CARRIER:
-			l.Carrier = u8(v) != 0
-		case unix.IFLA_MASTER:
-			l.Master = int(u32(v))
-		case unix.IFLA_LINK:
-			l.Lower = int(u32(v))
-		case unix.IFLA_LINK_NETNSID:
+	for d.next() {
+		if d.typ == unix.IFLA_LINK_NETNSID {
 			foreign = true
-		case unix.IFLA_PARENT_DEV_NAME:
-			l.ParentDev = str(v)
-		case unix.IFLA_PARENT_DEV_BUS_NAME:
-			l.ParentBus = str(v)
-		case unix.IFLA_PHYS_SWITCH_ID:
-			l.PhysSwitchID = hex.EncodeToString(v)
-		case unix.IFLA_PHYS_PORT_NAME:
-			l.PhysPortName = str(v)
-		case unix.IFLA_LINKINFO:
-			for typ, v := range attrs(v) {
-				if typ == unix.IFLA_INFO_KIND {
-					l.Kind = str(v)
-				}
-			}
-		case unix.IFLA_PROP_LIST:
-			for typ, v := range attrs(v) {
-				if typ == unix.IFLA_ALT_IFNAME {
-					l.AltNames = append(l.AltNames, str(v))
-				}
-			}
 		}
+		l.attribute(d)
+	}
+	if d.err != nil {
+		return Link{}, d.err
 	}
 	if foreign || l.Lower == l.Index {
 		l.Lower = 0
@@ -91,50 +70,106 @@ func DecodeLink(b []byte) (Link, error) {
 	return l, nil
 }
 
-// decodeVF decodes one IFLA_VF_INFO. Every value starts with the VF's index.
-func decodeVF(b []byte, macLen int) VFInfo {
-	vf := VFInfo{Index: -1}
-	for typ, v := range attrs(b) {
-		if typ == vfVLANList {
-			for typ, v := range attrs(v) {
-				if typ == vfVLANInfo && len(v) >= 14 {
-					vf.VLAN, vf.QoS = int(u32(v[4:])), int(u32(v[8:]))
-					vf.VLANProto = binary.BigEndian.Uint16(v[12:])
-					break // one entry is all that any driver supports
-				}
+// attribute takes over the decoder's current attribute.
+func (l *Link) attribute(d *decoder) {
+	switch d.typ {
+	case unix.IFLA_IFNAME:
+		l.Name = d.str()
+	case unix.IFLA_ADDRESS:
+		l.MAC = d.bytes()
+	case unix.IFLA_PERM_ADDRESS:
+		l.PermMAC = d.bytes()
+	case unix.IFLA_MTU:
+		l.MTU = int(d.u32())
+	case unix.IFLA_MAX_MTU:
+		l.MaxMTU = int(d.u32())
+	case unix.IFLA_CARRIER:
+		l.Carrier = d.u8() != 0
+	case unix.IFLA_MASTER:
+		l.Master = int(d.u32())
+	case unix.IFLA_LINK:
+		l.Lower = int(d.u32())
+	case unix.IFLA_PARENT_DEV_NAME:
+		l.ParentDev = d.str()
+	case unix.IFLA_PARENT_DEV_BUS_NAME:
+		l.ParentBus = d.str()
+	case unix.IFLA_PHYS_SWITCH_ID:
+		l.PhysSwitchID = hex.EncodeToString(d.data)
+	case unix.IFLA_PHYS_PORT_NAME:
+		l.PhysPortName = d.str()
+	case unix.IFLA_LINKINFO:
+		d.nested(func(in *decoder) {
+			if in.typ == unix.IFLA_INFO_KIND {
+				l.Kind = in.str()
 			}
-			continue
-		}
-		if len(v) < 8 {
-			continue
-		}
-		if vf.Index < 0 {
+		})
+	case unix.IFLA_PROP_LIST:
+		d.nested(func(in *decoder) {
+			if in.typ == unix.IFLA_ALT_IFNAME {
+				l.AltNames = append(l.AltNames, in.str())
+			}
+		})
+	}
+}
+
+// decodeVF decodes one IFLA_VF_INFO. Every value starts with the VF's index.
+func decodeVF(b []byte, macLen int) (VFInfo, error) {
+	vf := VFInfo{Index: -1}
+	d := decode(b)
+	for d.next() {
+		vf.attribute(d, macLen)
+	}
+	if d.err == nil && vf.Index < 0 {
+		d.err = fmt.Errorf("no attribute says which VF it is: %w", ErrMalformed)
+	}
+	if d.err != nil {
+		return VFInfo{}, fmt.Errorf("VF attributes: %w", d.err)
+	}
+	return vf, nil
+}
+
+// attribute takes over the decoder's current attribute.
+func (vf *VFInfo) attribute(d *decoder, macLen int) {
+	value := func(size int) []byte {
+		v := d.structure(size)
+		if vf.Index < 0 && d.err == nil {
 			vf.Index = int(u32(v))
 		}
-		switch typ {
-		case vfMAC:
-			vf.MAC = append(net.HardwareAddr(nil), v[4:min(4+macLen, len(v))]...)
-		case vfVLAN:
-			if len(v) >= 12 && vf.VLANProto == 0 {
-				vf.VLAN, vf.QoS = int(u32(v[4:])), int(u32(v[8:]))
-			}
-		case vfRate:
-			if len(v) >= 12 {
-				vf.MinRate, vf.MaxRate = int(u32(v[4:])), int(u32(v[8:]))
-			}
-		case vfSpoof:
-			vf.SpoofCheck = setting(u32(v[4:]))
-		case vfTrust:
-			vf.Trust = setting(u32(v[4:]))
-		case vfLinkState:
-			vf.LinkState = LinkState(u32(v[4:]))
-		case vfNodeGUID:
-			vf.NodeGUID = guid(v)
-		case vfPortGUID:
-			vf.PortGUID = guid(v)
-		}
+		return v
 	}
-	return vf
+	switch d.typ {
+	case vfMAC:
+		v := value(sizeVFMAC)
+		vf.MAC = append(net.HardwareAddr(nil), v[4:min(4+macLen, len(v))]...)
+	case vfVLAN:
+		if v := value(sizeVFVLAN); vf.VLANProto == 0 {
+			vf.VLAN, vf.QoS = int(u32(v[4:])), int(u32(v[8:]))
+		}
+	case vfVLANList:
+		first := true
+		d.nested(func(in *decoder) {
+			if in.typ != vfVLANInfo || !first {
+				return // one entry is all that any driver supports
+			}
+			first = false
+			v := in.structure(sizeVFVLANInfo)
+			vf.VLAN, vf.QoS = int(u32(v[4:])), int(u32(v[8:]))
+			vf.VLANProto = binary.BigEndian.Uint16(v[12:])
+		})
+	case vfRate:
+		v := value(sizeVFRate)
+		vf.MinRate, vf.MaxRate = int(u32(v[4:])), int(u32(v[8:]))
+	case vfSpoof:
+		vf.SpoofCheck = setting(u32(value(sizeVFSetting)[4:]))
+	case vfTrust:
+		vf.Trust = setting(u32(value(sizeVFSetting)[4:]))
+	case vfLinkState:
+		vf.LinkState = LinkState(u32(value(sizeVFSetting)[4:]))
+	case vfNodeGUID:
+		vf.NodeGUID = guid(value(sizeVFGUID))
+	case vfPortGUID:
+		vf.PortGUID = guid(value(sizeVFGUID))
+	}
 }
 
 func setting(v uint32) *bool {
@@ -147,38 +182,52 @@ func setting(v uint32) *bool {
 
 // guid decodes struct ifla_vf_guid: u32 index, padding, u64 in host order.
 func guid(v []byte) net.HardwareAddr {
-	if len(v) < 16 {
-		return nil
-	}
-	return binary.BigEndian.AppendUint64(nil, u64(v[8:]))
+	return binary.BigEndian.AppendUint64(nil, binary.NativeEndian.Uint64(v[8:]))
 }
 
 // DecodeAddr decodes RTM_NEWADDR (struct ifaddrmsg). IFA_LOCAL is the
-// interface's own address; without it (IPv6) IFA_ADDRESS is.
+// interface's own address; without it (IPv6) IFA_ADDRESS is. The address 0.0.0.0
+// has neither, and no valid prefix here.
 func DecodeAddr(b []byte) (Addr, error) {
-	if len(b) < unix.SizeofIfAddrmsg {
-		return Addr{}, errShort
-	}
+	d := decodeAfter(b, unix.SizeofIfAddrmsg)
 	var addr, local netip.Addr
-	for typ, v := range attrs(b[unix.SizeofIfAddrmsg:]) {
-		switch typ {
+	for d.next() {
+		switch d.typ {
 		case unix.IFA_ADDRESS:
-			addr, _ = netip.AddrFromSlice(v)
+			addr = d.addr(b[0])
 		case unix.IFA_LOCAL:
-			local, _ = netip.AddrFromSlice(v)
+			local = d.addr(b[0])
 		}
+	}
+	if d.err != nil {
+		return Addr{}, d.err
 	}
 	if local.IsValid() {
 		addr = local
 	}
-	return Addr{Index: int(u32(b[4:])), Prefix: netip.PrefixFrom(addr, int(b[1]))}, nil
+	prefix := netip.PrefixFrom(addr, int(b[1]))
+	if addr.IsValid() && !prefix.IsValid() {
+		return Addr{}, fmt.Errorf("the address %s has a prefix of %d bits: %w", addr, b[1], ErrMalformed)
+	}
+	return Addr{Index: int(u32(b[4:])), Prefix: prefix}, nil
+}
+
+// addr is an address of the family.
+func (d *decoder) addr(family byte) netip.Addr {
+	a, ok := netip.AddrFromSlice(d.data)
+	if !ok || a.Is4() != (family == unix.AF_INET) {
+		d.fail("has %d bytes, which is no address of family %d", len(d.data), family)
+		return netip.Addr{}
+	}
+	return a
 }
 
 // DecodeRoute decodes RTM_NEWROUTE (struct rtmsg); ok says whether it is a
 // default route that leads somewhere.
 func DecodeRoute(b []byte) (r Route, ok bool, err error) {
-	if len(b) < unix.SizeofRtMsg {
-		return Route{}, false, errShort
+	d := decodeAfter(b, unix.SizeofRtMsg)
+	if d.err != nil {
+		return Route{}, false, d.err
 	}
 	family, dstLen, typ := b[0], b[1], b[7]
 	cloned := u32(b[8:])&unix.RTM_F_CLONED != 0
@@ -187,33 +236,37 @@ func DecodeRoute(b []byte) (r Route, ok bool, err error) {
 		return Route{}, false, nil
 	}
 	r = Route{IPv6: family == unix.AF_INET6, Table: int(b[4])}
-	for typ, v := range attrs(b[unix.SizeofRtMsg:]) {
-		switch typ {
+	for d.next() {
+		switch d.typ {
 		case unix.RTA_TABLE:
-			r.Table = int(u32(v))
+			r.Table = int(d.u32())
 		case unix.RTA_OIF:
-			r.Indexes = append(r.Indexes, int(u32(v)))
+			r.Indexes = append(r.Indexes, int(d.u32()))
 		case unix.RTA_MULTIPATH:
-			r.Indexes = append(r.Indexes, nextHops(v)...)
+			r.Indexes = append(r.Indexes, d.nextHops()...)
 		}
+	}
+	if d.err != nil {
+		return Route{}, false, d.err
 	}
 	return r, len(r.Indexes) > 0, nil
 }
 
-// nextHops walks the struct rtnexthop entries of RTA_MULTIPATH.
-func nextHops(b []byte) []int {
+// nextHops walks the struct rtnexthop entries of RTA_MULTIPATH: length, flags,
+// hops, ifindex; the length includes the attributes that follow.
+func (d *decoder) nextHops() []int {
 	var out []int
-	for len(b) >= unix.SizeofRtNexthop {
-		n := int(u16(b))
+	for b := d.data; len(b) > 0; {
+		n := 0
+		if len(b) >= unix.SizeofRtNexthop {
+			n = int(u16(b))
+		}
 		if n < unix.SizeofRtNexthop || n > len(b) {
-			break
+			d.fail("has a next hop of length %d, where %d bytes are left", n, len(b))
+			return nil
 		}
 		out = append(out, int(int32(u32(b[4:]))))
-		n = (n + 3) &^ 3
-		if n > len(b) {
-			break
-		}
-		b = b[n:]
+		b = b[min(align(n), len(b)):]
 	}
 	return out
 }

@@ -32,9 +32,9 @@ func (h *Handle) EswitchMode(ctx context.Context, bus, dev string) (string, erro
 		return "", wrap(err, op, target, "")
 	}
 	mode := ""
-	err = h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) error {
-		mode = decodeEswitch(genl(b))
-		return nil
+	err = h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) (err error) {
+		mode, err = decodeEswitch(genl(b))
+		return err
 	})
 	if err == nil && mode == "" {
 		err = unix.EOPNOTSUPP
@@ -43,20 +43,24 @@ func (h *Handle) EswitchMode(ctx context.Context, bus, dev string) (string, erro
 }
 
 // decodeEswitch finds the mode among the attributes, "" when it is not there.
-func decodeEswitch(b []byte) string {
-	for typ, v := range attrs(b) {
-		if typ == nl.DEVLINK_ATTR_ESWITCH_MODE {
-			switch m := u16(v); m {
-			case nl.DEVLINK_ESWITCH_MODE_LEGACY:
-				return "legacy"
-			case nl.DEVLINK_ESWITCH_MODE_SWITCHDEV:
-				return "switchdev"
-			default:
-				return fmt.Sprintf("mode %d", m)
-			}
+func decodeEswitch(d *decoder) (mode string, err error) {
+	for d.next() {
+		if d.typ != nl.DEVLINK_ATTR_ESWITCH_MODE {
+			continue
+		}
+		switch m := d.u16(); m {
+		case nl.DEVLINK_ESWITCH_MODE_LEGACY:
+			mode = "legacy"
+		case nl.DEVLINK_ESWITCH_MODE_SWITCHDEV:
+			mode = "switchdev"
+		default:
+			mode = fmt.Sprintf("mode %d", m)
 		}
 	}
-	return ""
+	if d.err != nil {
+		return "", d.err
+	}
+	return mode, nil
 }
 
 // SetEswitchMode sets "legacy" or "switchdev". mlx5 takes seconds over it.
@@ -113,9 +117,9 @@ func (h *Handle) DevlinkParam(ctx context.Context, bus, dev, name string) (Param
 	}
 	req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_NAME, nl.ZeroTerminated(name)))
 	var p Param
-	err = h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) error {
-		p = decodeParam(genl(b))
-		return nil
+	err = h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) (err error) {
+		p, err = decodeParam(genl(b))
+		return err
 	})
 	// EINVAL is the answer for a parameter that the device does not have.
 	if errors.Is(err, unix.EINVAL) || err == nil && p.Type == 0 {
@@ -181,48 +185,75 @@ func encodeParam(typ uint8, value any) ([]byte, error) {
 
 // decodeParam finds the run-time value: PARAM{TYPE, VALUES_LIST{VALUE{CMODE,
 // DATA}...}}. A flag without DATA is false.
-func decodeParam(b []byte) (p Param) {
+func decodeParam(d *decoder) (Param, error) {
+	var p Param
 	var list []byte
-	for typ, v := range attrs(b) {
-		if typ != nl.DEVLINK_ATTR_PARAM {
+	for d.next() {
+		if d.typ != nl.DEVLINK_ATTR_PARAM {
 			continue
 		}
-		for typ, v := range attrs(v) {
-			switch typ {
+		d.nested(func(in *decoder) {
+			switch in.typ {
 			case nl.DEVLINK_ATTR_PARAM_TYPE:
-				p.Type = u8(v)
+				p.Type = in.u8()
 			case nl.DEVLINK_ATTR_PARAM_VALUES_LIST:
-				list = v
+				list = in.data
 			}
+		})
+	}
+	if d.err != nil {
+		return Param{}, d.err
+	}
+	values := decode(list)
+	for values.next() {
+		if err := p.value(decode(values.data)); err != nil {
+			return Param{}, fmt.Errorf("in the list of values: %w", err)
 		}
 	}
-	for _, value := range attrs(list) {
-		cmode, data, has := uint8(0xff), []byte(nil), false
-		for typ, v := range attrs(value) {
-			switch typ {
-			case nl.DEVLINK_ATTR_PARAM_VALUE_CMODE:
-				cmode = u8(v)
-			case nl.DEVLINK_ATTR_PARAM_VALUE_DATA:
-				data, has = v, true
-			}
-		}
-		if cmode != cmodeRuntime {
-			continue
-		}
-		switch p.Type {
-		case paramU8:
-			p.Value = u8(data)
-		case paramU16:
-			p.Value = u16(data)
-		case paramU32:
-			p.Value = u32(data)
-		case paramString:
-			p.Value = str(data)
-		case paramFlag:
-			p.Value = has
+	if values.err != nil {
+		return Param{}, fmt.Errorf("in the list of values: %w", values.err)
+	}
+	return p, nil
+}
+
+// value takes over one of the parameter's values when it is that of run time.
+func (p *Param) value(d *decoder) error {
+	cmode, has := uint8(0xff), false
+	data := decoder{typ: nl.DEVLINK_ATTR_PARAM_VALUE_DATA}
+	for d.next() {
+		switch d.typ {
+		case nl.DEVLINK_ATTR_PARAM_VALUE_CMODE:
+			cmode = d.u8()
+		case nl.DEVLINK_ATTR_PARAM_VALUE_DATA:
+			data.data, has = d.data, true
 		}
 	}
-	return p
+	if d.err != nil {
+		return d.err
+	}
+	if cmode != cmodeRuntime {
+		return nil
+	}
+	var v any
+	switch p.Type {
+	case paramU8:
+		v = data.u8()
+	case paramU16:
+		v = data.u16()
+	case paramU32:
+		v = data.u32()
+	case paramString:
+		if !has {
+			data.fail("is missing")
+		}
+		v = data.str()
+	case paramFlag:
+		v = has
+	}
+	if data.err == nil {
+		p.Value = v
+	}
+	return data.err
 }
 
 // DevlinkInfo returns the device's versions by name; the DDP profile of Intel
@@ -236,36 +267,39 @@ func (h *Handle) DevlinkInfo(ctx context.Context, bus, dev string) (map[string]s
 		return nil, wrap(err, op, target, "")
 	}
 	var info map[string]string
-	err = h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) error {
-		info = decodeInfo(genl(b))
-		return nil
+	err = h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) (err error) {
+		info, err = decodeInfo(genl(b))
+		return err
 	})
 	return info, wrap(noDevice(err), op, target, "")
 }
 
-func decodeInfo(b []byte) map[string]string {
+func decodeInfo(d *decoder) (map[string]string, error) {
 	info := make(map[string]string)
 	running := make(map[string]bool)
-	for typ, v := range attrs(b) {
-		switch typ {
+	for d.next() {
+		switch d.typ {
 		case nl.DEVLINK_ATTR_INFO_DRIVER_NAME:
-			info["driver"] = str(v)
+			info["driver"] = d.str()
 		case nl.DEVLINK_ATTR_INFO_VERSION_FIXED, nl.DEVLINK_ATTR_INFO_VERSION_RUNNING, nl.DEVLINK_ATTR_INFO_VERSION_STORED:
 			var name, value string
-			for typ, v := range attrs(v) {
-				switch typ {
+			d.nested(func(in *decoder) {
+				switch in.typ {
 				case nl.DEVLINK_ATTR_INFO_VERSION_NAME:
-					name = str(v)
+					name = in.str()
 				case nl.DEVLINK_ATTR_INFO_VERSION_VALUE:
-					value = str(v)
+					value = in.str()
 				}
-			}
+			})
 			if running[name] {
 				continue
 			}
 			info[name] = value
-			running[name] = typ == nl.DEVLINK_ATTR_INFO_VERSION_RUNNING
+			running[name] = d.typ == nl.DEVLINK_ATTR_INFO_VERSION_RUNNING
 		}
 	}
-	return info
+	if d.err != nil {
+		return nil, d.err
+	}
+	return info, nil
 }

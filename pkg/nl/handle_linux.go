@@ -116,13 +116,9 @@ func (h *Handle) family(ctx context.Context, name string) (uint16, error) {
 	req.AddData(genlHeader{unix.CTRL_CMD_GETFAMILY, 1})
 	req.AddData(nl.NewRtAttr(unix.CTRL_ATTR_FAMILY_NAME, nl.ZeroTerminated(name)))
 	var id uint16
-	err := h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) error {
-		for typ, v := range attrs(genl(b)) {
-			if typ == unix.CTRL_ATTR_FAMILY_ID {
-				id = u16(v)
-			}
-		}
-		return nil
+	err := h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) (err error) {
+		id, err = decodeFamily(genl(b))
+		return err
 	})
 	if err == nil && id == 0 {
 		err = unix.ENOENT
@@ -130,7 +126,20 @@ func (h *Handle) family(ctx context.Context, name string) (uint16, error) {
 	if errors.Is(err, unix.ENOENT) {
 		return 0, fmt.Errorf("%w: the kernel has no netlink family %q: %w", ErrUnsupported, name, err)
 	}
-	return id, err
+	if err != nil {
+		return 0, fmt.Errorf("look up the netlink family %q: %w", name, err)
+	}
+	return id, nil
+}
+
+// decodeFamily finds a family's number, 0 when it is not there.
+func decodeFamily(d *decoder) (id uint16, err error) {
+	for d.next() {
+		if d.typ == unix.CTRL_ATTR_FAMILY_ID {
+			id = d.u16()
+		}
+	}
+	return id, d.err
 }
 
 // genlHeader is struct genlmsghdr. The library's own reads two bytes past its
@@ -140,13 +149,8 @@ type genlHeader struct{ cmd, version uint8 }
 func (h genlHeader) Len() int          { return nl.SizeofGenlmsg }
 func (h genlHeader) Serialize() []byte { return []byte{h.cmd, h.version, 0, 0} }
 
-// genl cuts the generic netlink header off.
-func genl(b []byte) []byte {
-	if len(b) < nl.SizeofGenlmsg {
-		return nil
-	}
-	return b[nl.SizeofGenlmsg:]
-}
+// genl is a decoder for the attributes behind the generic netlink header.
+func genl(b []byte) *decoder { return decodeAfter(b, nl.SizeofGenlmsg) }
 
 // wrap makes an *Error of a failed request, nil of a good one.
 func wrap(err error, op, target, value string) error {

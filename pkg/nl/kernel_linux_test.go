@@ -229,8 +229,8 @@ func TestKernelErrors(t *testing.T) {
 // Modules that are not there are ErrUnsupported, if anything.
 func TestKernelOptional(t *testing.T) {
 	h := Open()
-	if devs, err := h.VDPADevs(t.Context()); err != nil && !errors.Is(err, ErrUnsupported) {
-		t.Errorf("VDPADevs = %v, %v", devs, err)
+	if devs, err := h.RDMADevs(t.Context()); err != nil && !errors.Is(err, ErrUnsupported) {
+		t.Errorf("RDMADevs = %v, %v", devs, err)
 	}
 	if mode, err := h.RDMANetnsMode(t.Context()); err != nil && !errors.Is(err, ErrUnsupported) || err == nil && mode != RDMAShared && mode != RDMAExclusive {
 		t.Errorf("RDMANetnsMode = %q, %v", mode, err)

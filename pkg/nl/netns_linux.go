@@ -77,21 +77,29 @@ func (h *Handle) SetMAC(ctx context.Context, ref LinkRef, mac net.HardwareAddr) 
 
 // AddAltName gives the interface one more name.
 func (h *Handle) AddAltName(ctx context.Context, ref LinkRef, name string) error {
-	return h.altName(ctx, unix.RTM_NEWLINKPROP, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_APPEND,
-		"add alternative name", ref, name)
+	return h.altName(ctx, ref, name, altNameChange{
+		typ: unix.RTM_NEWLINKPROP, flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL | unix.NLM_F_APPEND, op: "add alternative name",
+	})
 }
 
 // DelAltName takes an alternative name away.
 func (h *Handle) DelAltName(ctx context.Context, ref LinkRef, name string) error {
-	return h.altName(ctx, unix.RTM_DELLINKPROP, 0, "remove alternative name", ref, name)
+	return h.altName(ctx, ref, name, altNameChange{typ: unix.RTM_DELLINKPROP, op: "remove alternative name"})
 }
 
-func (h *Handle) altName(ctx context.Context, typ, flags int, op string, ref LinkRef, name string) error {
-	req := linkRequest(typ, unix.NLM_F_ACK|flags, ref, 0)
+// altNameChange is what is done to an alternative name: type and flags of the
+// request, and its text.
+type altNameChange struct {
+	typ, flags int
+	op         string
+}
+
+func (h *Handle) altName(ctx context.Context, ref LinkRef, name string, c altNameChange) error {
+	req := linkRequest(c.typ, unix.NLM_F_ACK|c.flags, ref, 0)
 	list := nl.NewRtAttr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, nil)
 	list.AddRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(name))
 	req.AddData(list)
-	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), op+" "+name, ref.String(), "")
+	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), c.op+" "+name, ref.String(), "")
 }
 
 // AddAddr gives the interface with the index an address. An address that it
@@ -189,22 +197,23 @@ func (h *Handle) RDMADevs(ctx context.Context) ([]RDMADev, error) {
 		},
 		func() { out = nil },
 		func(b []byte) error {
-			out = append(out, decodeRDMADev(b))
-			return nil
+			dev, err := decodeRDMADev(decode(b))
+			out = append(out, dev)
+			return err
 		})
 	return out, wrap(err, "list RDMA devices", "", "")
 }
 
-func decodeRDMADev(b []byte) (d RDMADev) {
-	for typ, v := range attrs(b) {
-		switch typ {
+func decodeRDMADev(d *decoder) (dev RDMADev, err error) {
+	for d.next() {
+		switch d.typ {
 		case nl.RDMA_NLDEV_ATTR_DEV_INDEX:
-			d.Index = u32(v)
+			dev.Index = d.u32()
 		case nl.RDMA_NLDEV_ATTR_DEV_NAME:
-			d.Name = str(v)
+			dev.Name = d.str()
 		}
 	}
-	return d
+	return dev, d.err
 }
 
 // MoveRDMA moves an RDMA device to another namespace, where it keeps its name.

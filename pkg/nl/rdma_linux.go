@@ -15,9 +15,9 @@ func (h *Handle) RDMANetnsMode(ctx context.Context) (RDMANetnsMode, error) {
 	typ := nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT | nl.RDMA_NLDEV_CMD_SYS_GET
 	req := nl.NewNetlinkRequest(typ, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
 	var mode RDMANetnsMode
-	err := h.do(ctx, unix.NETLINK_RDMA, req, func(b []byte) error {
-		mode = decodeRDMAMode(b)
-		return nil
+	err := h.do(ctx, unix.NETLINK_RDMA, req, func(b []byte) (err error) {
+		mode, err = decodeRDMAMode(decode(b))
+		return err
 	})
 	if err == nil && mode == "" {
 		err = fmt.Errorf("the answer has no mode: %w", unix.EOPNOTSUPP)
@@ -25,14 +25,19 @@ func (h *Handle) RDMANetnsMode(ctx context.Context) (RDMANetnsMode, error) {
 	return mode, wrap(err, op, "", "")
 }
 
-func decodeRDMAMode(b []byte) RDMANetnsMode {
-	for typ, v := range attrs(b) {
-		if typ == nl.RDMA_NLDEV_SYS_ATTR_NETNS_MODE {
-			if u8(v) == 0 {
-				return RDMAExclusive
-			}
-			return RDMAShared
+// decodeRDMAMode finds the mode, "" when it is not there.
+func decodeRDMAMode(d *decoder) (mode RDMANetnsMode, err error) {
+	for d.next() {
+		if d.typ != nl.RDMA_NLDEV_SYS_ATTR_NETNS_MODE {
+			continue
+		}
+		mode = RDMAShared
+		if d.u8() == 0 {
+			mode = RDMAExclusive
 		}
 	}
-	return ""
+	if d.err != nil {
+		return "", d.err
+	}
+	return mode, nil
 }

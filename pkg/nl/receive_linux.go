@@ -2,7 +2,6 @@ package nl
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -87,7 +86,7 @@ func (r *receiver) answers(seq uint32, f func([]byte) error) error {
 			last := m.flags&unix.NLM_F_MULTI == 0
 			switch m.typ {
 			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
-				if err := m.verdict(); err != nil {
+				if err := m.result(); err != nil {
 					return errors.Join(err, failed)
 				}
 				last = true
@@ -115,22 +114,22 @@ type message struct {
 
 // next takes the first message off b.
 func next(b []byte) (m message, rest []byte, err error) {
-	if len(b) < unix.NLMSG_HDRLEN {
-		return m, nil, errShort
+	n := 0
+	if len(b) >= unix.NLMSG_HDRLEN {
+		n = int(u32(b))
 	}
-	n := int(u32(b))
 	if n < unix.NLMSG_HDRLEN || n > len(b) {
-		return m, nil, errShort
+		return m, nil, fmt.Errorf("a message has the length %d, where %d bytes are left: %w", n, len(b), ErrMalformed)
 	}
 	m = message{
 		typ: u16(b[4:]), flags: u16(b[6:]), seq: u32(b[8:]), pid: u32(b[12:]), data: b[unix.NLMSG_HDRLEN:n:n],
 	}
-	return m, b[min((n+3)&^3, len(b)):], nil
+	return m, b[min(align(n), len(b)):], nil
 }
 
-// verdict is the error in a message that ends an answer: struct nlmsgerr, or the
+// result is the error in a message that ends an answer: struct nlmsgerr, or the
 // number alone at the end of a dump.
-func (m *message) verdict() error {
+func (m *message) result() error {
 	if len(m.data) < 4 {
 		return nil // the end of a dump without one
 	}
@@ -145,11 +144,12 @@ func (m *message) verdict() error {
 	}
 	skip := unix.NLMSG_HDRLEN // the request's header, and the request unless capped
 	if m.flags&capped == 0 {
-		skip = (int(binary.NativeEndian.Uint32(m.data[4:])) + 3) &^ 3
+		skip = align(int(u32(m.data[4:])))
 	}
-	for typ, v := range attrs(m.data[min(4+max(skip, 0), len(m.data)):]) {
-		if typ == unix.NLMSGERR_ATTR_MSG {
-			return fmt.Errorf("%w: %s", err, str(v))
+	// What is malformed here costs the text and not the answer, which is the errno.
+	for d := decode(m.data[min(4+max(skip, 0), len(m.data)):]); d.next(); {
+		if d.typ == unix.NLMSGERR_ATTR_MSG {
+			return fmt.Errorf("%w: %s", err, d.str())
 		}
 	}
 	return err

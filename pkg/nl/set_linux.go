@@ -54,7 +54,7 @@ func (h *Handle) SetVFMAC(ctx context.Context, pf LinkRef, vf int, mac net.Hardw
 	if len(mac) > 32 {
 		return &Error{Op: vfOp(vf, "MAC"), Target: pf.String(), Value: mac.String(), Err: unix.EINVAL}
 	}
-	return h.setVF(ctx, pf, vf, "MAC", mac.String(), vfMAC, macValue(vf, mac))
+	return h.setVF(ctx, pf, vfSetting{vf, "MAC", mac.String(), vfMAC, macValue(vf, mac)})
 }
 
 // macValue is struct ifla_vf_mac: index, address in 32 bytes.
@@ -68,7 +68,7 @@ func macValue(vf int, mac net.HardwareAddr) []byte {
 func (h *Handle) SetVFVLAN(ctx context.Context, pf LinkRef, vf int, vlan VLAN) error {
 	value := fmt.Sprintf("%d qos %d", vlan.ID, vlan.QoS)
 	if vlan.Proto == 0 || vlan.Proto == Proto8021Q {
-		return h.setVF(ctx, pf, vf, "VLAN", value, vfVLAN, u32s(vf, vlan.ID, vlan.QoS))
+		return h.setVF(ctx, pf, vfSetting{vf, "VLAN", value, vfVLAN, u32s(vf, vlan.ID, vlan.QoS)})
 	}
 	value += fmt.Sprintf(" protocol %#04x", vlan.Proto)
 	return wrap(h.do(ctx, unix.NETLINK_ROUTE, vfRequest(pf, vfVLANList, vlanValue(vf, vlan), vfVLANInfo), nil),
@@ -84,43 +84,46 @@ func vlanValue(vf int, vlan VLAN) []byte {
 
 // SetVFRate sets the limits of what the VF sends, in Mbit/s; 0 is no limit.
 func (h *Handle) SetVFRate(ctx context.Context, pf LinkRef, vf, minRate, maxRate int) error {
-	return h.setVF(ctx, pf, vf, "rate", fmt.Sprintf("min %d max %d Mbit/s", minRate, maxRate),
-		vfRate, u32s(vf, minRate, maxRate))
+	return h.setVF(ctx, pf, vfSetting{
+		vf, "rate", fmt.Sprintf("min %d max %d Mbit/s", minRate, maxRate), vfRate, u32s(vf, minRate, maxRate),
+	})
 }
 
 // SetVFSpoofCheck sets whether the VF may only send from its own MAC.
 func (h *Handle) SetVFSpoofCheck(ctx context.Context, pf LinkRef, vf int, on bool) error {
-	return h.setVF(ctx, pf, vf, "spoof check", onOff(on), vfSpoof, u32s(vf, number(on)))
+	return h.setVF(ctx, pf, vfSetting{vf, "spoof check", onOff(on), vfSpoof, u32s(vf, number(on))})
 }
 
 // SetVFTrust sets whether the VF may change its MAC and become promiscuous.
 func (h *Handle) SetVFTrust(ctx context.Context, pf LinkRef, vf int, on bool) error {
-	return h.setVF(ctx, pf, vf, "trust", onOff(on), vfTrust, u32s(vf, number(on)))
+	return h.setVF(ctx, pf, vfSetting{vf, "trust", onOff(on), vfTrust, u32s(vf, number(on))})
 }
 
 // SetVFLinkState sets whether the VF's link follows the port's.
 func (h *Handle) SetVFLinkState(ctx context.Context, pf LinkRef, vf int, state LinkState) error {
-	return h.setVF(ctx, pf, vf, "link state", state.String(), vfLinkState, u32s(vf, int(state)))
+	return h.setVF(ctx, pf, vfSetting{vf, "link state", state.String(), vfLinkState, u32s(vf, int(state))})
 }
 
 // SetVFNodeGUID sets the node GUID (8 bytes) of an InfiniBand VF.
 func (h *Handle) SetVFNodeGUID(ctx context.Context, pf LinkRef, vf int, guid net.HardwareAddr) error {
-	return h.setGUID(ctx, pf, vf, "node GUID", vfNodeGUID, guid)
+	return h.setGUID(ctx, pf, guid, vfSetting{vf: vf, what: "node GUID", attr: vfNodeGUID})
 }
 
 // SetVFPortGUID sets the port GUID (8 bytes) of an InfiniBand VF.
 func (h *Handle) SetVFPortGUID(ctx context.Context, pf LinkRef, vf int, guid net.HardwareAddr) error {
-	return h.setGUID(ctx, pf, vf, "port GUID", vfPortGUID, guid)
+	return h.setGUID(ctx, pf, guid, vfSetting{vf: vf, what: "port GUID", attr: vfPortGUID})
 }
 
-func (h *Handle) setGUID(ctx context.Context, pf LinkRef, vf int, what string, attr int, guid net.HardwareAddr) error {
+func (h *Handle) setGUID(ctx context.Context, pf LinkRef, guid net.HardwareAddr, s vfSetting) error {
+	s.value = guid.String()
 	if len(guid) != 8 {
 		return &Error{
-			Op: vfOp(vf, what), Target: pf.String(), Value: guid.String(),
+			Op: vfOp(s.vf, s.what), Target: pf.String(), Value: s.value,
 			Err: fmt.Errorf("a GUID has 8 bytes, not %d: %w", len(guid), unix.EINVAL),
 		}
 	}
-	return h.setVF(ctx, pf, vf, what, guid.String(), attr, guidValue(vf, guid))
+	s.data = guidValue(s.vf, guid)
+	return h.setVF(ctx, pf, s)
 }
 
 // guidValue is struct ifla_vf_guid: index, padding, GUID as a number in host
@@ -130,8 +133,17 @@ func guidValue(vf int, guid net.HardwareAddr) []byte {
 	return binary.NativeEndian.AppendUint64(b, binary.BigEndian.Uint64(guid))
 }
 
-func (h *Handle) setVF(ctx context.Context, pf LinkRef, vf int, what, value string, attr int, b []byte) error {
-	return wrap(h.do(ctx, unix.NETLINK_ROUTE, vfRequest(pf, attr, b), nil), vfOp(vf, what), pf.String(), value)
+// vfSetting is one attribute of a VF to set.
+type vfSetting struct {
+	vf          int
+	what, value string // for people
+	attr        int    // IFLA_VF_*
+	data        []byte // the attribute's structure
+}
+
+func (h *Handle) setVF(ctx context.Context, pf LinkRef, s vfSetting) error {
+	err := h.do(ctx, unix.NETLINK_ROUTE, vfRequest(pf, s.attr, s.data), nil)
+	return wrap(err, vfOp(s.vf, s.what), pf.String(), s.value)
 }
 
 // vfRequest builds RTM_SETLINK with one VF attribute, inside nested ones when

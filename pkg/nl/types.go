@@ -126,12 +126,6 @@ const (
 	RDMAExclusive RDMANetnsMode = "exclusive"
 )
 
-// VDPADev is a vDPA device.
-type VDPADev struct {
-	Name              string
-	MgmtBus, MgmtName string // "pci", "0000:08:00.2"
-}
-
 // ErrUnsupported is what a question means when neither driver nor kernel knows
 // the subject: no devlink device, no eswitch, no vdpa family. Test for it with
 // errors.Is; the errno is still there beside it.

@@ -19,38 +19,6 @@ func vdpaRequest(family uint16, cmd uint8, flags int, attributes ...*nl.RtAttr) 
 	return req
 }
 
-// VDPADevs lists the vDPA devices; [ErrUnsupported] without the vdpa module.
-func (h *Handle) VDPADevs(ctx context.Context) ([]VDPADev, error) {
-	const op = "list vDPA devices"
-	id, err := h.family(ctx, nl.VDPA_GENL_NAME)
-	if err != nil {
-		return nil, wrap(err, op, "", "")
-	}
-	var out []VDPADev
-	err = h.dump(ctx, unix.NETLINK_GENERIC,
-		func() *nl.NetlinkRequest { return vdpaRequest(id, nl.VDPA_CMD_DEV_GET, unix.NLM_F_DUMP) },
-		func() { out = nil },
-		func(b []byte) error {
-			out = append(out, decodeVDPA(genl(b)))
-			return nil
-		})
-	return out, wrap(err, op, "", "")
-}
-
-func decodeVDPA(b []byte) (d VDPADev) {
-	for typ, v := range attrs(b) {
-		switch typ {
-		case nl.VDPA_ATTR_DEV_NAME:
-			d.Name = str(v)
-		case nl.VDPA_ATTR_MGMTDEV_BUS_NAME:
-			d.MgmtBus = str(v)
-		case nl.VDPA_ATTR_MGMTDEV_DEV_NAME:
-			d.MgmtName = str(v)
-		}
-	}
-	return d
-}
-
 // VDPAAdd makes the vDPA device name on the management device (the VF's PCI
 // address on bus "pci"; one that is on no bus has "").
 func (h *Handle) VDPAAdd(ctx context.Context, name, bus, dev string) error {

@@ -15,27 +15,25 @@ import (
 // before it says how many VFs there are, so it is read on until the length is right
 // again. What does not come out even is an error: not known, not "no VFs".
 func decodeVFs(b []byte) ([]VFInfo, error) {
-	if len(b) < unix.SizeofIfInfomsg {
-		return nil, errShort
-	}
+	d := decodeAfter(b, unix.SizeofIfInfomsg)
 	macLen, count := 6, 0
-	for b = b[unix.SizeofIfInfomsg:]; len(b) >= unix.SizeofRtAttr; {
-		n, typ := int(u16(b)), u16(b[2:])&nestedMask
-		if typ == unix.IFLA_VFINFO_LIST {
-			return vfList(b, n, count, macLen)
-		}
-		if n < unix.SizeofRtAttr || n > len(b) {
-			break
-		}
-		switch v := b[unix.SizeofRtAttr:n]; typ {
+	for !d.atVFList() && d.next() {
+		switch d.typ {
 		case unix.IFLA_ADDRESS:
-			macLen = len(v)
+			macLen = len(d.data)
 		case unix.IFLA_NUM_VF:
-			count = int(u32(v))
+			count = int(d.u32())
 		}
-		b = b[min((n+3)&^3, len(b)):]
 	}
-	return nil, nil
+	if d.err != nil || len(d.rest) == 0 {
+		return nil, d.err
+	}
+	return vfList(d.rest, int(u16(d.rest)), count, macLen)
+}
+
+// atVFList reports whether the list of VFs comes next, whatever its length says.
+func (d *decoder) atVFList() bool {
+	return d.err == nil && len(d.rest) >= attrHeader && u16(d.rest[2:])&nestedMask == unix.IFLA_VFINFO_LIST
 }
 
 // vfList reads the list that b begins with. size is its length as it says, modulo
@@ -43,23 +41,27 @@ func decodeVFs(b []byte) ([]VFInfo, error) {
 func vfList(b []byte, size, count, macLen int) ([]VFInfo, error) {
 	const wrap = 1 << 16
 	var vfs []VFInfo
-	for at := unix.SizeofRtAttr; ; {
+	for at := attrHeader; ; {
 		n, isVF := 0, false
-		if len(b)-at >= unix.SizeofRtAttr {
+		if len(b)-at >= attrHeader {
 			n, isVF = int(u16(b[at:])), u16(b[at+2:])&nestedMask == vfInfo
 		}
-		whole := n >= unix.SizeofRtAttr && n <= len(b)-at
+		whole := n >= attrHeader && n <= len(b)-at
 		switch missing := count > len(vfs); {
 		case at == size && !(missing && isVF && whole):
 			return vfs, nil // some drivers say nothing of some of their VFs
 		case at >= wrap && at%wrap == size && !missing:
 			return vfs, nil
 		case !whole, at > size && !(missing && isVF):
-			return nil, fmt.Errorf("the list of VFs says that it has %d bytes, and has no end there; it has %d of %d VFs: %w", size, len(vfs), count, errShort)
+			return nil, fmt.Errorf("the list of VFs says that it has %d bytes, and has no end there; it has %d of %d VFs: %w", size, len(vfs), count, ErrMalformed)
 		}
 		if isVF {
-			vfs = append(vfs, decodeVF(b[at+unix.SizeofRtAttr:at+n], macLen))
+			vf, err := decodeVF(b[at+attrHeader:at+n], macLen)
+			if err != nil {
+				return nil, err
+			}
+			vfs = append(vfs, vf)
 		}
-		at = min(at+(n+3)&^3, len(b))
+		at = min(at+align(n), len(b))
 	}
 }

@@ -55,7 +55,7 @@ func TestVFListThatDoesNotComeOutEven(t *testing.T) {
 		"cut":                                  vfMessage(4, 296, 4)[:700],
 		"cut behind a wrap":                    vfMessage(256, 296, 256)[:70000],
 	} {
-		if vfs, err := decodeVFs(b); !errors.Is(err, errShort) || vfs != nil {
+		if vfs, err := decodeVFs(b); !errors.Is(err, ErrMalformed) || vfs != nil {
 			t.Errorf("%s: %d VFs, %v", name, len(vfs), err)
 		}
 	}
