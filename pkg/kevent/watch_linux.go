@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -28,6 +29,9 @@ const (
 	rtGroups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR |
 		unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
 )
+
+// rtnetlink is the socket's name in events and logs.
+const rtnetlink = "rtnetlink"
 
 // Retries of a socket that failed: the first after minRetry, each later one
 // after twice as long, maxRetry at most.
@@ -59,7 +63,7 @@ type socket struct {
 func Open(ctx context.Context, log *slog.Logger) *Watcher {
 	return start(ctx, log, minRetry,
 		socket{"uevent", func() (*os.File, error) { return subscribe(unix.NETLINK_KOBJECT_UEVENT, ueventGroup, rcvBuf) }, decodeUevent},
-		socket{"rtnetlink", func() (*os.File, error) { return subscribe(unix.NETLINK_ROUTE, rtGroups, rcvBuf) }, decodeRoute},
+		socket{rtnetlink, func() (*os.File, error) { return subscribe(unix.NETLINK_ROUTE, rtGroups, rcvBuf) }, decodeRoute},
 	)
 }
 
@@ -78,10 +82,11 @@ func start(ctx context.Context, log *slog.Logger, retry time.Duration, sockets .
 }
 
 // Events is closed when the watcher has ended. A consumer that is slow loses
-// nothing but time: what the kernel can not queue is announced by a Lost.
+// nothing but time: what the kernel cannot queue is announced by a Lost.
 func (w *Watcher) Events() <-chan Event { return w.events }
 
 func (w *Watcher) send(ctx context.Context, e Event) {
+	w.log.Debug("kernel event", "kind", e.Kind, "name", e.Name)
 	select {
 	case w.events <- e:
 	case <-ctx.Done():
@@ -111,14 +116,14 @@ func (w *Watcher) keep(ctx context.Context, s socket, file *os.File, err error) 
 		}
 		if !failed {
 			failed = true
-			w.log.Warn("kernel event socket failed and is opened again: changes are seen late until it works", "socket", s.name, "error", err)
+			w.log.Warn("kernel event socket failed and is opened again: changes are seen late until it works", "socket", s.name, "err", err)
 		}
 		if !sleep(ctx, wait) {
 			return
 		}
 		wait = min(2*wait, maxRetry)
 		if file, err = s.open(); err == nil {
-			w.send(ctx, Event{Kind: Lost, Subsystem: s.name})
+			w.send(ctx, Event{Lost, s.name})
 		}
 	}
 }
@@ -157,7 +162,7 @@ func (w *Watcher) receive(ctx context.Context, name string, file *os.File, decod
 		switch {
 		case err == nil && n > len(buf), errors.Is(err, unix.ENOBUFS):
 			works()
-			w.send(ctx, Event{Kind: Lost, Subsystem: name})
+			w.send(ctx, Event{Lost, name})
 		case err == nil:
 			works()
 			decode(buf[:n], send)
@@ -209,61 +214,54 @@ func subscribe(proto int, groups uint32, buf int) (*os.File, error) {
 }
 
 func decodeUevent(b []byte, send func(Event)) {
-	if e, ok := ParseUevent(b); ok && e.interesting() {
-		send(e)
+	if e, ok := parseUevent(b); ok && e.interesting() {
+		send(Event{Device, e.name})
 	}
 }
 
-// decodeRoute walks the messages in one datagram of rtnetlink.
+// decodeRoute walks the messages in one datagram of rtnetlink. What a malformed one
+// announces is not known.
 func decodeRoute(b []byte, send func(Event)) {
 	msgs, err := syscall.ParseNetlinkMessage(b)
 	if err != nil {
-		send(Event{Kind: Lost, Subsystem: "rtnetlink"}) // what it announced is not known
+		send(Event{Lost, rtnetlink})
 		return
 	}
 	for _, m := range msgs {
-		if e, ok := routeEvent(m.Header.Type, m.Data); ok {
+		e, ok, err := routeEvent(m.Header.Type, m.Data)
+		switch {
+		case err != nil:
+			send(Event{Lost, rtnetlink})
+		case ok:
 			send(e)
 		}
 	}
 }
 
 // routeEvent makes an event of one rtnetlink message; ok is false for what
-// can not concern a PF, a VF or the way to the node.
-func routeEvent(typ uint16, data []byte) (e Event, ok bool) {
+// cannot concern a PF, a VF or the way to the node.
+func routeEvent(typ uint16, data []byte) (e Event, ok bool, err error) {
 	switch typ {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		l, err := nl.DecodeLink(data)
 		// AF_BRIDGE messages tell of bridge ports, and repeat what the
 		// interface's own say.
 		if err != nil || data[0] != unix.AF_UNSPEC || l.Loopback || !relevantKind(l.Kind) {
-			return Event{}, false
+			return Event{}, false, err
 		}
-		e = Event{Kind: Link, Action: New, Name: l.Name, Index: l.Index, Up: l.Up, Carrier: l.Carrier}
-		if l.ParentBus == nl.BusPCI {
-			e.Device = l.ParentDev
-		}
+		return Event{Link, l.Name}, true, nil
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		a, err := nl.DecodeAddr(data)
 		ip := a.Prefix.Addr()
 		if err != nil || !ip.IsValid() || ip.IsLoopback() || ip.IsLinkLocalUnicast() {
-			return Event{}, false
+			return Event{}, false, err
 		}
-		e = Event{Kind: Addr, Action: New, Index: a.Index}
+		return Event{Addr, strconv.Itoa(a.Index)}, true, nil
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		r, ok, err := nl.DecodeRoute(data)
-		if err != nil || !ok {
-			return Event{}, false
-		}
-		e = Event{Kind: Route, Action: New, Index: r.Indexes[0]}
-	default:
-		return Event{}, false
+		_, ok, err := nl.DecodeRoute(data)
+		return Event{Kind: Route}, ok && err == nil, err
 	}
-	switch typ {
-	case unix.RTM_DELLINK, unix.RTM_DELADDR, unix.RTM_DELROUTE:
-		e.Action = Del
-	}
-	return e, true
+	return Event{}, false, nil
 }
 
 // relevantKind tells hardware and what is stacked on it from the interfaces
