@@ -222,7 +222,7 @@ func BenchmarkChange(b *testing.B) {
 		}
 	}
 	run("driver", "", func(n *node, vf string) { write(n, sysfs.DriverUnbind("igbvf"), vf) },
-		func(n *node, vf string) { write(n, sysfs.DriverBind("igbvf"), vf) })
+		func(n *node, vf string) { write(n, sysfs.Join(sysfs.DriverDir("igbvf"), "bind"), vf) })
 	run("link", "health: {holdDown: 1ms}\n", func(n *node, _ string) { n.kernel.Plug(pfA, false) },
 		func(n *node, _ string) { n.kernel.Plug(pfA, true) })
 }

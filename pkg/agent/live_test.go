@@ -126,7 +126,7 @@ func TestBurstIsOneUpdate(t *testing.T) {
 		}, 0},
 		{"it comes back", func() {
 			for _, a := range addrs {
-				write(sysfs.DriverBind("igbvf"), a)
+				write(sysfs.Join(sysfs.DriverDir("igbvf"), "bind"), a)
 			}
 		}, 6},
 		{"the VFs go", func() { write(sysfs.NumVFs(pfA), "0") }, 0},

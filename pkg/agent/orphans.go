@@ -105,12 +105,8 @@ func (a *Agent) lookForOrphans(m *memory, t *turn) []cni.Orphan {
 func (t *turn) knows(vf string) bool { return t.pfOf(vf) != "" }
 
 func (t *turn) pfOf(addr string) string {
-	for i := range t.snap.PFs {
-		for j := range t.snap.PFs[i].VFs {
-			if t.snap.PFs[i].VFs[j].Address == addr {
-				return t.snap.PFs[i].Address
-			}
-		}
+	if _, pf := t.snap.VF(addr); pf != nil {
+		return pf.Address
 	}
 	return ""
 }

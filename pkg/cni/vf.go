@@ -26,8 +26,8 @@ func (v VF) Userspace() bool { return nic.Userspace(v.Driver) }
 
 // interfaces is the folder of a function's network interfaces, rdma that of its
 // RDMA devices; both show those of the reader's network namespace.
-func interfaces(addr string) string { return sysfs.DeviceAttr(addr, "net") }
-func rdma(addr string) string       { return sysfs.DeviceAttr(addr, "infiniband") }
+func interfaces(addr string) string { return sysfs.Netdevs(sysfs.Device(addr)) }
+func rdma(addr string) string       { return sysfs.RDMADevices(sysfs.Device(addr)) }
 
 // FindVF looks a VF up. The error says which of the ways to be no VF it is.
 func FindVF(t sysfs.Tree, addr string) (VF, error) {

@@ -307,7 +307,7 @@ func (j *Judge) keep(snap *inventory.Snapshot, a *pool.Assignment, held func(str
 			if have[d.ID] || !held(d.ID) {
 				continue
 			}
-			if !there(snap, d.ID) {
+			if _, ok := snap.Device(d.ID); !ok {
 				d.Healthy, d.Reason = false, "the device is gone, and a pod still has it"
 			}
 			kept = append(kept, d)
@@ -317,19 +317,4 @@ func (j *Judge) keep(snap *inventory.Snapshot, a *pool.Assignment, held func(str
 		}
 	}
 	return out
-}
-
-func there(snap *inventory.Snapshot, id string) bool {
-	for i := range snap.PFs {
-		if snap.PFs[i].Address == id {
-			return true
-		}
-		for k := range snap.PFs[i].VFs {
-			if snap.PFs[i].VFs[k].Address == id {
-				return true
-			}
-		}
-	}
-	return slices.ContainsFunc(snap.Others, func(f inventory.Function) bool { return f.Address == id }) ||
-		slices.ContainsFunc(snap.Subfunctions, func(s inventory.Subfunction) bool { return s.Name == id })
 }

@@ -39,7 +39,7 @@ func (r *reader) readNetwork(ctx context.Context) {
 	var missing []string
 	note := func(what string, err error) {
 		if err != nil {
-			r.note("network", what, err)
+			r.note(wholeNetwork, what, err)
 			missing = append(missing, what+": "+err.Error())
 		}
 	}

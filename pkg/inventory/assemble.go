@@ -3,7 +3,6 @@ package inventory
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -43,7 +42,7 @@ func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
 		}
 	}
 	s.Subfunctions = r.sfs
-	s.VhostNet, s.Tun = slices.Contains(r.misc, "vhost-net"), slices.Contains(r.misc, "tun")
+	s.VhostNet, s.Tun = slices.Contains(r.misc, sysfs.MiscVhostNet), slices.Contains(r.misc, sysfs.MiscTun)
 	s.VFIOType1 = r.vfioType1()
 	if drivers, err := r.tree.ReadDir(sysfs.PCIDrivers); err == nil {
 		s.PCIDrivers = drivers
@@ -56,7 +55,7 @@ func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
 	for i := range s.PFs {
 		pf := &s.PFs[i]
 		slices.SortFunc(pf.VFs, func(a, b VF) int { return cmp.Compare(a.Index, b.Index) })
-		r.equip(&pf.Function, paths[pf.Address], true)
+		r.equip(&pf.Function, paths[pf.Address], r.port)
 		r.takeRepresentors(pf)
 		r.orderPorts(&pf.Function, paths[pf.Address])
 		linkType := ""
@@ -66,7 +65,7 @@ func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
 		each(ctx, len(pf.VFs), func(j int) {
 			f := &pf.VFs[j].Function
 			if linkType == "" {
-				r.equip(f, paths[f.Address], false)
+				r.equip(f, paths[f.Address], r.netdev)
 				r.orderPorts(f, paths[f.Address])
 				return
 			}
@@ -77,24 +76,23 @@ func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
 		})
 	}
 	each(ctx, len(s.Others), func(i int) {
-		r.equip(&s.Others[i], paths[s.Others[i].Address], true)
+		r.equip(&s.Others[i], paths[s.Others[i].Address], r.port)
 	})
 	for i := range s.Subfunctions {
 		sf := &s.Subfunctions[i]
 		sf.RDMA, sf.VDPA = r.rdma[sf.Name], r.vdpa[sf.Name]
 		for _, ref := range r.netdevs[sf.Name] {
-			sf.Netdevs = append(sf.Netdevs, r.netdev(ref, false))
+			sf.Netdevs = append(sf.Netdevs, r.netdev(ref))
 		}
 	}
 	return s
 }
 
-// equip gives a function its interfaces and devices. full also reads what only
-// matters for a port: each such attribute asks the driver.
-func (r *reader) equip(f *Function, path string, full bool) {
+// equip gives a function its devices and its interfaces, as describe reads them.
+func (r *reader) equip(f *Function, path string, describe func(netRef) Netdev) {
 	r.equipDevices(f)
 	for _, ref := range r.refs(f, path) {
-		f.Netdevs = append(f.Netdevs, r.netdev(ref, full))
+		f.Netdevs = append(f.Netdevs, describe(ref))
 	}
 }
 
@@ -106,7 +104,7 @@ func (r *reader) equipDevices(f *Function) {
 func (r *reader) refs(f *Function, path string) []netRef {
 	refs := r.netdevs[f.Address]
 	if r.noNetClass {
-		folder := sysfs.Join(path, "net")
+		folder := sysfs.Netdevs(path)
 		for _, name := range r.list(folder) {
 			refs = append(refs, netRef{name, sysfs.Join(folder, name)})
 		}
@@ -125,7 +123,7 @@ func (r *reader) orderPorts(f *Function, path string) {
 	ports := make(map[string]int, len(f.Netdevs))
 	for _, d := range f.Netdevs {
 		// A driver that does not number them leaves 0: then the names decide.
-		if n, err := sysfs.ReadInt(r.tree, sysfs.Join(path, "net/"+d.Name+"/"+sysfs.NetDevPort)); err == nil {
+		if n, err := sysfs.ReadInt(r.tree, sysfs.Join(sysfs.Netdevs(path), sysfs.Join(d.Name, sysfs.NetDevPort))); err == nil {
 			ports[d.Name] = n
 		}
 	}
@@ -137,24 +135,34 @@ func (r *reader) orderPorts(f *Function, path string) {
 // netdev describes one interface: from netlink when it knows it, else from
 // sysfs (no netlink; or the interface left in between; or the tree is not this
 // machine's).
-func (r *reader) netdev(ref netRef, full bool) Netdev {
-	var d Netdev
+func (r *reader) netdev(ref netRef) Netdev {
 	if l := r.link(ref); l != nil {
-		d = Netdev{
+		return Netdev{
 			Name: l.Name, Index: l.Index, AltNames: slices.Sorted(slices.Values(l.AltNames)),
 			MAC: l.MAC.String(), PermMAC: l.PermMAC.String(),
 			MTU: l.MTU, MaxMTU: l.MaxMTU, AdminUp: l.Up, Carrier: l.Carrier,
 			LinkType: linkType(l.Type), PhysSwitchID: l.PhysSwitchID, PhysPortName: l.PhysPortName,
 		}
-	} else {
-		d = r.netdevFromSysfs(ref, full)
-		if r.byName != nil {
-			r.mu.Lock()
-			r.unlisted[ref.name] = true
-			r.mu.Unlock()
+	}
+	if r.byName != nil {
+		r.mu.Lock()
+		r.unlisted[ref.name] = true
+		r.mu.Unlock()
+	}
+	return r.netdevFromSysfs(ref)
+}
+
+// port is netdev and what only matters for a port. Each such attribute asks the
+// driver, so VFs and subfunctions go without.
+func (r *reader) port(ref netRef) Netdev {
+	d := r.netdev(ref)
+	if r.link(ref) == nil {
+		d.PhysSwitchID, d.PhysPortName = r.netAttr(ref, sysfs.NetPhysSwitchID), r.netAttr(ref, sysfs.NetPhysPortName)
+		if r.netAttr(ref, sysfs.NetAddrAssignType) == "0" { // NET_ADDR_PERM
+			d.PermMAC = d.MAC
 		}
 	}
-	if full && d.Carrier {
+	if d.Carrier {
 		if n, err := sysfs.ReadInt(r.tree, sysfs.Join(ref.path, sysfs.NetSpeed)); err == nil && n > 0 {
 			d.SpeedMbps = n
 		}
@@ -166,42 +174,37 @@ func (r *reader) netdev(ref netRef, full bool) Netdev {
 // of the same name on another device is another one.
 func (r *reader) link(ref netRef) *nl.Link {
 	l := r.byName[ref.name]
-	if l == nil || l.ParentDev != "" && !strings.Contains(ref.path, "/"+l.ParentDev+"/net/") {
+	if l == nil || l.ParentDev != "" && !sysfs.IsNetdevOf(ref.path, l.ParentDev) {
 		return nil
 	}
 	return l
 }
 
-// netdevFromSysfs reads the class attributes. What a driver does not know it
-// answers with EOPNOTSUPP or EINVAL; that is no news and no note.
-func (r *reader) netdevFromSysfs(ref netRef, full bool) Netdev {
-	get := func(attr string) string {
-		s, err := sysfs.ReadString(r.tree, sysfs.Join(ref.path, attr))
-		if err != nil {
-			return ""
-		}
-		return s
+// netAttr reads a class attribute. What a driver does not know it answers with
+// EOPNOTSUPP or EINVAL; that is no news and no note.
+func (r *reader) netAttr(ref netRef, attr string) string {
+	s, err := sysfs.ReadString(r.tree, sysfs.Join(ref.path, attr))
+	if err != nil {
+		return ""
 	}
+	return s
+}
+
+func (r *reader) netdevFromSysfs(ref netRef) Netdev {
 	num := func(attr string) int {
-		n, err := strconv.ParseInt(get(attr), 0, 64)
+		n, err := strconv.ParseInt(r.netAttr(ref, attr), 0, 64)
 		if err != nil {
 			return 0
 		}
 		return int(n)
 	}
 	d := Netdev{
-		Name: ref.name, Index: num(sysfs.NetIfIndex), MAC: get(sysfs.NetAddress), MTU: num(sysfs.NetMTU),
+		Name: ref.name, Index: num(sysfs.NetIfIndex), MAC: r.netAttr(ref, sysfs.NetAddress), MTU: num(sysfs.NetMTU),
 		LinkType: linkType(uint16(num(sysfs.NetType))),
 		AdminUp:  num(sysfs.NetFlags)&1 != 0, // IFF_UP
 	}
 	if d.AdminUp {
 		d.Carrier = num(sysfs.NetCarrier) == 1
-	}
-	if full {
-		d.PhysSwitchID, d.PhysPortName = get(sysfs.NetPhysSwitchID), get(sysfs.NetPhysPortName)
-		if get(sysfs.NetAddrAssignType) == "0" { // NET_ADDR_PERM
-			d.PermMAC = d.MAC
-		}
 	}
 	return d
 }
@@ -246,50 +249,65 @@ func portName(s string) (kind string, index int) {
 	return s[i : i+2], n
 }
 
-// rdmaNetns is what a Network can tell beside the rest. *nl.Handle does.
-type rdmaNetns interface {
-	RDMANetnsMode(ctx context.Context) (nl.RDMANetnsMode, error)
-}
-
 func (r *reader) applyRDMANetns(ctx context.Context, s *Snapshot) {
-	asker, ok := r.net.(rdmaNetns)
-	if !ok || len(r.rdma) == 0 {
+	if len(r.rdma) == 0 {
 		return
 	}
-	mode, err := asker.RDMANetnsMode(ctx)
-	switch {
-	case err == nil:
-		s.RDMANetns = string(mode)
-	case !errors.Is(err, nl.ErrUnsupported):
-		r.note("network", "RDMA network namespace mode", err)
+	mode, err := r.net.RDMANetnsMode(ctx)
+	if err != nil {
+		r.unanswered(wholeNetwork, "RDMA network namespace mode", err)
+		return
 	}
-}
-
-// tcOffload is what a Network can tell beside the rest. *nl.Handle does.
-type tcOffload interface {
-	TCOffload(ctx context.Context, ifname string) (bool, error)
-}
-
-// devlinkInfo is another.
-type devlinkInfo interface {
-	DevlinkInfo(ctx context.Context, bus, dev string) (map[string]string, error)
+	s.RDMANetns = string(mode)
 }
 
 // ddpProfile asks the one driver that reports it; every other driver would be
-// asked for its firmware's versions in vain, and some take long over that.
+// asked for its firmware's versions without success, and some take long over that.
 func (r *reader) ddpProfile(ctx context.Context, f *Function) {
-	asker, ok := r.net.(devlinkInfo)
-	if !ok || f.Driver != "ice" {
+	if f.Driver != "ice" {
 		return
 	}
-	info, err := asker.DevlinkInfo(ctx, nl.BusPCI, f.Address)
+	info, err := r.net.DevlinkInfo(ctx, nl.BusPCI, f.Address)
 	if err != nil {
-		if !errors.Is(err, nl.ErrUnsupported) {
-			r.note(f.Address, "devlink info", err)
-		}
+		r.unanswered(f.Address, "devlink info", err)
 		return
 	}
 	f.DDPProfile = info["fw.app.name"]
+}
+
+// eswitch asks for the mode of the PF's eswitch, and for what switchdev mode is of
+// no use without.
+func (r *reader) eswitch(ctx context.Context, pf *PF) {
+	mode, err := r.net.EswitchMode(ctx, nl.BusPCI, pf.Address)
+	if err == nil {
+		pf.EswitchMode = mode
+	}
+	r.unanswered(pf.Address, "eswitch mode", err)
+	if pf.EswitchMode != "switchdev" || len(pf.Netdevs) == 0 {
+		return
+	}
+	on, err := r.net.TCOffload(ctx, pf.Netdevs[0].Name)
+	if err == nil {
+		pf.TCOffload = &on
+	}
+	r.unanswered(pf.Address, "tc offload", err)
+}
+
+// vfAdmin asks for what the PF holds for its VFs.
+func (r *reader) vfAdmin(ctx context.Context, pf *PF) {
+	if len(pf.VFs) == 0 || len(pf.Netdevs) == 0 || r.byName[pf.Netdevs[0].Name] == nil {
+		return
+	}
+	infos, err := r.net.VFs(ctx, nl.LinkRef{Index: pf.Netdevs[0].Index, Name: pf.Netdevs[0].Name})
+	if err != nil {
+		r.unanswered(pf.Address, "VF attributes", err)
+		return
+	}
+	for _, info := range infos {
+		if vf := pf.VF(info.Index); vf != nil {
+			vf.Admin = admin(info)
+		}
+	}
 }
 
 // applyOthers asks the network about the functions that are no part of a PF.
@@ -321,36 +339,12 @@ func (r *reader) applyNetwork(ctx context.Context, s *Snapshot) {
 	each(ctx, len(s.PFs), func(i int) {
 		pf := &s.PFs[i]
 		r.ddpProfile(ctx, &pf.Function)
-		mode, err := r.net.EswitchMode(ctx, "pci", pf.Address)
-		switch {
-		case err == nil:
-			pf.EswitchMode = mode
-		case !errors.Is(err, nl.ErrUnsupported):
-			r.note(pf.Address, "eswitch mode", err)
-		}
-		if o, ok := r.net.(tcOffload); ok && pf.EswitchMode == "switchdev" && len(pf.Netdevs) > 0 {
-			if on, err := o.TCOffload(ctx, pf.Netdevs[0].Name); err == nil {
-				pf.TCOffload = &on
-			}
-		}
+		r.eswitch(ctx, pf)
 		r.hostNetwork(pf)
 		for j := range pf.VFs {
 			pf.VFs[j].HostUse = r.hostUse(pf.VFs[j].Netdevs)
 		}
-		if len(pf.VFs) == 0 || len(pf.Netdevs) == 0 || r.byName[pf.Netdevs[0].Name] == nil {
-			return
-		}
-		ref := nl.LinkRef{Index: pf.Netdevs[0].Index, Name: pf.Netdevs[0].Name}
-		infos, err := r.net.VFs(ctx, ref)
-		if err != nil {
-			r.note(pf.Address, "VF attributes", err)
-			return
-		}
-		for _, info := range infos {
-			if vf := pf.VF(info.Index); vf != nil {
-				vf.Admin = admin(info)
-			}
-		}
+		r.vfAdmin(ctx, pf)
 	})
 	r.applyHostUnknown(s)
 }

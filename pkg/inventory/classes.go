@@ -27,6 +27,9 @@ type classes struct {
 	noNetClass bool
 }
 
+// charDevs is where the character devices of RDMA are below /dev.
+const charDevs = "infiniband/"
+
 // netRef is an interface and its physical folder.
 type netRef struct{ name, path string }
 
@@ -58,7 +61,7 @@ func (r *reader) targets(ctx context.Context, folder string) (names, links []str
 	names = r.list(folder)
 	links = make([]string, len(names))
 	each(ctx, len(names), func(i int) {
-		link, err := r.tree.ReadLink(folder + "/" + names[i])
+		link, err := r.tree.ReadLink(sysfs.Join(folder, names[i]))
 		if err == nil {
 			links[i] = link
 		}
@@ -131,20 +134,20 @@ func (r *reader) readRDMA(ctx context.Context) {
 		entries := r.list(class)
 		devs := make([]string, len(entries))
 		each(ctx, len(entries), func(i int) {
-			// abi_version, a file of the class itself, has no ibdev.
-			if s, err := sysfs.ReadString(r.tree, class+"/"+entries[i]+"/ibdev"); err == nil {
+			// abi_version, a file of the class itself, has no such attribute.
+			if s, err := sysfs.ReadString(r.tree, sysfs.Join(class, sysfs.Join(entries[i], sysfs.RDMADevice))); err == nil {
 				devs[i] = s
 			}
 		})
 		for i, dev := range devs {
 			if dev != "" {
-				chars[dev] = append(chars[dev], "infiniband/"+entries[i])
+				chars[dev] = append(chars[dev], charDevs+entries[i])
 			}
 		}
 	}
 	var shared []string
-	if slices.Contains(r.list(sysfs.MiscClass), "rdma_cm") {
-		shared = []string{"infiniband/rdma_cm"}
+	if slices.Contains(r.list(sysfs.MiscClass), sysfs.MiscRDMACM) {
+		shared = []string{charDevs + sysfs.MiscRDMACM}
 	}
 
 	owners := make([]string, len(names))
@@ -154,11 +157,11 @@ func (r *reader) readRDMA(ctx context.Context) {
 		if owners[i] == "" {
 			owners[i] = r.softOwner(names[i])
 		}
-		guid, err := sysfs.ReadString(r.tree, sysfs.InfiniBandClass+"/"+names[i]+"/node_guid")
+		guid, err := sysfs.ReadString(r.tree, sysfs.Join(sysfs.RDMA(names[i]), sysfs.RDMANodeGUID))
 		if err != nil && !sysfs.IsAbsent(err) {
-			r.note(names[i], "node_guid", err)
+			r.note(names[i], sysfs.RDMANodeGUID, err)
 		}
-		pkey, err := sysfs.ReadString(r.tree, sysfs.InfiniBandClass+"/"+names[i]+"/ports/1/pkeys/0")
+		pkey, err := sysfs.ReadString(r.tree, sysfs.Join(sysfs.RDMA(names[i]), sysfs.RDMAFirstPKey))
 		if err != nil && !sysfs.IsAbsent(err) {
 			r.note(names[i], "pkeys", err)
 		}
@@ -175,9 +178,9 @@ func (r *reader) readRDMA(ctx context.Context) {
 // softOwner is the owner of the interface that a software RDMA device (rxe,
 // siw) sits on, "" when that is no PCI function.
 func (r *reader) softOwner(rdma string) string {
-	ifname, err := sysfs.ReadString(r.tree, sysfs.InfiniBandClass+"/"+rdma+"/parent")
+	ifname, err := sysfs.ReadString(r.tree, sysfs.Join(sysfs.RDMA(rdma), sysfs.RDMAParent))
 	if err != nil || ifname == "" {
-		ifname, err = sysfs.ReadString(r.tree, sysfs.InfiniBandClass+"/"+rdma+"/ports/1/gid_attrs/ndevs/0")
+		ifname, err = sysfs.ReadString(r.tree, sysfs.Join(sysfs.RDMA(rdma), sysfs.RDMANetdev))
 	}
 	if err != nil || ifname == "" {
 		return ""
@@ -213,7 +216,7 @@ func (r *reader) readVDPA(ctx context.Context) {
 		}
 		if dev.Driver == "vhost_vdpa" {
 			for _, entry := range r.list(link) {
-				if strings.HasPrefix(entry, "vhost-vdpa-") {
+				if strings.HasPrefix(entry, sysfs.PrefixVhostVDPA) {
 					dev.Path = entry
 				}
 			}
@@ -230,7 +233,7 @@ func (r *reader) readIOMMU() {
 			continue
 		}
 		kind, err := sysfs.ReadString(r.tree, sysfs.IOMMUGroupName(group))
-		if err != nil || kind != "vfio-noiommu" {
+		if err != nil || kind != sysfs.GroupNoIOMMU {
 			r.iommu = true
 			return
 		}

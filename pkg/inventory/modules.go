@@ -19,7 +19,7 @@ func (r *reader) vfioType1() Presence {
 	case err != nil:
 		r.note(sysfs.Modules, "list", err)
 		return PresenceUnknown
-	case slices.Contains(names, "vfio_iommu_type1"):
+	case slices.Contains(names, sysfs.ModuleVFIOType1):
 		return Present
 	}
 	return Absent

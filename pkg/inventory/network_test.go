@@ -48,6 +48,18 @@ func (f *fakeNet) EswitchMode(_ context.Context, bus, dev string) (string, error
 	return "", &nl.Error{Op: "read eswitch mode", Target: bus + "/" + dev, Err: syscall.EOPNOTSUPP}
 }
 
+func (f *fakeNet) DevlinkInfo(_ context.Context, bus, dev string) (map[string]string, error) {
+	return nil, &nl.Error{Op: "read devlink info", Target: bus + "/" + dev, Err: syscall.EOPNOTSUPP}
+}
+
+func (f *fakeNet) TCOffload(_ context.Context, ifname string) (bool, error) {
+	return false, &nl.Error{Op: "read hw-tc-offload", Target: ifname, Err: syscall.EOPNOTSUPP}
+}
+
+func (f *fakeNet) RDMANetnsMode(context.Context) (nl.RDMANetnsMode, error) {
+	return "", &nl.Error{Op: "read RDMA network namespace mode", Err: syscall.EOPNOTSUPP}
+}
+
 func hw(s string) net.HardwareAddr {
 	a, err := net.ParseMAC(s)
 	if err != nil {
@@ -169,11 +181,11 @@ func TestNetworkErrors(t *testing.T) {
 		spoil func(*fakeNet)
 		notes []Note
 	}{
-		{"links", func(f *fakeNet) { f.linkErr = broken }, []Note{{"network", "interfaces", "broken"}}},
-		{"addresses", func(f *fakeNet) { f.addrs, f.addrErr = nil, broken }, []Note{{"network", "addresses", "broken"}}},
-		{"routes", func(f *fakeNet) { f.routes, f.routeErr = nil, broken }, []Note{{"network", "routes", "broken"}}},
-		{"VFs", func(f *fakeNet) { f.vfErr = broken }, []Note{{"0000:21:00.0", "VF attributes", "broken"}}},
-		{"eswitch", func(f *fakeNet) { f.modeErr = broken }, []Note{{"0000:21:00.0", "eswitch mode", "broken"}}},
+		{"links", func(f *fakeNet) { f.linkErr = broken }, []Note{{Device: "network", What: "interfaces", Err: "broken"}}},
+		{"addresses", func(f *fakeNet) { f.addrs, f.addrErr = nil, broken }, []Note{{Device: "network", What: "addresses", Err: "broken"}}},
+		{"routes", func(f *fakeNet) { f.routes, f.routeErr = nil, broken }, []Note{{Device: "network", What: "routes", Err: "broken"}}},
+		{"VFs", func(f *fakeNet) { f.vfErr = broken }, []Note{{Device: "0000:21:00.0", What: "VF attributes", Err: "broken"}}},
+		{"eswitch", func(f *fakeNet) { f.modeErr = broken }, []Note{{Device: "0000:21:00.0", What: "eswitch mode", Err: "broken"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fake := igbNet()

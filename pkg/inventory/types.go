@@ -207,19 +207,12 @@ type Note struct {
 	Device string `json:"device" yaml:"device"`
 	What   string `json:"what" yaml:"what"`
 	Err    string `json:"err" yaml:"err"`
+	// Unanswerable is true when there was no way to ask, see the error of that name:
+	// the note says nothing of this machine.
+	Unanswerable bool `json:"-" yaml:"-"`
 }
 
 func (n Note) String() string { return fmt.Sprintf("%s: %s: %s", n.Device, n.What, n.Err) }
-
-// PF returns the PF with the address, or nil.
-func (s *Snapshot) PF(address string) *PF {
-	for i := range s.PFs {
-		if s.PFs[i].Address == address {
-			return &s.PFs[i]
-		}
-	}
-	return nil
-}
 
 // Name is the PF's first interface name, or its address when it has none.
 func (p *PF) Name() string {

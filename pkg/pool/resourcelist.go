@@ -84,17 +84,8 @@ func parent(cfg *spec.Config, pf *inventory.PF, sel *selection.Result) bool {
 // function is the function with the address; one that nothing is known of has
 // only its address.
 func function(snap *inventory.Snapshot, address string) *inventory.Function {
-	for i := range snap.Others {
-		if snap.Others[i].Address == address {
-			return &snap.Others[i]
-		}
-	}
-	for i := range snap.PFs {
-		for j := range snap.PFs[i].VFs {
-			if vf := &snap.PFs[i].VFs[j]; vf.Address == address {
-				return &vf.Function
-			}
-		}
+	if d, ok := snap.Device(address); ok && d.Function != nil {
+		return d.Function
 	}
 	return &inventory.Function{Address: address, NUMANode: -1, IOMMUGroup: -1}
 }

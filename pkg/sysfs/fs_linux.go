@@ -200,7 +200,7 @@ func (f *FS) ReadLink(name string) (string, error) {
 // below devices/ by the contract of Tree, and the folders whose entries are
 // the links.
 func isPhysical(dir string) bool {
-	return strings.HasPrefix(dir, "devices/") || dir == PCIDevices || dir == NetClass ||
+	return strings.HasPrefix(dir, PrefixPhysical) || dir == PCIDevices || dir == NetClass ||
 		dir == AuxiliaryDevices || dir == VDPADevices || dir == InfiniBandClass || dir == UIOClass
 }
 

@@ -109,7 +109,10 @@ func (d *Discovery) fromSnapshot(s *inventory.Snapshot) {
 		d.PFs = append(d.PFs, out)
 	}
 	for _, note := range s.Notes {
-		d.Notes = append(d.Notes, note.String())
+		// What the API shows of no node is nothing that a Discovery has.
+		if !note.Unanswerable {
+			d.Notes = append(d.Notes, note.String())
+		}
 	}
 }
 

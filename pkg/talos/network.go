@@ -2,7 +2,6 @@ package talos
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"sync"
 
@@ -82,13 +81,27 @@ func (n *network) Links(context.Context) ([]nl.Link, error)          { return n.
 func (n *network) Addrs(context.Context) ([]nl.Addr, error)          { return n.addrs, nil }
 func (n *network) DefaultRoutes(context.Context) ([]nl.Route, error) { return n.routes, nil }
 
-// VFs implements [inventory.Network]: Talos has no such resource.
-func (n *network) VFs(context.Context, nl.LinkRef) ([]nl.VFInfo, error) { return nil, nil }
+// unanswerable is what Talos has no resource for.
+var unanswerable = &inventory.Unanswerable{Source: "the Talos API"}
 
-// EswitchMode implements [inventory.Network]: Talos has no such resource.
+// VFs implements [inventory.Network].
+func (n *network) VFs(context.Context, nl.LinkRef) ([]nl.VFInfo, error) { return nil, unanswerable }
+
+// EswitchMode implements [inventory.Network].
 func (n *network) EswitchMode(context.Context, string, string) (string, error) {
-	return "", fmt.Errorf("eswitch mode over the Talos API: %w", nl.ErrUnsupported)
+	return "", unanswerable
 }
+
+// DevlinkInfo implements [inventory.Network].
+func (n *network) DevlinkInfo(context.Context, string, string) (map[string]string, error) {
+	return nil, unanswerable
+}
+
+// TCOffload implements [inventory.Network].
+func (n *network) TCOffload(context.Context, string) (bool, error) { return false, unanswerable }
+
+// RDMANetnsMode implements [inventory.Network].
+func (n *network) RDMANetnsMode(context.Context) (nl.RDMANetnsMode, error) { return "", unanswerable }
 
 // pciDevices are the node's PCI functions as they were at its boot, by address:
 // VFs that were made later are not among them. It needs os:reader.

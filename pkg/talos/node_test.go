@@ -43,10 +43,18 @@ type noLinks struct{}
 func (noLinks) Links(context.Context) ([]nl.Link, error)             { return nil, nil }
 func (noLinks) Addrs(context.Context) ([]nl.Addr, error)             { return nil, nil }
 func (noLinks) DefaultRoutes(context.Context) ([]nl.Route, error)    { return nil, nil }
-func (noLinks) VFs(context.Context, nl.LinkRef) ([]nl.VFInfo, error) { return nil, nil }
+func (noLinks) VFs(context.Context, nl.LinkRef) ([]nl.VFInfo, error) { return nil, unshown }
 func (noLinks) EswitchMode(context.Context, string, string) (string, error) {
-	return "", nl.ErrUnsupported
+	return "", unshown
 }
+
+func (noLinks) DevlinkInfo(context.Context, string, string) (map[string]string, error) {
+	return nil, unshown
+}
+func (noLinks) TCOffload(context.Context, string) (bool, error)         { return false, unshown }
+func (noLinks) RDMANetnsMode(context.Context) (nl.RDMANetnsMode, error) { return "", unshown }
+
+var unshown = &inventory.Unanswerable{Source: "the Talos API"}
 
 // TestSnapshot: a node read over the API is what it is read in place.
 func TestSnapshot(t *testing.T) {

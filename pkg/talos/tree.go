@@ -180,7 +180,7 @@ func (t *tree) link(folder, base string) (string, error) {
 // physical resolves the links in a folder's name. Names below devices/ have
 // none, and neither have the classes' and buses' own folders.
 func (t *tree) physical(name string) (string, error) {
-	if strings.HasPrefix(name, "devices/") || name == "." {
+	if strings.HasPrefix(name, sysfs.PrefixPhysical) || name == "." {
 		return name, nil
 	}
 	if parts := strings.Split(name, "/"); len(parts) <= 2 || parts[0] == "bus" && len(parts) == 3 {

@@ -111,7 +111,7 @@ func (v VFIO) Ask(vf *inventory.VF) Answer {
 func (v VFIO) OpenVFs(snap *inventory.Snapshot, vfs []string) map[string]Answer {
 	out := map[string]Answer{}
 	for _, addr := range vfs {
-		vf := findVF(snap, addr)
+		vf, _ := snap.VF(addr)
 		if vf == nil {
 			continue
 		}
@@ -178,22 +178,8 @@ func (v VFIO) withoutNode(vf *inventory.VF, path string, why error) Answer {
 	if err == nil && !nic.VFIO(sysfs.Base(link)) {
 		return Answer{State: Closed, Path: path}
 	}
-	if names, err := v.Sys.ReadDir(sysfs.DeviceAttr(vf.Address, "vfio-dev")); err == nil && len(names) > 0 {
+	if names, err := v.Sys.ReadDir(sysfs.DeviceAttr(vf.Address, sysfs.DirVFIODev)); err == nil && len(names) > 0 {
 		unknown.Path = filepath.Join(v.Dev, "vfio/devices", names[0])
 	}
 	return unknown
-}
-
-func findVF(snap *inventory.Snapshot, addr string) *inventory.VF {
-	if snap == nil {
-		return nil
-	}
-	for i := range snap.PFs {
-		for j := range snap.PFs[i].VFs {
-			if vf := &snap.PFs[i].VFs[j]; vf.Address == addr {
-				return vf
-			}
-		}
-	}
-	return nil
 }

@@ -2,6 +2,7 @@ package modelkernel_test
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
 )
 
 const (
@@ -94,6 +96,14 @@ func variants() map[string]*modelkernel.Kernel {
 	ppp.AddLink("ppp0", "ppp", "")
 	ppp.SetDefaultRoute("ppp0")
 	out["PPP"] = ppp
+	mute := modelkernel.Full()
+	mute.FailNetwork(func(what string) error {
+		if what == modelkernel.AskMode || what == modelkernel.AskTC {
+			return &inventory.Unanswerable{Source: "the model"}
+		}
+		return nil
+	})
+	out["a network that cannot ask for eswitches"] = mute
 	late := modelkernel.Full()
 	late.Forget("enp33s0")
 	out["an interface that netlink does not list"] = late
@@ -122,36 +132,108 @@ func TestEveryFieldIsFilled(t *testing.T) {
 	}
 }
 
-// mark notes the fields that are not zero, as TYPE.FIELD.
+// TestUnanswered: a question about devices that fails costs each of them a note, one
+// that cannot be asked costs a single note of the network, and one that the driver has
+// no answer for none.
+func TestUnanswered(t *testing.T) {
+	for _, what := range []string{modelkernel.AskVFs, modelkernel.AskMode, modelkernel.AskTC, modelkernel.AskInfo, modelkernel.AskRDMA} {
+		notes := func(failure error) []inventory.Note {
+			k := modelkernel.Full()
+			k.FailNetwork(func(asked string) error {
+				if asked == what {
+					return failure
+				}
+				return nil
+			})
+			return k.Snapshot().Notes
+		}
+		if got := notes(&nl.Error{Op: "ask", Err: unix.EOPNOTSUPP}); len(got) > 0 {
+			t.Errorf("%s is not supported: %v", what, got)
+		}
+		want := []inventory.Note{{Device: "network", What: what, Err: "the model does not show it", Unanswerable: true}}
+		if d := cmp.Diff(want, notes(fmt.Errorf("ask: %w", &inventory.Unanswerable{Source: "the model"}))); d != "" {
+			t.Errorf("%s cannot be asked (-want +got):\n%s", what, d)
+		}
+		failed := notes(unix.EIO)
+		if len(failed) == 0 {
+			t.Errorf("%s fails, and there is no note", what)
+		}
+		for _, n := range failed {
+			if n.What != what || n.Err != unix.EIO.Error() || n.Unanswerable || (n.Device == "network") != (what == modelkernel.AskRDMA) {
+				t.Errorf("%s fails: %+v", what, n)
+			}
+		}
+	}
+}
+
+// TestFieldsAreFound: what is checked are the fields of every type that a snapshot can
+// hold, in pointers, slices, arrays, maps and embedded structures.
+func TestFieldsAreFound(t *testing.T) {
+	type leaf struct{ X, y int }
+	type inner struct{ Leaf *[]leaf }
+	type other struct{ Z int }
+	type outer struct {
+		inner
+		M map[string][2]other
+	}
+	const in = "modelkernel_test."
+	want := []string{in + "outer.inner", in + "inner.Leaf", in + "leaf.X", in + "outer.M", in + "other.Z"}
+	if got := fields(reflect.TypeFor[outer](), nil); !slices.Equal(got, want) {
+		t.Errorf("fields %q, want %q", got, want)
+	}
+	filled := map[string]bool{}
+	mark(reflect.ValueOf(outer{inner: inner{&[]leaf{{}, {X: 1, y: 2}}}, M: map[string][2]other{"": {{}, {3}}}}), filled)
+	for _, f := range want {
+		if !filled[f] {
+			t.Errorf("%s is not found filled", f)
+		}
+	}
+	got := fields(reflect.TypeFor[inventory.Snapshot](), nil)
+	for _, f := range []string{"Snapshot.PFs", "VF.Function", "Netdev.AltNames", "VFAdmin.Unreported", "NetworkAnswers.Hidden", "Note.Unanswerable", "AER.Fatal"} {
+		if !slices.Contains(got, "inventory."+f) {
+			t.Errorf("%s is not checked", f)
+		}
+	}
+}
+
+// mark records the fields that are not zero, as PACKAGE.TYPE.FIELD.
 func mark(v reflect.Value, filled map[string]bool) {
 	switch v.Kind() {
-	case reflect.Pointer:
+	case reflect.Pointer, reflect.Interface:
 		if !v.IsNil() {
 			mark(v.Elem(), filled)
 		}
-	case reflect.Slice:
+	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
 			mark(v.Index(i), filled)
+		}
+	case reflect.Map:
+		for it := v.MapRange(); it.Next(); {
+			mark(it.Key(), filled)
+			mark(it.Value(), filled)
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if f := v.Field(i); !f.IsZero() {
-				filled[v.Type().Name()+"."+v.Type().Field(i).Name] = true
+				filled[v.Type().String()+"."+v.Type().Field(i).Name] = true
 				mark(f, filled)
 			}
 		}
 	}
 }
 
-// fields are all fields of the type and of those that it is made of.
+// fields are all exported and embedded fields of the type and of those that it is
+// made of.
 func fields(typ reflect.Type, out []string) []string {
 	switch typ.Kind() {
-	case reflect.Pointer, reflect.Slice:
+	case reflect.Pointer, reflect.Slice, reflect.Array:
 		return fields(typ.Elem(), out)
+	case reflect.Map:
+		return fields(typ.Elem(), fields(typ.Key(), out))
 	case reflect.Struct:
 		for i := range typ.NumField() {
 			f := typ.Field(i)
-			if name := typ.Name() + "." + f.Name; !slices.Contains(out, name) {
+			if name := typ.String() + "." + f.Name; (f.IsExported() || f.Anonymous) && !slices.Contains(out, name) {
 				out = fields(f.Type, append(out, name))
 			}
 		}

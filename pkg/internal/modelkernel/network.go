@@ -33,6 +33,9 @@ const (
 	AskRoutes = "routes"
 	AskVFs    = "VF attributes"
 	AskMode   = "eswitch mode"
+	AskTC     = "tc offload"
+	AskInfo   = "devlink info"
+	AskRDMA   = "RDMA network namespace mode"
 )
 
 // FailNetwork makes netlink's answers fail; f returns nil for those that do not,
@@ -240,8 +243,11 @@ func (f frozen) EswitchMode(_ context.Context, _, dev string) (string, error) {
 	return "", &nl.Error{Op: "read eswitch mode", Target: dev, Err: unix.EOPNOTSUPP}
 }
 
-// TCOffload is what inventory asks beside.
+// TCOffload implements inventory.Network.
 func (f frozen) TCOffload(_ context.Context, ifname string) (bool, error) {
+	if err := f.k.failed(AskTC); err != nil {
+		return false, err
+	}
 	for _, d := range f.k.devices {
 		if d.ifname == ifname && d.eswitch != "" {
 			return d.tcOffload, nil
@@ -250,16 +256,21 @@ func (f frozen) TCOffload(_ context.Context, ifname string) (bool, error) {
 	return false, &nl.Error{Op: "read hw-tc-offload", Target: ifname, Err: unix.EOPNOTSUPP}
 }
 
-// DevlinkInfo is what inventory asks beside.
+// DevlinkInfo implements inventory.Network.
 func (f frozen) DevlinkInfo(_ context.Context, _, dev string) (map[string]string, error) {
+	if err := f.k.failed(AskInfo); err != nil {
+		return nil, err
+	}
 	if d := f.k.devices[dev]; d != nil && d.spec.DDP != "" {
 		return map[string]string{"fw.app.name": d.spec.DDP}, nil
 	}
 	return nil, &nl.Error{Op: "read devlink info", Target: dev, Err: unix.EOPNOTSUPP}
 }
 
-// RDMANetnsMode is what inventory asks beside.
-func (f frozen) RDMANetnsMode(context.Context) (nl.RDMANetnsMode, error) { return f.k.host.modes, nil }
+// RDMANetnsMode implements inventory.Network.
+func (f frozen) RDMANetnsMode(context.Context) (nl.RDMANetnsMode, error) {
+	return f.k.host.modes, f.k.failed(AskRDMA)
+}
 
 // asked answers for one who does not hold the lock.
 func asked[T any](k *Kernel, f func(frozen) (T, error)) (T, error) {
@@ -293,17 +304,17 @@ func (k *Kernel) EswitchMode(ctx context.Context, bus, dev string) (string, erro
 	return asked(k, func(f frozen) (string, error) { return f.EswitchMode(ctx, bus, dev) })
 }
 
-// TCOffload is what inventory asks beside.
+// TCOffload implements inventory.Network.
 func (k *Kernel) TCOffload(ctx context.Context, ifname string) (bool, error) {
 	return asked(k, func(f frozen) (bool, error) { return f.TCOffload(ctx, ifname) })
 }
 
-// DevlinkInfo is what inventory asks beside.
+// DevlinkInfo implements inventory.Network.
 func (k *Kernel) DevlinkInfo(ctx context.Context, bus, dev string) (map[string]string, error) {
 	return asked(k, func(f frozen) (map[string]string, error) { return f.DevlinkInfo(ctx, bus, dev) })
 }
 
-// RDMANetnsMode is what inventory asks beside.
+// RDMANetnsMode implements inventory.Network.
 func (k *Kernel) RDMANetnsMode(ctx context.Context) (nl.RDMANetnsMode, error) {
 	return asked(k, func(f frozen) (nl.RDMANetnsMode, error) { return f.RDMANetnsMode(ctx) })
 }

@@ -22,3 +22,8 @@ func (k *Kernel) Snapshot() *inventory.Snapshot {
 
 // frozen is the model for one who holds k.mu.
 type frozen struct{ k *Kernel }
+
+var (
+	_ inventory.Network = frozen{}
+	_ inventory.Network = (*Kernel)(nil)
+)
