@@ -10,6 +10,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni"
 	"github.com/talos-sriov/talos-sriov/pkg/cni/delegate"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
 )
 
 // version is set by the linker.
@@ -23,7 +24,7 @@ func run() int {
 	if e == nil {
 		return 0
 	}
-	if err := cni.WithHint(e).Print(); err != nil {
+	if err := fault.WithHint(e).Print(); err != nil {
 		fmt.Fprintln(os.Stderr, "sriov-cni: write error:", err)
 	}
 	return 1

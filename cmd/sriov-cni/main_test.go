@@ -16,7 +16,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
-	"github.com/talos-sriov/talos-sriov/pkg/cni"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
 )
 
 // The test program is the plugin when a runtime's environment says so.
@@ -66,14 +66,14 @@ func TestPathsOfOthers(t *testing.T) {
 		code              uint
 		stderr            string
 	}{
-		{"netns is a FIFO", fifo, "", cni.CodeBadNetns, ""},
-		{"netns is a file", victim, "", cni.CodeBadNetns, ""},
-		{"netns is a device", "/dev/null", "", cni.CodeBadNetns, ""},
-		{"netns is another namespace", "/proc/self/ns/mnt", "", cni.CodeBadNetns, ""},
-		{"log is a FIFO", missing, `,"logFile":"` + fifo + `"`, cni.CodeBadNetns, "logFile not opened"},
-		{"log is somebody's", missing, `,"logFile":"` + victim + `"`, cni.CodeBadNetns, "logFile not opened"},
-		{"log is not there", missing, `,"logFile":"` + missing + `"`, cni.CodeBadNetns, "logFile not opened"},
-		{"IPAM plugin is itself", "/proc/self/ns/net", `,"ipam":{"type":"sriov"}`, cni.CodeIPAM, ""},
+		{"netns is a FIFO", fifo, "", fault.CodeBadNetns, ""},
+		{"netns is a file", victim, "", fault.CodeBadNetns, ""},
+		{"netns is a device", "/dev/null", "", fault.CodeBadNetns, ""},
+		{"netns is another namespace", "/proc/self/ns/mnt", "", fault.CodeBadNetns, ""},
+		{"log is a FIFO", missing, `,"logFile":"` + fifo + `"`, fault.CodeBadNetns, "logFile not opened"},
+		{"log is somebody's", missing, `,"logFile":"` + victim + `"`, fault.CodeBadNetns, "logFile not opened"},
+		{"log is not there", missing, `,"logFile":"` + missing + `"`, fault.CodeBadNetns, "logFile not opened"},
+		{"IPAM plugin is itself", "/proc/self/ns/net", `,"ipam":{"type":"sriov"}`, fault.CodeIPAM, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			env := map[string]string{"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_IFNAME": "net1", "CNI_PATH": dir, "CNI_NETNS": tc.netns}

@@ -18,6 +18,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/agent"
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/cni"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
 	"github.com/talos-sriov/talos-sriov/pkg/install"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/kevent"
@@ -135,12 +136,12 @@ func (a *app) run(ctx context.Context, args []string) error {
 	var attachments agent.Attachments
 	var locks apply.VFLocks
 	if p.network() != nil {
-		run, err := cni.Boot(*runDir)
+		run, err := attachment.Boot(*runDir)
 		if err != nil {
 			return err
 		}
 		plugin := &cni.Plugin{
-			Dir: filepath.Join(*root, cni.DefaultDir), Sysfs: sys, Kernel: cni.HostSide(*runDir), Boot: run,
+			Dir: filepath.Join(*root, attachment.DefaultDir), Sysfs: sys, Kernel: cni.HostSide(*runDir), Boot: run,
 			Log: a.logger(level).With("component", "orphans"),
 		}
 		attachments, locks = plugin, plugin
@@ -150,7 +151,7 @@ func (a *app) run(ctx context.Context, args []string) error {
 		RunDir: *runDir, HostRoot: *root,
 		DeviceInfoDir: *infoDir, CDIDir: *cdiDir, PluginWatcher: *watcher,
 		Attachments: attachments, VFLocks: locks,
-		CNI:     install.Options{Source: *cniPlugin, OptDir: *optDir, Attachments: filepath.Join(*root, cni.DefaultDir)},
+		CNI:     install.Options{Source: *cniPlugin, OptDir: *optDir, Attachments: filepath.Join(*root, attachment.DefaultDir)},
 		Version: version, Log: a.logger(level), Resync: *resync, NetworkWait: *networkWait,
 		Sysfs: sys, Network: p.network(), Kubelet: p.podResources(), Events: kernelEvents{a.logger(level).With("component", "kernel-events")},
 	}, boot).Run(ctx)

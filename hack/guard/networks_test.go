@@ -16,7 +16,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/talos-sriov/talos-sriov/pkg/cni"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/netconf"
 	"github.com/talos-sriov/talos-sriov/pkg/network"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
@@ -169,7 +169,7 @@ func readConfig(config []byte) error {
 		if err != nil {
 			return err
 		}
-		if _, err := cni.ParseConf(b); err != nil {
+		if _, err := netconf.Parse(b); err != nil {
 			return err
 		}
 	}

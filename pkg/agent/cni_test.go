@@ -28,7 +28,7 @@ func TestCNIPluginFollowsTheDocument(t *testing.T) {
 		}
 	}
 	left := &attachments{}
-	left.set(nil, cni.Orphan{Kind: cni.OrphanBoot, Device: "0000:21:10.0", File: "c1-net1"})
+	left.set(nil, cni.Orphan{Evidence: cni.EvidenceBoot, Device: "0000:21:10.0", File: "c1-net1"})
 	n.attachments, n.grace = left, time.Nanosecond
 	is := func(state string) func(*status.Status) bool {
 		return func(s *status.Status) bool { return s.CNI != nil && s.CNI.State == state }
@@ -56,7 +56,7 @@ func TestCNIPluginFollowsTheDocument(t *testing.T) {
 	}
 	n.document(vfs(pfA, 0) + "# foreign\n")
 	n.status("foreign", is("foreign"))
-	left.set(nil, cni.Orphan{Kind: cni.OrphanBoot, Device: "0000:21:10.0", File: "c2-net1"})
+	left.set(nil, cni.Orphan{Evidence: cni.EvidenceBoot, Device: "0000:21:10.0", File: "c2-net1"})
 	n.document(vfs(pfA, 0) + "# and an orphan\n")
 	n.status("the document in force", func(s *status.Status) bool { return s.Spec.Hash == spec.Hash([]byte(vfs(pfA, 0)+"# and an orphan\n")) })
 	if tries, _ := left.did(); tries > 0 {

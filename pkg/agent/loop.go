@@ -71,7 +71,7 @@ type memory struct {
 type ended struct {
 	pf     string
 	report *apply.Report
-	taken  []takenBack
+	taken  []reclaimed
 }
 
 // restAfter is how long after its last look the loop gives back the memory that
@@ -88,7 +88,7 @@ const afterKubelet = time.Second
 func (a *Agent) loop(ctx context.Context) error {
 	m := &memory{
 		retries: retries{}, drift: drift{}, quiet: newQuiet(), again: time.NewTimer(time.Hour), judge: time.NewTimer(time.Hour),
-		orphans: orphans{known: map[cni.Orphan]*orphan{}, timer: time.NewTimer(time.Hour)},
+		orphans: orphans{known: map[cni.Orphan]*leftover{}, timer: time.NewTimer(time.Hour)},
 		reports: map[string]*apply.PFReport{}, runs: map[string]*plan.Plan{}, done: make(chan ended),
 	}
 	defer m.orphans.timer.Stop()
@@ -144,7 +144,7 @@ func (a *Agent) loop(ctx context.Context) error {
 		case r := <-m.done:
 			ran := m.runs[r.pf]
 			delete(m.runs, r.pf)
-			a.tookBack(m, r.taken)
+			a.reclaimEnded(m, r.taken)
 			if r.report != nil {
 				a.outcome(m, ran, r.report)
 			}
@@ -357,7 +357,7 @@ func (a *Agent) act(ctx context.Context, m *memory, t *turn) {
 			a.unsaved(err)
 		}
 	}
-	a.start(ctx, m, t, a.lookForOrphans(m, t))
+	a.start(ctx, m, t, a.reclaimable(m, t))
 	if err := a.store.Update(func(st plan.State) plan.State {
 		next, _ := st.Proven(t.plan, t.verdict.hash)
 		return next
@@ -448,7 +448,7 @@ func (a *Agent) start(ctx context.Context, m *memory, t *turn, orphans []cni.Orp
 			e := ended{pf: pf}
 			// First, so that what is not as the document says of a VF that came
 			// back is seen by the look after this run.
-			e.taken = a.takeBack(ctx, t, left[pf])
+			e.taken = a.reclaim(ctx, t, left[pf])
 			if p != nil {
 				e.report = a.applier.Run(ctx, p)
 			}

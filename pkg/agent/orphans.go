@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -12,31 +13,32 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
-// Attachments knows what the CNI plugin attached to pods, and what of it pods
-// that are gone have left.
+// Attachments knows what the CNI plugin attached to pods, and what of it is left
+// over from pods that are gone.
 type Attachments interface {
 	Orphans() ([]cni.Orphan, error)
-	TakeBack(ctx context.Context, o cni.Orphan) error
+	Reclaim(ctx context.Context, o cni.Orphan) error
 }
 
-// orphans is what the loop remembers of what dead pods left. DEL is the better
-// way back, because it also returns the pod's addresses: it gets the grace.
+// orphans are the leftovers that the loop knows. DEL is the better way back, because
+// it also returns the pod's addresses: it gets the grace.
 type orphans struct {
-	known map[cni.Orphan]*orphan
-	// returned counts since the daemon started.
-	returned int
-	timer    *time.Timer // when the next one may be taken back
+	known map[cni.Orphan]*leftover
+	// reclaimed counts since the daemon started.
+	reclaimed int
+	timer     *time.Timer // when the next one may be reclaimed
 }
 
-type orphan struct {
-	since time.Time
-	after time.Time // when it may be taken back
-	why   string    // it was not, when that is past
+// leftover is what is known of one orphan.
+type leftover struct {
+	since  time.Time
+	after  time.Time // when it may be reclaimed
+	reason string    // why it was not, when that is past
 }
 
-// see takes in a look and returns those that may be taken back now. It changes
-// nothing but its own books.
-func (o *orphans) see(list []cni.Orphan, grace time.Duration, now time.Time) (due []cni.Orphan) {
+// observe takes what is left over now, and returns what may be reclaimed now. It
+// changes nothing but what it remembers.
+func (o *orphans) observe(list []cni.Orphan, grace time.Duration, now time.Time) (due []cni.Orphan) {
 	for k := range o.known {
 		if !slices.Contains(list, k) {
 			delete(o.known, k)
@@ -45,7 +47,7 @@ func (o *orphans) see(list []cni.Orphan, grace time.Duration, now time.Time) (du
 	var next time.Duration
 	for _, k := range list {
 		if o.known[k] == nil {
-			o.known[k] = &orphan{since: now, after: now.Add(grace)}
+			o.known[k] = &leftover{since: now, after: now.Add(grace)}
 		}
 		left := o.known[k].after.Sub(now)
 		if left <= 0 {
@@ -63,20 +65,20 @@ func (o *orphans) see(list []cni.Orphan, grace time.Duration, now time.Time) (du
 	return due
 }
 
-// note says why one was not taken back, and when to try again.
-func (o *orphans) note(k cni.Orphan, why string, after time.Time) {
+// postpone records why one was not reclaimed, and when to try again.
+func (o *orphans) postpone(k cni.Orphan, reason string, after time.Time) {
 	if e := o.known[k]; e != nil {
-		e.why, e.after = why, after
+		e.reason, e.after = reason, after
 	}
 }
 
-// lookForOrphans finds what may be taken back now. It changes nothing.
-func (a *Agent) lookForOrphans(m *memory, t *turn) []cni.Orphan {
+// reclaimable finds what may be reclaimed now. It changes nothing on the machine.
+func (a *Agent) reclaimable(m *memory, t *turn) []cni.Orphan {
 	cfg := t.verdict.cfg
 	if a.opts.Attachments == nil || cfg == nil || cfg.CNI.Install == spec.CNIInstallOff || !a.cni.inCharge() {
 		// Another plugin's affair, or nobody's: sriov-cni's DEL does not release
 		// the pod's addresses when its cache file is gone.
-		m.orphans.see(nil, a.opts.OrphanGrace, time.Now())
+		m.orphans.observe(nil, a.opts.OrphanGrace, time.Now())
 		return nil
 	}
 	list, err := a.opts.Attachments.Orphans()
@@ -86,17 +88,17 @@ func (a *Agent) lookForOrphans(m *memory, t *turn) []cni.Orphan {
 	}
 	m.said.do("orphans", text, func() {
 		if err != nil {
-			a.log.Warn("some files of the CNI plugin cannot be read", "error", err)
+			a.log.Warn("some files of the CNI plugin cannot be read", "err", err)
 		}
 	})
-	due := m.orphans.see(list, a.opts.OrphanGrace, time.Now())
+	due := m.orphans.observe(list, a.opts.OrphanGrace, time.Now())
 	return slices.DeleteFunc(due, func(o cni.Orphan) bool {
-		why := ""
+		reason := ""
 		if st := t.use.Of(o.Device); o.HasVF() && t.knows(o.Device) && st.Busy() {
-			why = "in use: " + use.Names(st.Holders)
+			reason = "in use: " + use.Names(st.Holders)
 		}
-		m.orphans.note(o, why, m.orphans.known[o].after)
-		return why != ""
+		m.orphans.postpone(o, reason, m.orphans.known[o].after)
+		return reason != ""
 	})
 }
 
@@ -111,22 +113,22 @@ func (t *turn) pfOf(addr string) string {
 	return ""
 }
 
-// takenBack is the outcome for one orphan.
-type takenBack struct {
+// reclaimed is the outcome for one orphan.
+type reclaimed struct {
 	orphan cni.Orphan
-	busy   string
+	busy   string // who has the VF
 	err    error
 }
 
-// takeBack takes the orphans back, each behind the gate that also the steps of a
+// reclaim reclaims the orphans, each behind the gate that also the steps of a
 // plan have to pass.
-func (a *Agent) takeBack(ctx context.Context, t *turn, list []cni.Orphan) []takenBack {
-	var out []takenBack
+func (a *Agent) reclaim(ctx context.Context, t *turn, list []cni.Orphan) []reclaimed {
+	var out []reclaimed
 	for _, o := range list {
 		if ctx.Err() != nil {
 			return out
 		}
-		r := takenBack{orphan: o}
+		r := reclaimed{orphan: o}
 		if pf := t.pfOf(o.Device); o.HasVF() && pf != "" {
 			holders, err := (gate{a}).Claim(ctx, pf, []string{o.Device})
 			if r.err = err; len(holders) > 0 {
@@ -134,50 +136,50 @@ func (a *Agent) takeBack(ctx context.Context, t *turn, list []cni.Orphan) []take
 			}
 		}
 		if r.err == nil && r.busy == "" {
-			r.err = a.opts.Attachments.TakeBack(ctx, o)
+			r.err = a.opts.Attachments.Reclaim(ctx, o)
 		}
 		out = append(out, r)
 	}
 	return out
 }
 
-// tookBack notes and logs what became of them.
-func (a *Agent) tookBack(m *memory, list []takenBack) {
+// reclaimEnded records and logs the outcomes.
+func (a *Agent) reclaimEnded(m *memory, list []reclaimed) {
 	again := time.Now().Add(a.opts.OrphanGrace)
 	for _, r := range list {
-		log := a.log.With("device", r.orphan.Device, "attachment", r.orphan.File, "netns", r.orphan.Netns, "evidence", r.orphan.Kind)
+		log := a.log.With("device", r.orphan.Device, "attachment", r.orphan.File, "netns", r.orphan.Netns, "evidence", r.orphan.Evidence)
 		key := fmt.Sprint("orphan/", r.orphan)
 		switch {
 		case r.busy != "":
-			m.orphans.note(r.orphan, r.busy, again)
-			m.said.do(key, r.busy, func() { log.Info("a dead pod's VF is left alone", "reason", r.busy) })
+			m.orphans.postpone(r.orphan, r.busy, again)
+			m.said.do(key, r.busy, func() { log.Info("leftover VF is in use, not reclaimed", "reason", r.busy) })
 		case r.err != nil:
-			m.orphans.note(r.orphan, r.err.Error(), again)
-			m.said.do(key, r.err.Error(), func() { log.Warn("cannot take a dead pod's VF back, will be tried again", "error", r.err) })
+			m.orphans.postpone(r.orphan, r.err.Error(), again)
+			m.said.do(key, r.err.Error(), func() { log.Warn("cannot reclaim leftover VF, will be retried", "err", r.err) })
 		default:
-			m.orphans.returned++
-			log.Info("took back what a dead pod left, DEL did not come")
+			m.orphans.reclaimed++
+			log.Info("leftover of an ended pod reclaimed, DEL did not come")
 		}
 	}
 }
 
-// report is what the status says, nil when there is nothing to say.
+// report is the status' part, nil when there is nothing to report.
 func (o *orphans) report() *status.Orphans {
-	if o.returned == 0 && len(o.known) == 0 {
+	if o.reclaimed == 0 && len(o.known) == 0 {
 		return nil
 	}
-	s := &status.Orphans{Returned: o.returned}
+	s := &status.Orphans{Returned: o.reclaimed}
 	for k, e := range o.known {
-		why := e.why
-		if why == "" {
-			why = "the container runtime may still give it back itself"
+		reason := e.reason
+		if reason == "" {
+			reason = "the container runtime may still give it back itself"
 		}
 		s.Pending = append(s.Pending, status.Orphan{
-			Device: k.Device, Attachment: k.File, Evidence: string(k.Kind), Since: e.since.UTC().Truncate(time.Second), Reason: why,
+			Device: k.Device, Attachment: k.File, Evidence: string(k.Evidence), Since: e.since.UTC().Truncate(time.Second), Reason: reason,
 		})
 	}
 	slices.SortFunc(s.Pending, func(x, y status.Orphan) int {
-		return slices.Compare([]string{x.Device, x.Attachment}, []string{y.Device, y.Attachment})
+		return cmp.Or(cmp.Compare(x.Device, y.Device), cmp.Compare(x.Attachment, y.Attachment))
 	})
 	return s
 }

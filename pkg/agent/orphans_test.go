@@ -29,7 +29,7 @@ func (a *attachments) Orphans() ([]cni.Orphan, error) {
 	return slices.Clone(a.list), nil
 }
 
-func (a *attachments) TakeBack(_ context.Context, o cni.Orphan) error {
+func (a *attachments) Reclaim(_ context.Context, o cni.Orphan) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.tries++; a.err != nil {
@@ -64,9 +64,9 @@ func returned(count int) func(*status.Status) bool {
 	}
 }
 
-// A dead pod's VF is taken back when DEL did not come, and nothing shows that
+// A dead pod's VF is reclaimed when DEL did not come, and nothing shows that
 // somebody has it.
-func TestOrphansAreTakenBack(t *testing.T) {
+func TestOrphansAreReclaimed(t *testing.T) {
 	n := newNode(t)
 	left := &attachments{}
 	n.attachments, n.grace = left, 100*time.Millisecond
@@ -75,7 +75,7 @@ func TestOrphansAreTakenBack(t *testing.T) {
 	n.document(vfs(pfA, 2))
 	r := n.healthy(2)
 	dev, _, _ := strings.Cut(r.Devices[0], "=")
-	dead := cni.Orphan{Kind: cni.OrphanNetns, Device: dev, File: "c1-net1", Netns: "/var/run/netns/c1"}
+	dead := cni.Orphan{Evidence: cni.EvidenceNetns, Device: dev, File: "c1-net1", Netns: "/var/run/netns/c1"}
 
 	// The kubelet says that a pod has it.
 	n.hold(dev, "web")
@@ -91,30 +91,30 @@ func TestOrphansAreTakenBack(t *testing.T) {
 	n.document(vfs(pfA, 2) + "# 2\n")
 	n.status("in use", pending("a network namespace"))
 	if tries, _ := left.did(); tries > 0 {
-		t.Fatal("a VF in use was taken back")
+		t.Fatal("a VF in use was reclaimed")
 	}
 	n.kernel.Release(dev)
-	n.status("taken back", returned(1))
+	n.status("reclaimed", returned(1))
 	if _, taken := left.did(); len(taken) != 1 || taken[0] != dead {
 		t.Errorf("%+v", taken)
 	}
 	n.healthy(2) // offered again
 
-	// One that fails is tried again after a pause, and said.
+	// One that fails is tried again after a pause, and reported.
 	left.set(errors.New("the PF said no"), dead)
 	n.document(vfs(pfA, 2) + "# 3\n")
 	n.status("failed", pending("the PF said no"))
 	left.mu.Lock()
 	left.err = nil
 	left.mu.Unlock()
-	n.status("taken back", returned(2))
+	n.status("reclaimed", returned(2))
 	if tries, _ := left.did(); tries > 20 {
 		t.Errorf("%d tries", tries)
 	}
 
-	// Files alone need nobody's word.
+	// Files alone need no evidence of use.
 	n.hold(dev, "web")
-	left.set(nil, cni.Orphan{Kind: cni.OrphanBoot, Device: dev, File: "c0-net1"})
+	left.set(nil, cni.Orphan{Evidence: cni.EvidenceBoot, Device: dev, File: "c0-net1"})
 	n.document(vfs(pfA, 2) + "# 4\n")
 	n.status("files removed", returned(3))
 	n.hold(dev, "")
@@ -130,7 +130,7 @@ func TestOrphansAreTakenBack(t *testing.T) {
 		return s.Spec.Hash == spec.Hash([]byte(vfs(pfA, 2)+"cni: {install: false}\n# again\n")) && returned(3)(s)
 	})
 	if tries, _ := left.did(); tries > 0 {
-		t.Error("taken back although turned off")
+		t.Error("reclaimed although turned off")
 	}
 }
 
@@ -144,13 +144,13 @@ func TestOrphansHaveAGrace(t *testing.T) {
 	n.document(vfs(pfA, 1))
 	r := n.healthy(1)
 	dev, _, _ := strings.Cut(r.Devices[0], "=")
-	left.set(nil, cni.Orphan{Kind: cni.OrphanNetns, Device: dev, File: "c1-net1"})
+	left.set(nil, cni.Orphan{Evidence: cni.EvidenceNetns, Device: dev, File: "c1-net1"})
 	n.document(vfs(pfA, 1) + "# 1\n")
 	n.status("waits", pending("may still give it back"))
 	left.set(nil)
 	n.document(vfs(pfA, 1) + "# 2\n")
 	n.status("DEL came", func(s *status.Status) bool { return s.Orphans == nil })
 	if tries, _ := left.did(); tries > 0 {
-		t.Error("taken back within the grace")
+		t.Error("reclaimed within the grace")
 	}
 }

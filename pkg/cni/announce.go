@@ -12,28 +12,28 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 )
 
-// announce tells the network where the addresses are now: the last holder of
+// announce reports to the network where the addresses are now: the last holder of
 // one may have had another MAC. It is a courtesy; no error of it counts.
-func (t *attach) announce(ctx context.Context, r *cni100.Result) {
+func (p *Plugin) announce(ctx context.Context, pod NS, link nl.Link, r *cni100.Result) {
 	const tries, between = 20, 10 * time.Millisecond
 	for range tries { // a frame before the carrier is lost
-		l, err := t.pod.Link(ctx, nl.LinkRef{Index: t.link.Index})
-		if err != nil || l.Carrier || t.p.pause(ctx, between) != nil {
+		l, err := pod.Link(ctx, nl.LinkRef{Index: link.Index})
+		if err != nil || l.Carrier || p.pause(ctx, between) != nil {
 			break
 		}
 	}
 	for _, ip := range r.IPs {
 		prefix, err := toPrefix(ip.Address)
-		if err != nil || len(t.link.MAC) != 6 {
+		if err != nil || len(link.MAC) != 6 {
 			continue
 		}
-		if err := t.pod.Send(ctx, t.link.Index, announcement(t.link.MAC, prefix.Addr())); err != nil {
-			t.p.log().Debug("address not announced", "address", prefix, "err", err)
+		if err := pod.Send(ctx, link.Index, announcement(link.MAC, prefix.Addr())); err != nil {
+			p.log().Debug("address not announced", "address", prefix, "err", err)
 		}
 	}
 }
 
-// announcement is the Ethernet frame that tells who has the address: an ARP
+// announcement is the Ethernet frame that announces who has the address: an ARP
 // request for oneself (RFC 5227 section 3) or an unsolicited neighbour
 // advertisement to all nodes (RFC 4861 section 7.2.6).
 func announcement(mac net.HardwareAddr, addr netip.Addr) []byte {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 )
 
@@ -38,7 +39,7 @@ func dispatch(t *testing.T, r *rig, env map[string]string, stdin string) (code u
 	os.Stdin = f
 	defer func() { os.Stdin = saved }()
 	open := func(*skel.CmdArgs) (*Plugin, func() error, error) { return r.Plugin, func() error { return nil }, nil }
-	e := WithHint(skel.PluginMainFuncsWithError(Funcs(t.Context(), open, io.Discard), Versions(), ""))
+	e := fault.WithHint(skel.PluginMainFuncsWithError(Funcs(t.Context(), open, io.Discard), Versions(), ""))
 	if e == nil {
 		return 0, "no error"
 	}
@@ -206,23 +207,4 @@ func TestBadInput(t *testing.T) {
 	if diff := cmp.Diff(string(want), got.String()); diff != "" {
 		t.Errorf("answers differ (-golden +now); go test -update writes them:\n%s", diff)
 	}
-}
-
-func FuzzParseConf(f *testing.F) {
-	f.Add([]byte(conf(0, everything)), "MAC=02:00:00:00:00:01;IgnoreUnknown=1")
-	f.Add([]byte(`{"deviceID":"21:10.0"}`), "")
-	f.Fuzz(func(t *testing.T, b []byte, args string) {
-		c, err := ParseConf(b)
-		if err == nil && (c.VLAN != nil && (*c.VLAN < 0 || *c.VLAN > 4094) || !device(&Attachment{NetConf: *c})) {
-			t.Errorf("accepted %+v", c)
-		}
-		if err != nil && AsCNI(err).Code == 0 {
-			t.Errorf("%v has no code", err)
-		}
-		if mac, err := ParseArgs(args); err == nil && mac != "" {
-			if _, err := parseMAC(mac); err != nil {
-				t.Error(err)
-			}
-		}
-	})
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
 )
 
 // upstream makes the attachment's cache one that sriov-cni wrote at that time.
@@ -13,9 +15,9 @@ func (r *rig) upstream(t *testing.T, file string, written time.Time) {
 	t.Helper()
 	a, err := r.store().Load(file)
 	must(t, err)
-	a.Extra = Extra{}
+	a.Extra = attachment.Extra{}
 	must(t, r.store().Save(a))
-	must(t, os.Chtimes(r.store().cache(file), written, written))
+	must(t, os.Chtimes(r.cachePath(file), written, written))
 }
 
 // The clock of the machine is wrong until the network gives the time. sriov-cni's
@@ -28,13 +30,13 @@ func TestClockJumps(t *testing.T) {
 	for name, wrong := range map[string]time.Duration{"right": 0, "ahead": 365 * 24 * time.Hour, "behind": -20 * 365 * 24 * time.Hour, "little behind": -time.Second} {
 		for _, when := range []time.Duration{early / 2, later / 2} {
 			offset, up := wrong, early // of the clock
-			clocks := Clocks{
+			clocks := attachment.Clocks{
 				Wall:  func() time.Time { return started.Add(offset + up) },
 				Up:    func() (time.Duration, error) { return up, nil },
 				Early: started.Add(wrong + time.Second),
 			}
 			r := newRig(t, 1)
-			r.Boot = BootInfo{ID: "boot-1", Since: clocks.Since}
+			r.Boot = attachment.BootInfo{ID: "boot-1", Since: clocks.Since}
 			before := r.m.state()
 			r.add(t, "c1", "/ns/c1", 0, `"vlan":7`)
 			if _, err := r.Orphans(); err != nil { // a daemon that has been there since
@@ -48,13 +50,13 @@ func TestClockJumps(t *testing.T) {
 			offset, up = 0, later
 			r.orphans(t)
 			r.m.kill("/ns/c1")
-			r.orphans(t, OrphanNetns)
-			r.takeBack(t)
+			r.orphans(t, EvidenceNetns)
+			r.reclaim(t)
 			if got := r.m.state(); got != before {
 				t.Errorf("clock %s, written after %s: before\n%safter\n%s", name, when, before, got)
 			}
-			must(t, os.WriteFile(r.store().cache("c2-net1"), []byte("{"), 0o600))
-			must(t, os.Chtimes(r.store().cache("c2-net1"), written, written))
+			must(t, os.WriteFile(r.cachePath("c2-net1"), []byte("{"), 0o600))
+			must(t, os.Chtimes(r.cachePath("c2-net1"), written, written))
 			if _, err := r.Orphans(); err == nil || !slices.Contains(r.residue(t), "c2-net1") {
 				t.Errorf("clock %s, written after %s: a damaged file of this run: %v", name, when, err)
 			}
@@ -67,9 +69,9 @@ func TestClockJumps(t *testing.T) {
 func TestFileOfAnEarlierRun(t *testing.T) {
 	started := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	up := func() (time.Duration, error) { return time.Hour, nil }
-	clocks := Clocks{Wall: func() time.Time { return started.Add(time.Hour) }, Up: up, Early: started.Add(time.Second)}
+	clocks := attachment.Clocks{Wall: func() time.Time { return started.Add(time.Hour) }, Up: up, Early: started.Add(time.Second)}
 	r := newRig(t, 1)
-	r.Boot = BootInfo{ID: "boot-1", Since: clocks.Since}
+	r.Boot = attachment.BootInfo{ID: "boot-1", Since: clocks.Since}
 	before := r.m.state()
 	r.add(t, "c0", "/ns/c0", 0, `"vlan":7`)
 	r.upstream(t, "c0-net1", started.Add(-time.Minute))
@@ -80,9 +82,9 @@ func TestFileOfAnEarlierRun(t *testing.T) {
 	r.upstream(t, "c1-net1", started.Add(-time.Minute))
 	r.orphans(t)
 	r.m.kill("/ns/c1")
-	r.orphans(t, OrphanBoot)
+	r.orphans(t, EvidenceBoot)
 	calls := len(r.m.calls)
-	r.takeBack(t)
+	r.reclaim(t)
 	if left, did := r.residue(t), r.m.calls[calls:]; len(left) > 0 || len(did) > 0 {
 		t.Errorf("left %v, calls %v", left, did)
 	}
@@ -91,7 +93,7 @@ func TestFileOfAnEarlierRun(t *testing.T) {
 	if since := clocks.Since(); !since.IsZero() {
 		t.Errorf("without a clock files are older than %s", since)
 	}
-	clocks = Clocks{Wall: time.Now, Up: up}
+	clocks = attachment.Clocks{Wall: time.Now, Up: up}
 	if since := clocks.Since(); since.IsZero() || since.After(time.Now()) {
 		t.Errorf("without the early time files are older than %s", since)
 	}
@@ -99,7 +101,7 @@ func TestFileOfAnEarlierRun(t *testing.T) {
 
 func TestBootOfThisMachine(t *testing.T) {
 	for _, run := range []string{"/run", "/dev/shm", t.TempDir(), "/nowhere"} {
-		b, err := Boot(run)
+		b, err := attachment.Boot(run)
 		must(t, err)
 		if b.ID == "" || b.Since().IsZero() || b.Since().After(time.Now()) {
 			t.Errorf("%s: %q since %s", run, b.ID, b.Since())

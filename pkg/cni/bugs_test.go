@@ -4,11 +4,14 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+
+	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
 )
 
 // What is known to go wrong in sriov-cni, and must not here; docs/cni.md has the
 // rows.
 
+// sriov-cni leaves VLAN and MAC behind when a later attribute is refused.
 func TestBug1PartlyAppliedAttributesAreUndone(t *testing.T) {
 	r := newRig(t, 1)
 	before := r.m.state()
@@ -19,12 +22,13 @@ func TestBug1PartlyAppliedAttributesAreUndone(t *testing.T) {
 		return nil
 	}
 	_, err := r.Add(t.Context(), cmd("c1", "/ns/a", conf(0, `"vlan":100,"mac":"02:00:00:00:00:aa","trust":"on"`)))
-	if e := AsCNI(err); e.Code != CodeSetVF || e.Details == "" {
+	if e := fault.AsCNI(err); e.Code != fault.CodeSetVF || e.Details == "" {
 		t.Errorf("error is %+v", e)
 	}
 	r.untouched(t, before)
 }
 
+// A VF that a program drives has no interface to give back.
 func TestBug2UserspaceDel(t *testing.T) {
 	for _, driver := range []string{"vfio-pci", "uio_pci_generic", "igb_uio", "mlx5_vfio_pci", "xe-vfio-pci"} {
 		r := newRig(t, 1)
@@ -39,6 +43,7 @@ func TestBug2UserspaceDel(t *testing.T) {
 	}
 }
 
+// A DEL that fails must be able to succeed later. Each call fails once.
 func TestBug3DelKeepsWhatARetryNeeds(t *testing.T) {
 	for n := 0; ; n++ {
 		r := newRig(t, 1)
@@ -67,6 +72,7 @@ func TestBug3DelKeepsWhatARetryNeeds(t *testing.T) {
 	}
 }
 
+// No way out of DEL leaves an allocation behind.
 func TestBug4AllocationIsRemovedOnEveryWay(t *testing.T) {
 	for _, netns := range []string{"/ns/a", ""} {
 		for _, dead := range []bool{false, true} {
@@ -84,6 +90,7 @@ func TestBug4AllocationIsRemovedOnEveryWay(t *testing.T) {
 	}
 }
 
+// The host's name, left on the interface as an altname, is in the way.
 func TestBug5AltNameInTheWayBack(t *testing.T) {
 	r := newRig(t, 1)
 	args := cmd("c1", "/ns/a", conf(0, ""))
@@ -96,6 +103,7 @@ func TestBug5AltNameInTheWayBack(t *testing.T) {
 	}
 }
 
+// Another interface took the host's name.
 func TestBug6NameTakenOnHost(t *testing.T) {
 	r := newRig(t, 1)
 	args := cmd("c1", "/ns/a", conf(0, ""))
@@ -111,6 +119,9 @@ func TestBug6NameTakenOnHost(t *testing.T) {
 	}
 }
 
+// The namespace died; the VF comes back as net1 with the pod's VLAN. The next pod
+// must not take that for the original, and the late DEL must not touch the next
+// pod's VF.
 func TestBug7NamespaceDiedBeforeDel(t *testing.T) {
 	r := newRig(t, 1)
 	before := r.m.state()

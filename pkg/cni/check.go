@@ -2,190 +2,212 @@ package cni
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	cni100 "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/containernetworking/cni/pkg/version"
 
+	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/netconf"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/vf"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
+// Difference is something that is not as it was attached.
+type Difference struct {
+	Key  string // what differs
+	Want string
+	Have string
+}
+
+func (d Difference) String() string { return fmt.Sprintf("%s is %s, not %s", d.Key, d.Have, d.Want) }
+
 // Check compares the attachment with the machine and names every difference.
 func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
-	conf, err := decodeConf(args.StdinData)
+	conf, err := netconf.Decode(args.StdinData)
 	if err != nil {
 		return err
 	}
-	a, err := p.store().Load(cacheName(args.ContainerID, args.IfName))
-	if err != nil {
-		return wrapf(err, types.ErrIOFailure, "", "read cache")
-	}
-	hint := "delete the pod; its controller will make a new one"
-	if a == nil || !device(a) {
-		return faultf(CodeCheck, hint, "no attachment of container %s with interface %s is known", args.ContainerID, args.IfName)
-	}
-	var diffs []string
-	differ := func(format string, args ...any) { diffs = append(diffs, fmt.Sprintf(format, args...)) }
-	if a.stale(p.Boot) {
-		differ("the attachment is of an earlier run of the machine")
-	}
-	if owner, err := p.store().Owner(a.DeviceID); err != nil || owner != args.Netns {
-		differ("VF %s is allocated to %q, not to %q", a.DeviceID, owner, args.Netns)
-	}
-	pod, err := p.openPod(args)
+	diffs, err := p.differences(ctx, args, conf)
 	if err != nil {
 		return err
-	}
-	defer pod.Close()
-	vf, err := FindVF(p.Sysfs, a.DeviceID)
-	if err != nil {
-		return err
-	}
-	cur, known, err := vfInfo(ctx, p.Kernel.Host(), vf)
-	if err != nil {
-		return wrapf(err, CodeReadVF, "", "VF %s", vf.Address)
-	}
-	if known {
-		for _, s := range settings(&a.NetConf, a.MAC, cur) {
-			differ("%s of VF %s at its PF", s.kind, vf.Address)
-		}
-	}
-	if !vf.Userspace() {
-		if err := p.checkLink(ctx, pod, a, args, conf, differ); err != nil {
-			return err
-		}
 	}
 	if len(diffs) > 0 {
-		return faultf(CodeCheck, hint, "not as it was attached: %s", strings.Join(diffs, "; "))
+		texts := make([]string, len(diffs))
+		for i, d := range diffs {
+			texts[i] = d.String()
+		}
+		return fault.Newf(fault.CodeCheck, checkHint, "not as it was attached: %s", strings.Join(texts, "; "))
 	}
 	if conf.IPAM.Type != "" {
 		if err := p.IPAM.Check(ctx, conf.IPAM.Type, args.StdinData); err != nil {
-			return wrapf(err, CodeIPAM, "", "IPAM plugin %s: CHECK", conf.IPAM.Type)
+			return fault.Wrapf(err, fault.CodeIPAM, "", "IPAM plugin %s: CHECK", conf.IPAM.Type)
 		}
 	}
 	return nil
 }
 
-func (p *Plugin) checkLink(ctx context.Context, pod NS, a *Attachment, args *skel.CmdArgs, conf *NetConf, differ func(string, ...any)) error {
-	links, err := pod.Links(ctx)
+const checkHint = "delete the pod; its controller will make a new one"
+
+// differences compares; the error says why that was not possible.
+func (p *Plugin) differences(ctx context.Context, args *skel.CmdArgs, conf *netconf.NetConf) ([]Difference, error) {
+	a, err := p.store().Load(attachment.Name(args.ContainerID, args.IfName))
 	if err != nil {
-		return wrapf(err, CodeBadNetns, "", "list the pod's interfaces")
+		return nil, fault.Wrapf(err, types.ErrIOFailure, "", "read cache")
 	}
-	var link *nl.Link
-	for i := range links {
-		if links[i].Name == args.IfName {
-			link = &links[i]
-		}
+	if a == nil || !a.HasDevice() {
+		return nil, fault.Newf(fault.CodeCheck, checkHint, "no attachment of container %s with interface %s is known", args.ContainerID, args.IfName)
 	}
-	if link == nil {
-		differ("the pod has no interface %s", args.IfName)
-		return nil
+	diffs := p.checkFiles(a, args)
+	pod, err := p.openPod(args)
+	if err != nil {
+		return nil, err
 	}
-	if link.ParentDev != "" && link.ParentDev != a.DeviceID {
-		differ("%s is device %s, not %s", link.Name, link.ParentDev, a.DeviceID)
+	defer pod.Close()
+	v, err := vf.Find(p.Sysfs, a.DeviceID)
+	if err != nil {
+		return nil, err
+	}
+	cur, known, err := vf.Info(ctx, p.Kernel.Host(), v)
+	if err != nil {
+		return nil, fault.Wrapf(err, fault.CodeReadVF, "", "VF %s", v.Address)
+	}
+	if known {
+		diffs = append(diffs, checkAttributes(a, cur)...)
+	}
+	if v.Userspace() {
+		return diffs, nil
+	}
+	more, err := checkPod(ctx, checked{pod: pod, att: a, args: args, conf: conf})
+	return append(diffs, more...), err
+}
+
+// checkFiles compares what is on disk.
+func (p *Plugin) checkFiles(a *attachment.Attachment, args *skel.CmdArgs) (diffs []Difference) {
+	if a.Stale(p.Boot) {
+		diffs = append(diffs, Difference{Key: "attachment", Want: "of this run of the machine", Have: "of an earlier one"})
+	}
+	owner, err := p.store().Owner(a.DeviceID)
+	if err != nil {
+		owner = "not known (" + err.Error() + ")"
+	}
+	if owner != args.Netns {
+		diffs = append(diffs, Difference{Key: "allocation of VF " + a.DeviceID, Want: strconv.Quote(args.Netns), Have: strconv.Quote(owner)})
+	}
+	return diffs
+}
+
+// checkAttributes compares what the PF holds for the VF.
+func checkAttributes(a *attachment.Attachment, cur nl.VFInfo) (diffs []Difference) {
+	for _, s := range vf.Wanted(&a.NetConf, cur) {
+		diffs = append(diffs, Difference{
+			Key: string(s.Attribute) + " of VF " + a.DeviceID + " at its PF", Want: s.Text(), Have: s.Present(cur),
+		})
+	}
+	return diffs
+}
+
+// checked is an attachment with an interface in the pod.
+type checked struct {
+	pod  NS
+	att  *attachment.Attachment
+	args *skel.CmdArgs
+	conf *netconf.NetConf
+}
+
+// checkPod compares what is in the pod's namespace.
+func checkPod(ctx context.Context, c checked) ([]Difference, error) {
+	links, err := c.pod.Links(ctx)
+	if err != nil {
+		return nil, fault.Wrapf(err, fault.CodeBadNetns, "", "list the pod's interfaces")
+	}
+	i := slices.IndexFunc(links, func(l nl.Link) bool { return l.Name == c.args.IfName })
+	if i < 0 {
+		return []Difference{{Key: "interface " + c.args.IfName + " of the pod", Want: "there", Have: "missing"}}, nil
+	}
+	link := links[i]
+	diffs := checkLink(c, link)
+	missing, err := checkRDMA(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	diffs = append(diffs, missing...)
+	prev, err := c.conf.Previous()
+	if err != nil || prev == nil {
+		return diffs, err
+	}
+	addrs, err := c.pod.Addrs(ctx)
+	if err != nil {
+		return nil, fault.Wrapf(err, fault.CodeBadNetns, "", "list the pod's addresses")
+	}
+	return append(diffs, checkResult(c.args, prev, link, addrs)...), nil
+}
+
+func checkLink(c checked, link nl.Link) (diffs []Difference) {
+	if link.ParentDev != "" && link.ParentDev != c.att.DeviceID {
+		diffs = append(diffs, Difference{Key: "device of " + link.Name, Want: c.att.DeviceID, Have: link.ParentDev})
 	}
 	if !link.Up {
-		differ("%s is down", link.Name)
+		diffs = append(diffs, Difference{Key: link.Name, Want: "up", Have: "down"})
 	}
-	if a.Extra.RDMADev != "" {
-		devs, err := pod.RDMADevs(ctx)
-		if err != nil {
-			return wrapf(err, CodeRDMA, "", "list the pod's RDMA devices")
-		}
-		found := false
-		for _, d := range devs {
-			found = found || d.Name == a.Extra.RDMADev
-		}
-		if !found {
-			differ("RDMA device %s is not in the pod", a.Extra.RDMADev)
-		}
+	return diffs
+}
+
+func checkRDMA(ctx context.Context, c checked) ([]Difference, error) {
+	name := c.att.Extra.RDMADev
+	if name == "" {
+		return nil, nil
 	}
-	prev, err := previous(conf)
-	if err != nil || prev == nil {
-		return err
+	devs, err := c.pod.RDMADevs(ctx)
+	if err != nil {
+		return nil, fault.Wrapf(err, fault.CodeRDMA, "", "list the pod's RDMA devices")
 	}
+	if slices.ContainsFunc(devs, func(d nl.RDMADev) bool { return d.Name == name }) {
+		return nil, nil
+	}
+	return []Difference{{Key: "RDMA device " + name, Want: "in the pod", Have: "elsewhere"}}, nil
+}
+
+// checkResult compares the interface with the result of ADD.
+func checkResult(args *skel.CmdArgs, prev *cni100.Result, link nl.Link, addrs []nl.Addr) (diffs []Difference) {
 	for _, i := range prev.Interfaces {
 		if i.Name == args.IfName && i.Sandbox == args.Netns && i.Mac != "" && !strings.EqualFold(i.Mac, link.MAC.String()) {
-			differ("%s has MAC %s, not %s", link.Name, link.MAC, i.Mac)
+			diffs = append(diffs, Difference{Key: "MAC of " + link.Name, Want: i.Mac, Have: link.MAC.String()})
 		}
-	}
-	addrs, err := pod.Addrs(ctx)
-	if err != nil {
-		return wrapf(err, CodeBadNetns, "", "list the pod's addresses")
-	}
-	has := map[string]bool{}
-	for _, addr := range addrs {
-		has[fmt.Sprint(addr.Index, addr.Prefix)] = true
 	}
 	for _, ip := range prev.IPs {
 		if ip.Interface == nil || *ip.Interface < 0 || *ip.Interface >= len(prev.Interfaces) || prev.Interfaces[*ip.Interface].Name != args.IfName {
 			continue
 		}
-		if prefix, err := toPrefix(ip.Address); err == nil && !has[fmt.Sprint(link.Index, prefix)] {
-			differ("%s has no address %s", link.Name, prefix)
+		prefix, err := toPrefix(ip.Address)
+		if err == nil && !slices.ContainsFunc(addrs, func(a nl.Addr) bool { return a.Index == link.Index && a.Prefix == prefix }) {
+			diffs = append(diffs, Difference{Key: "address " + prefix.String() + " of " + link.Name, Want: "there", Have: "missing"})
 		}
 	}
-	return nil
-}
-
-const prevHint = "prevResult is the result of the plugin before in the list, or at CHECK of ADD; " +
-	"the runtime sets it, leave it out of the NetworkAttachmentDefinition"
-
-// previous decodes prevResult, nil when there is none.
-func previous(conf *NetConf) (*cni100.Result, error) {
-	if len(conf.Prev) == 0 || string(conf.Prev) == "null" {
-		return nil, nil
-	}
-	r, err := cni100Result(conf)
-	if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return nil, faultf(types.ErrDecodingFailure, prevHint, "network %q: prevResult: %s is a %s, must be %s",
-			conf.Name, keyName(typ.Field), typ.Value, typeName(typ.Type.String()))
-	}
-	if err != nil {
-		return nil, wrapf(err, types.ErrDecodingFailure, prevHint, "network %q: prevResult", conf.Name)
-	}
-	return r, nil
-}
-
-// errNull: the library follows such an entry when it converts a result.
-var errNull = errors.New("a list of the result has a null entry")
-
-func cni100Result(conf *NetConf) (*cni100.Result, error) {
-	var lists struct{ Interfaces, IPs, Routes []*json.RawMessage }
-	if err := json.Unmarshal(conf.Prev, &lists); err != nil {
-		return nil, err
-	}
-	if slices.Contains(slices.Concat(lists.Interfaces, lists.IPs, lists.Routes), nil) {
-		return nil, errNull
-	}
-	r, err := version.NewResult(conf.CNIVersion, conf.Prev)
-	if err != nil {
-		return nil, err
-	}
-	return cni100.NewResultFromResult(r)
+	return diffs
 }
 
 // Status says whether an ADD could succeed.
 func (p *Plugin) Status(ctx context.Context, args *skel.CmdArgs) error {
-	conf, err := decodeConf(args.StdinData)
+	conf, err := netconf.Decode(args.StdinData)
 	if err != nil {
 		return err
 	}
 	_, err = p.Kernel.Host().Links(ctx)
 	_, sysErr := p.Sysfs.ReadDir(sysfs.PCIDevices)
 	if err := errors.Join(err, sysErr); err != nil {
-		return wrapf(err, CodeUnavailable, "the plugin needs /sys and CAP_NET_ADMIN", "the machine can not be read")
+		return fault.Wrapf(err, fault.CodeUnavailable, "the plugin needs /sys and CAP_NET_ADMIN", "the machine cannot be read")
 	}
 	if conf.IPAM.Type != "" {
 		if err := p.IPAM.Status(ctx, conf.IPAM.Type, args.StdinData); err != nil {
-			return wrapf(err, CodeUnavailable, "is its program in the CNI folder?", "IPAM plugin %s: STATUS", conf.IPAM.Type)
+			return fault.Wrapf(err, fault.CodeUnavailable, "is its program in the CNI directory?", "IPAM plugin %s: STATUS", conf.IPAM.Type)
 		}
 	}
 	return nil

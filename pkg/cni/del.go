@@ -7,17 +7,21 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/netconf"
 )
 
 // Del ends an attachment. It succeeds when there is none, and keeps the cache
 // when it fails, because the runtime calls again. The IPAM plugin goes first,
 // under the VF's lock: as long as it takes, no other pod gets the VF.
 func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
-	conf, err := decodeConf(args.StdinData)
+	conf, err := netconf.Decode(args.StdinData)
 	if err != nil {
 		return err
 	}
-	name := cacheName(args.ContainerID, args.IfName)
+	name := attachment.Name(args.ContainerID, args.IfName)
 	a, err := p.store().Load(name)
 	if err != nil {
 		// A cache that can not be read now will not be later; what is to be
@@ -32,7 +36,7 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 			return p.forget(name)
 		}
 	}
-	if a == nil || !device(a) {
+	if a == nil || !a.HasDevice() {
 		if err := p.ipamDel(ctx, conf.IPAM.Type, args.StdinData); err != nil {
 			return err
 		}
@@ -46,48 +50,45 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 	if err := p.ipamDel(ctx, a.IPAM.Type, args.StdinData); err != nil {
 		return err
 	}
-	a.Extra.IfName = args.IfName
-	if a.Extra.Netns == "" {
-		a.Extra.Netns = args.Netns
+	netns := a.Extra.Netns
+	if netns == "" {
+		netns = args.Netns
 	}
-	return p.end(ctx, a)
+	return p.end(ctx, a.In(netns, args.IfName))
 }
 
 // end gives the VF of an attachment back and removes its files.
-func (p *Plugin) end(ctx context.Context, a *Attachment) error {
+func (p *Plugin) end(ctx context.Context, a *attachment.Attachment) error {
 	if a.Extra.Netns == "" {
 		// sriov-cni's cache does not say where the VF is; the allocation does.
 		owner, err := p.store().Owner(a.DeviceID)
 		if err != nil {
-			return wrapf(err, types.ErrIOFailure, "", "read allocation of VF %s", a.DeviceID)
+			return fault.Wrapf(err, types.ErrIOFailure, "", "read allocation of VF %s", a.DeviceID)
 		}
 		if p.alive(owner) {
 			p.log().Warn("VF is in a live namespace that may be another pod's, left there", "vf", a.DeviceID, "netns", owner)
-			return p.forget(a.file)
+			return p.forget(a.File)
 		}
 	}
 	foreign, err := p.foreign(a)
 	if err != nil {
-		return wrapf(err, types.ErrIOFailure, "", "read allocation of VF %s", a.DeviceID)
+		return fault.Wrapf(err, types.ErrIOFailure, "", "read allocation of VF %s", a.DeviceID)
 	}
 	if foreign {
 		p.log().Info("VF is another pod's by now, left alone", "vf", a.DeviceID)
-		return p.forget(a.file)
+		return p.forget(a.File)
 	}
-	if err := p.release(ctx, a); err != nil {
-		return err
-	}
-	if err := p.freeOwn(a); err != nil {
-		return wrapf(err, types.ErrIOFailure, "", "remove allocation of VF %s", a.DeviceID)
-	}
-	return p.forget(a.file)
+	return runUndo(ctx, p.ending(a))
 }
 
-func (p *Plugin) forget(name string) error {
-	if err := p.store().Forget(name); err != nil {
-		return wrapf(err, types.ErrIOFailure, "", "remove cache")
+// foreign reports whether the VF belongs to another pod by now: its namespace
+// died, the next pod got the VF, and only then this attachment's DEL came.
+func (p *Plugin) foreign(a *attachment.Attachment) (bool, error) {
+	owner, err := p.store().Owner(a.DeviceID)
+	if err != nil {
+		return false, err
 	}
-	return nil
+	return owner != "" && owner != a.Extra.Netns && p.alive(owner), nil
 }
 
 func (p *Plugin) ipamDel(ctx context.Context, plugin string, stdin []byte) error {
@@ -95,7 +96,7 @@ func (p *Plugin) ipamDel(ctx context.Context, plugin string, stdin []byte) error
 		return nil
 	}
 	if err := p.IPAM.Del(ctx, plugin, stdin); err != nil {
-		return wrapf(err, CodeIPAM, "the IPAM plugin's own error says more; its program must be in the CNI folder", "IPAM plugin %s: DEL", plugin)
+		return fault.Wrapf(err, fault.CodeIPAM, "the IPAM plugin's own error says more; its program must be in the CNI folder", "IPAM plugin %s: DEL", plugin)
 	}
 	return nil
 }
@@ -103,39 +104,39 @@ func (p *Plugin) ipamDel(ctx context.Context, plugin string, stdin []byte) error
 // GC ends the network's attachments that the runtime does not name, and has
 // the IPAM plugin do the same. One that fails does not stop the others.
 func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
-	conf, err := decodeConf(args.StdinData)
+	conf, err := netconf.Decode(args.StdinData)
 	if err != nil {
 		return err
 	}
 	var keep []string
 	for _, v := range conf.Valid {
-		keep = append(keep, cacheName(v.ContainerID, v.IfName))
+		keep = append(keep, attachment.Name(v.ContainerID, v.IfName))
 	}
 	all, err := p.store().All(p.Boot)
 	errs := []error{err}
 	for _, a := range all {
-		if a.Name != conf.Name || slices.Contains(keep, a.file) || !device(a) {
+		if a.Name != conf.Name || slices.Contains(keep, a.File) || !a.HasDevice() {
 			continue
 		}
 		errs = append(errs, p.collect(ctx, a))
 	}
 	if conf.IPAM.Type != "" {
 		if err := p.IPAM.GC(ctx, conf.IPAM.Type, args.StdinData); err != nil {
-			errs = append(errs, wrapf(err, CodeIPAM, "", "IPAM plugin %s: GC", conf.IPAM.Type))
+			errs = append(errs, fault.Wrapf(err, fault.CodeIPAM, "", "IPAM plugin %s: GC", conf.IPAM.Type))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return wrapf(err, CodeRelease, "run again; what failed was kept", "network %q", conf.Name)
+		return fault.Wrapf(err, fault.CodeRelease, "run again; what failed was kept", "network %q", conf.Name)
 	}
 	return nil
 }
 
-func (p *Plugin) collect(ctx context.Context, a *Attachment) error {
+func (p *Plugin) collect(ctx context.Context, a *attachment.Attachment) error {
 	unlock, err := p.store().Lock(ctx, a.DeviceID)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	p.log().Info("attachment is not among the valid ones, ended", "cache", a.file, "vf", a.DeviceID)
+	p.log().Info("attachment is not among the valid ones, ended", "cache", a.File, "vf", a.DeviceID)
 	return p.end(ctx, a)
 }

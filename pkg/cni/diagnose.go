@@ -7,6 +7,9 @@ import (
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
+
+	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
 )
 
 // DefaultKubelet is where the kubelet keeps what devices it gave to which pod,
@@ -17,9 +20,9 @@ const DefaultKubelet = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpo
 const maxCheckpoint = 16 << 20
 
 // noDevice makes the error for a configuration without deviceID say what the
-// pod asked for: Multus leaves the key out without a word when it finds no
+// pod asked for: Multus leaves the key out silently when it finds no
 // device, and the reason is in objects that this plugin does not see.
-func (p *Plugin) noDevice(f *fault, args *skel.CmdArgs) error {
+func (p *Plugin) noDevice(f *fault.Error, args *skel.CmdArgs) error {
 	pod, uid := podOf(args.Args)
 	if uid == "" || p.Kubelet == "" {
 		return f
@@ -29,21 +32,22 @@ func (p *Plugin) noDevice(f *fault, args *skel.CmdArgs) error {
 		p.log().Debug("the kubelet's devices are not known", "err", err)
 		return f
 	}
+	more := *f
 	if len(given) == 0 {
-		f.msg += fmt.Sprintf("; pod %s has no device of any resource", pod)
-		f.hint = "have a container of the pod request the pool's resource (limits), once for each of its networks of that pool; " +
+		more.Msg += fmt.Sprintf("; pod %s has no device of any resource", pod)
+		more.Hint = "have a container of the pod request the pool's resource (limits), once for each of its networks of that pool; " +
 			"the pool is the one that the NetworkAttachmentDefinition names in its annotation k8s.v1.cni.cncf.io/resourceName"
-		return f
+		return &more
 	}
 	var all, names []string
 	for _, g := range given {
 		all = append(all, fmt.Sprintf("%d of %s (%s)", len(g.ids), g.resource, strings.Join(g.ids, ", ")))
 		names = append(names, g.resource)
 	}
-	f.msg += fmt.Sprintf("; pod %s has %s", pod, strings.Join(all, ", "))
-	f.hint = "does the NetworkAttachmentDefinition have the annotation k8s.v1.cni.cncf.io/resourceName: " + strings.Join(names, " or ") +
+	more.Msg += fmt.Sprintf("; pod %s has %s", pod, strings.Join(all, ", "))
+	more.Hint = "does the NetworkAttachmentDefinition have the annotation k8s.v1.cni.cncf.io/resourceName: " + strings.Join(names, " or ") +
 		"? If it has, the pod names more networks of that pool than it requests devices"
-	return f
+	return &more
 }
 
 // podOf is the pod as the runtime names it in CNI_ARGS.
@@ -65,7 +69,7 @@ type devices struct {
 // format is the kubelet's own since Kubernetes 1.20: a list of entries, each
 // with device ids by NUMA node.
 func podDevices(path, uid string) ([]devices, error) {
-	b, _, err := readFile(path, maxCheckpoint)
+	b, _, err := attachment.ReadRegular(path, maxCheckpoint)
 	if err != nil {
 		return nil, err
 	}

@@ -6,23 +6,26 @@
 // meaning and precedence, and the same files below /var/lib/cni/sriov, so that
 // a node with running pods can change over and back.
 //
-// How it is built: a [NetConf] is decoded and judged without touching
-// anything; [VF] is what sysfs says of the device; an [Attachment] is written
-// to disk before the first change to the machine, and holds all that is needed
-// to undo it. There is one way back ([Plugin] release) and everything takes
-// it: DEL, a failed ADD, GC, an ADD that finds a VF whose pod died without DEL, and
-// the daemon that looks for such VFs ([Plugin.Orphans], [Plugin.TakeBack]). Its steps compare before they write, so that it may be cut off anywhere
-// and be run again.
+// How it is built. Package netconf validates what the runtime gives, package vf
+// reads the VF and compares its attributes, package attachment is what is on disk,
+// and package fault is the error of them all. Here are the commands. ADD goes from
+// a request to the VF as it is (resolve), to what has to change (decide), to how far
+// that was applied (apply); the attachment, with all that is needed to undo it, is on
+// disk before the first change. There is one way back ([Plugin] release) and
+// everything takes it: DEL, a failed ADD, GC, an ADD that finds a VF whose pod died
+// without DEL, and the daemon, which looks for such VFs ([Plugin.Orphans],
+// [Plugin.Reclaim]). It is a list of steps that compare before they write, so that it
+// may be cut off anywhere and be run again.
 //
 // The machine is behind two interfaces, [Kernel] (netlink in network
 // namespaces) and sysfs.Tree; address management is behind [IPAM].
 //
-// It may import pkg/nl, pkg/sysfs, pkg/nic and containernetworking/cni, and of the rest
-// of this project nothing: the binary is small. It never starts a process
-// itself; the CNI library starts the IPAM plugin, as the specification
-// demands, behind package delegate, which the daemon does not link. It never creates or destroys VFs, and writes nothing outside of
-// its state directory, the VF, the pod's network namespace and a log below /var/log. A
-// path that comes from a configuration, the environment or a file is identified before
-// it is opened. The daemon that sets attributes of VFs takes the same locks
-// ([Plugin.LockVF]).
+// It may import pkg/nl, pkg/sysfs, pkg/nic and containernetworking/cni, and of the
+// rest of this project nothing: the binary is small. It never starts a process
+// itself; the CNI library starts the IPAM plugin, as the specification demands,
+// behind package delegate, which the daemon does not link. It never creates or
+// destroys VFs, and writes nothing outside of its directory of attachments, the VF,
+// the pod's network namespace and a log below /var/log. A path that comes from a
+// configuration, the environment or a file is identified before it is opened. The
+// daemon that sets attributes of VFs takes the same locks ([Plugin.LockVF]).
 package cni

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
 )
 
 // below lists the descriptors of this process that are open below dir.
@@ -39,7 +41,7 @@ func TestLockVF(t *testing.T) {
 
 	theirs, err := r.store().Lock(t.Context(), vfAddr(0))
 	must(t, err)
-	if _, err := r.LockVF(t.Context(), vfAddr(0)); !errors.Is(err, ErrVFLocked) {
+	if _, err := r.LockVF(t.Context(), vfAddr(0)); !errors.Is(err, attachment.ErrVFLocked) {
 		t.Errorf("a VF with an ADD under way: %v", err)
 	}
 	other, err := r.LockVF(t.Context(), vfAddr(1))
@@ -74,7 +76,7 @@ func TestNoDescriptorStaysOpen(t *testing.T) {
 	r.add(t, "c1", "/ns/c1", 0, everything)
 	r.add(t, "c2", "/ns/c2", 1, "")
 	r.m.kill("/ns/c1")
-	must(t, os.WriteFile(r.store().cache("c9-net1"), []byte("{"), 0o600))
+	must(t, os.WriteFile(r.cachePath("c9-net1"), []byte("{"), 0o600))
 	if _, err := r.Orphans(); err == nil {
 		t.Error("a damaged file was not seen")
 	}
@@ -85,13 +87,13 @@ func TestNoDescriptorStaysOpen(t *testing.T) {
 	}
 	list, _ := r.Orphans()
 	for _, o := range list {
-		if err := r.TakeBack(t.Context(), o); !errors.Is(err, ErrVFLocked) {
+		if err := r.Reclaim(t.Context(), o); !errors.Is(err, attachment.ErrVFLocked) {
 			t.Errorf("%+v: %v", o, err)
 		}
 	}
 	theirs()
 	for _, o := range list {
-		must(t, r.TakeBack(t.Context(), o))
+		must(t, r.Reclaim(t.Context(), o))
 	}
 	unlock, err := r.LockVF(t.Context(), vfAddr(0))
 	must(t, err)

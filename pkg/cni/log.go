@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
+
+	"github.com/talos-sriov/talos-sriov/pkg/cni/netconf"
 )
 
 // DefaultLogDir is the only directory in which logFile makes or appends to a file.
@@ -19,9 +21,9 @@ const DefaultLogDir = "/var/log"
 // deny a pod its network: stderr says why. done closes the file.
 func OpenLog(stderr io.Writer, logDir string, args *skel.CmdArgs) (log *slog.Logger, done func() error) {
 	done = func() error { return nil }
-	conf, err := decodeConf(args.StdinData)
+	conf, err := netconf.Decode(args.StdinData)
 	if err != nil {
-		conf = &NetConf{} // the command will say so
+		conf = &netconf.NetConf{} // the command will say so
 	}
 	level, known := logLevel(conf.LogLevel)
 	out := stderr

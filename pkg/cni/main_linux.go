@@ -10,6 +10,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 
+	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
@@ -23,7 +25,7 @@ func Funcs(ctx context.Context, open func(*skel.CmdArgs) (*Plugin, func() error,
 		return func(args *skel.CmdArgs) error {
 			p, done, err := open(args)
 			if err != nil {
-				return AsCNI(err)
+				return fault.AsCNI(err)
 			}
 			err = run(p, args)
 			if err != nil {
@@ -33,7 +35,7 @@ func Funcs(ctx context.Context, open func(*skel.CmdArgs) (*Plugin, func() error,
 				err = fmt.Errorf("close: %w", cerr)
 			}
 			if err != nil {
-				return AsCNI(err)
+				return fault.AsCNI(err)
 			}
 			return nil
 		}
@@ -54,20 +56,20 @@ func Funcs(ctx context.Context, open func(*skel.CmdArgs) (*Plugin, func() error,
 	}
 }
 
-// OpenHost makes the plugin for this machine. dir is the state folder, "" for
+// OpenHost makes the plugin for this machine. dir is the directory of attachments, "" for
 // the usual one.
 func OpenHost(dir string, ipam IPAM, stderr io.Writer) func(*skel.CmdArgs) (*Plugin, func() error, error) {
 	return func(args *skel.CmdArgs) (*Plugin, func() error, error) {
-		boot, err := Boot("/run")
+		boot, err := attachment.Boot("/run")
 		if err != nil {
 			return nil, nil, err
 		}
 		fs, err := sysfs.Open("/sys")
 		if err != nil {
-			return nil, nil, wrapf(err, types.ErrIOFailure, "", "open sysfs")
+			return nil, nil, fault.Wrapf(err, types.ErrIOFailure, "", "open sysfs")
 		}
 		if strings.TrimSpace(dir) == "" {
-			dir = DefaultDir
+			dir = attachment.DefaultDir
 		}
 		log, closeLog := OpenLog(stderr, DefaultLogDir, args)
 		p := &Plugin{Dir: dir, Sysfs: fs, Kernel: HostKernel(), IPAM: ipam, Boot: boot, Log: log, Kubelet: DefaultKubelet}

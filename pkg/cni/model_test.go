@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -17,6 +18,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	cni100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/vf"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 )
 
@@ -265,7 +268,7 @@ func (n mns) SetMTU(_ context.Context, ref nl.LinkRef, mtu int) error {
 func (n mns) SetMAC(_ context.Context, ref nl.LinkRef, mac net.HardwareAddr) error {
 	return n.on("mac", ref, func(l *mlink) error {
 		for i, v := range n.vfs {
-			if vfAddr(i) == l.ParentDev && n.sticky && !isZero(v.MAC) && !*v.Trust {
+			if vfAddr(i) == l.ParentDev && n.sticky && !vf.IsZero(v.MAC) && !*v.Trust {
 				return syscall.EADDRNOTAVAIL
 			}
 		}
@@ -460,6 +463,18 @@ type rig struct {
 	ipam *fakeIPAM
 }
 
+// The places of sriov-cni's files.
+func (r *rig) cachePath(name string) string      { return filepath.Join(r.Dir, name) }
+func (r *rig) allocationPath(addr string) string { return filepath.Join(r.Dir, "pci", addr) }
+func (r *rig) lockPath(addr string) string {
+	return filepath.Join(r.Dir, "pci", "vf_lock", addr+".lock")
+}
+
+// draftPath is the file by way of which one of these is written.
+func draftPath(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
+}
+
 // at is a start of the machine.
 func at(t time.Time) func() time.Time { return func() time.Time { return t } }
 
@@ -468,7 +483,7 @@ func newRig(t *testing.T, vfs int) *rig {
 	m := newModel(vfs)
 	ipam := &fakeIPAM{m: m}
 	return &rig{m: m, ipam: ipam, Plugin: &Plugin{
-		Dir: t.TempDir(), Sysfs: m, Kernel: m, IPAM: ipam, Boot: BootInfo{ID: "boot-1", Since: at(time.Unix(1, 0))},
+		Dir: t.TempDir(), Sysfs: m, Kernel: m, IPAM: ipam, Boot: attachment.BootInfo{ID: "boot-1", Since: at(time.Unix(1, 0))},
 		Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	}}
 }

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
 )
 
 func (r *rig) add(t *testing.T, container, netns string, vf int, more string) {
@@ -21,15 +23,15 @@ func (r *rig) add(t *testing.T, container, netns string, vf int, more string) {
 	}
 }
 
-func (r *rig) orphans(t *testing.T, want ...OrphanKind) []Orphan {
+func (r *rig) orphans(t *testing.T, want ...Evidence) []Orphan {
 	t.Helper()
 	list, err := r.Orphans()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got []OrphanKind
+	var got []Evidence
 	for _, o := range list {
-		got = append(got, o.Kind)
+		got = append(got, o.Evidence)
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Fatalf("orphans %+v, want %v", list, want)
@@ -37,15 +39,15 @@ func (r *rig) orphans(t *testing.T, want ...OrphanKind) []Orphan {
 	return list
 }
 
-// takeBack takes every orphan back.
-func (r *rig) takeBack(t *testing.T) {
+// reclaim takes every orphan back.
+func (r *rig) reclaim(t *testing.T) {
 	t.Helper()
 	list, err := r.Orphans()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range list {
-		if err := r.TakeBack(t.Context(), o); err != nil {
+		if err := r.Reclaim(t.Context(), o); err != nil {
 			t.Fatalf("%+v: %v", o, err)
 		}
 	}
@@ -78,11 +80,11 @@ func TestOrphanOfADeadNamespace(t *testing.T) {
 	r.add(t, "c2", "/ns/c2", 1, `"vlan":7`)
 	r.orphans(t)
 	r.m.kill("/ns/c1")
-	o := r.orphans(t, OrphanNetns)
+	o := r.orphans(t, EvidenceNetns)
 	if !o[0].HasVF() || o[0].Device != vfAddr(0) || o[0].File != "c1-net1" || o[0].Netns != "/ns/c1" {
 		t.Errorf("%+v", o[0])
 	}
-	r.takeBack(t)
+	r.reclaim(t)
 	r.orphans(t)
 	if l := r.m.vfLink(1); l.ns != "/ns/c2" || r.m.vfs[1].VLAN != 7 {
 		t.Errorf("the living pod's VF was touched: %+v", l)
@@ -110,11 +112,11 @@ func TestOrphanOfAnEarlierBoot(t *testing.T) {
 	r.add(t, "c1", "/ns/c1", 0, `"vlan":7`)
 	calls := len(r.m.calls)
 	r.m.spaces = map[string]bool{}
-	r.Boot = BootInfo{ID: "boot-2", Since: at(time.Now().Add(time.Hour))}
-	if o := r.orphans(t, OrphanBoot); o[0].HasVF() {
+	r.Boot = attachment.BootInfo{ID: "boot-2", Since: at(time.Now().Add(time.Hour))}
+	if o := r.orphans(t, EvidenceBoot); o[0].HasVF() {
 		t.Errorf("%+v", o)
 	}
-	r.takeBack(t)
+	r.reclaim(t)
 	if left := r.residue(t); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
@@ -122,15 +124,15 @@ func TestOrphanOfAnEarlierBoot(t *testing.T) {
 		t.Errorf("calls: %v", got)
 	}
 	// The new run's pod has the VF by now: nothing of it is lost.
-	r.Boot = BootInfo{ID: "boot-1", Since: at(time.Unix(1, 0))}
+	r.Boot = attachment.BootInfo{ID: "boot-1", Since: at(time.Unix(1, 0))}
 	r.add(t, "c2", "/ns/c2", 1, "")
-	r.Boot = BootInfo{ID: "boot-2", Since: at(time.Now().Add(-time.Hour))}
+	r.Boot = attachment.BootInfo{ID: "boot-2", Since: at(time.Now().Add(-time.Hour))}
 	r.m.spaces["/ns/c3"] = true
 	if err := r.store().Allocate(vfAddr(1), "/ns/c3"); err != nil {
 		t.Fatal(err)
 	}
-	r.orphans(t, OrphanBoot)
-	r.takeBack(t)
+	r.orphans(t, EvidenceBoot)
+	r.reclaim(t)
 	if owner, err := r.store().Owner(vfAddr(1)); owner != "/ns/c3" || err != nil {
 		t.Errorf("the allocation of the new pod is %q, %v", owner, err)
 	}
@@ -145,7 +147,7 @@ func TestOrphanOfTheOtherPlugin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.Extra = Extra{}
+		a.Extra = attachment.Extra{}
 		if err := r.store().Save(a); err != nil {
 			t.Fatal(err)
 		}
@@ -160,8 +162,8 @@ func TestOrphanOfTheOtherPlugin(t *testing.T) {
 	}
 	r.orphans(t) // the interface is in a pod
 	r.m.kill("/ns/c1")
-	r.orphans(t, OrphanNetns)
-	r.takeBack(t)
+	r.orphans(t, EvidenceNetns)
+	r.reclaim(t)
 	if got := r.m.state(); got != before {
 		t.Errorf("before\n%safter\n%s", before, got)
 	}
@@ -172,8 +174,8 @@ func TestOrphanOfTheOtherPlugin(t *testing.T) {
 	if err := r.store().Allocate(vfAddr(0), "/ns/gone"); err != nil {
 		t.Fatal(err)
 	}
-	r.orphans(t, OrphanAllocation)
-	r.takeBack(t)
+	r.orphans(t, EvidenceAllocation)
+	r.reclaim(t)
 	if left := r.residue(t); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
@@ -189,13 +191,13 @@ func TestOrphanWithoutAnInterface(t *testing.T) {
 	r.add(t, "c1", "/ns/c1", 0, `"vlan":7,"mac":"02:00:00:00:00:bb"`)
 	r.orphans(t)
 	r.m.kill("/ns/c1")
-	r.orphans(t, OrphanNetns)
+	r.orphans(t, EvidenceNetns)
 	a, err := r.store().Load("c1-net1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	nameless := *a
-	nameless.Extra = Extra{}
+	nameless.Extra = attachment.Extra{}
 	if err := errors.Join(r.store().Save(&nameless), r.store().Free(vfAddr(0))); err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +205,7 @@ func TestOrphanWithoutAnInterface(t *testing.T) {
 	if err := r.store().Save(a); err != nil {
 		t.Fatal(err)
 	}
-	r.takeBack(t)
+	r.reclaim(t)
 	if got := r.m.state(); got != before {
 		t.Errorf("before\n%safter\n%s", before, got)
 	}
@@ -218,21 +220,21 @@ func TestOrphanThatIsHistory(t *testing.T) {
 	r.add(t, "c1", "/ns/c1", 0, `"vlan":7`)
 	r.m.kill("/ns/c1")
 	r.add(t, "c2", "/ns/c2", 0, `"vlan":9`)
-	list := r.orphans(t, OrphanNetns)
-	r.takeBack(t)
+	list := r.orphans(t, EvidenceNetns)
+	r.reclaim(t)
 	if l := r.m.vfLink(0); l.ns != "/ns/c2" || l.Name != "net1" || r.m.vfs[0].VLAN != 9 {
 		t.Errorf("the later pod lost the VF: %+v, VLAN %d", l, r.m.vfs[0].VLAN)
 	}
 	// One that was listed and is none any more by the time.
-	if err := r.TakeBack(t.Context(), list[0]); err != nil {
+	if err := r.Reclaim(t.Context(), list[0]); err != nil {
 		t.Error(err)
 	}
-	alive := Orphan{Kind: OrphanNetns, Device: vfAddr(0), File: "c2-net1", Netns: "/ns/c2"}
-	if err := r.TakeBack(t.Context(), alive); err != nil || r.m.vfLink(0).ns != "/ns/c2" {
+	alive := Orphan{Evidence: EvidenceNetns, Device: vfAddr(0), File: "c2-net1", Netns: "/ns/c2"}
+	if err := r.Reclaim(t.Context(), alive); err != nil || r.m.vfLink(0).ns != "/ns/c2" {
 		t.Errorf("a living pod's VF: %v", err)
 	}
 	for _, bad := range []Orphan{{Device: "../x"}, {Device: vfAddr(0), File: "../../etc/passwd"}} {
-		if err := r.TakeBack(t.Context(), bad); err == nil {
+		if err := r.Reclaim(t.Context(), bad); err == nil {
 			t.Errorf("%+v was accepted", bad)
 		}
 	}
@@ -243,30 +245,30 @@ func TestOrphanLocked(t *testing.T) {
 	r := newRig(t, 1)
 	r.add(t, "c1", "/ns/c1", 0, "")
 	r.m.kill("/ns/c1")
-	o := r.orphans(t, OrphanNetns)
+	o := r.orphans(t, EvidenceNetns)
 	unlock, err := r.store().Lock(t.Context(), vfAddr(0))
 	if err != nil {
 		t.Fatal(err)
 	}
 	calls := len(r.m.calls)
 	r.Sleep = nil // the time-out is real
-	if err := r.TakeBack(t.Context(), o[0]); err == nil || len(r.m.calls) > calls {
+	if err := r.Reclaim(t.Context(), o[0]); err == nil || len(r.m.calls) > calls {
 		t.Errorf("%v, calls %v", err, r.m.calls[calls:])
 	}
 	unlock()
-	r.takeBack(t)
+	r.reclaim(t)
 	r.orphans(t)
 }
 
 // Taking back fails at each call, and at the end of the process there; the next
 // time it is finished.
-func TestTakeBackFailsAnywhere(t *testing.T) {
+func TestReclaimFailsAnywhere(t *testing.T) {
 	for n := 0; ; n++ {
 		r := newRig(t, 1)
 		before := r.m.state()
 		r.add(t, "c1", "/ns/c1", 0, everything)
 		r.m.kill("/ns/c1")
-		o := r.orphans(t, OrphanNetns)[0]
+		o := r.orphans(t, EvidenceNetns)[0]
 		calls, hit := 0, ""
 		r.m.fail = func(call string) error {
 			if calls++; calls > n {
@@ -275,9 +277,9 @@ func TestTakeBackFailsAnywhere(t *testing.T) {
 			}
 			return nil
 		}
-		err := r.TakeBack(t.Context(), o)
+		err := r.Reclaim(t.Context(), o)
 		r.m.fail = nil
-		r.takeBack(t)
+		r.reclaim(t)
 		if got := r.m.state(); got != before {
 			t.Errorf("failed at call %d (%s): before\n%safter\n%s", n, hit, before, got)
 		}
@@ -339,7 +341,7 @@ func TestOrphansAnySequence(t *testing.T) {
 				}
 				faults = rnd.IntN(2) == 0
 				for _, o := range list {
-					log = append(log, fmt.Sprint("BACK ", o.File, " ", r.TakeBack(t.Context(), o)))
+					log = append(log, fmt.Sprint("BACK ", o.File, " ", r.Reclaim(t.Context(), o)))
 				}
 				faults = false
 			}
@@ -352,7 +354,7 @@ func TestOrphansAnySequence(t *testing.T) {
 		for _, c := range alive {
 			r.m.kill("/ns/" + c)
 		}
-		r.takeBack(t)
+		r.reclaim(t)
 		if got := r.m.state(); got != before {
 			t.Errorf("seed %d: before\n%safter\n%s", seed, before, got)
 		}

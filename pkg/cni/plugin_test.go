@@ -13,6 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/netconf"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 )
 
@@ -124,9 +127,6 @@ func TestAddRollsBack(t *testing.T) {
 	}
 }
 
-// BUG-1: sriov-cni leaves VLAN and MAC behind when a later attribute is refused.
-// BUG-2: a VF that a program drives has no interface to give back.
-// BUG-3: a DEL that fails must be able to succeed later. Each call fails once.
 // The plugin is killed before each call that changes something;
 // the runtime answers with DEL.
 func TestKilledAtEachStep(t *testing.T) {
@@ -202,13 +202,7 @@ func TestMTUChangedInThePod(t *testing.T) {
 	r.untouched(t, before)
 }
 
-// BUG-4: no way out of DEL leaves an allocation behind.
-// BUG-5: the host's name, left on the interface as an altname, is in the way.
-// BUG-6: another interface took the host's name.
-// BUG-7: the namespace died; the VF comes back as net1 with the pod's VLAN. The
-// next pod must not take that for the original, and the late DEL must not touch
-// the next pod's VF.
-// igb refuses an untrusted VF's word about its MAC once the PF fixed one, which
+// igb refuses an untrusted VF's request about its MAC once the PF fixed one, which
 // it does when it makes the VF.
 func TestStickyMAC(t *testing.T) {
 	for _, fixed := range []bool{false, true} {
@@ -278,7 +272,7 @@ func TestDeviceIDForms(t *testing.T) {
 	for given, want := range map[string]string{
 		"0000:21:10.0": "0000:21:10.0", "21:10.0": "0000:21:10.0", "0000:C1:1E.7": "0000:c1:1e.7", "C1:1e.7": "0000:c1:1e.7",
 	} {
-		c, err := ParseConf([]byte(`{"name":"net","deviceID":"` + given + `"}`))
+		c, err := netconf.Parse([]byte(`{"name":"net","deviceID":"` + given + `"}`))
 		must(t, err)
 		if c.DeviceID != want {
 			t.Errorf("%s is taken for %s, want %s", given, c.DeviceID, want)
@@ -322,7 +316,7 @@ func TestStatus(t *testing.T) {
 	r := newRig(t, 1)
 	must(t, r.Status(t.Context(), cmd("", "", c)))
 	r.ipam.status = errInjected
-	if e := AsCNI(r.Status(t.Context(), cmd("", "", c))); e.Code != CodeUnavailable {
+	if e := fault.AsCNI(r.Status(t.Context(), cmd("", "", c))); e.Code != fault.CodeUnavailable {
 		t.Errorf("IPAM plugin is missing: %+v", e)
 	}
 }
@@ -333,7 +327,7 @@ func TestAllocatedAndReboot(t *testing.T) {
 	args := cmd("c1", "/ns/a", conf(0, `"vlan":100`))
 	_, err := r.Add(t.Context(), args)
 	must(t, err)
-	if _, err := r.Add(t.Context(), cmd("c2", "/ns/b", conf(0, ""))); err == nil || AsCNI(err).Code != CodeInUse {
+	if _, err := r.Add(t.Context(), cmd("c2", "/ns/b", conf(0, ""))); err == nil || fault.AsCNI(err).Code != fault.CodeInUse {
 		t.Errorf("second ADD: %v", err)
 	}
 	// The machine reboots: new VFs, no pods, old files.
@@ -416,8 +410,8 @@ func TestKilledWhileWriting(t *testing.T) {
 	before := r.m.state()
 	must(t, os.MkdirAll(filepath.Join(r.Dir, "pci"), 0o700))
 	killed, next := cmd("c1", "/ns/a", conf(0, "")), cmd("c2", "/ns/a", conf(0, ""))
-	for _, f := range []string{r.store().cache(cacheName(killed.ContainerID, killed.IfName)), r.store().allocation(vfAddr(0))} {
-		must(t, os.WriteFile(draft(f), []byte("{"), 0o600))
+	for _, f := range []string{r.cachePath(attachment.Name(killed.ContainerID, killed.IfName)), r.allocationPath(vfAddr(0))} {
+		must(t, os.WriteFile(draftPath(f), []byte("{"), 0o600))
 	}
 	must(t, r.Del(t.Context(), killed))
 	_, err := r.Add(t.Context(), next)
@@ -431,7 +425,7 @@ func TestKilledWhileWriting(t *testing.T) {
 func TestDamagedCache(t *testing.T) {
 	r := newRig(t, 1)
 	args := cmd("c1", "/ns/a", conf(0, ""))
-	file := r.store().cache(cacheName("lost", "net1"))
+	file := r.cachePath(attachment.Name("lost", "net1"))
 	must(t, os.WriteFile(file, nil, 0o600))
 	if err := r.GC(t.Context(), args); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a damaged file of this run: %v", err)
@@ -455,7 +449,7 @@ func TestIPAMProgramMissing(t *testing.T) {
 
 	r.ipam.missing = missing
 	_, err := r.Add(t.Context(), args)
-	if e := AsCNI(err); e.Code != CodeIPAM || !strings.Contains(e.Msg, "host-local") || e.Details == "" {
+	if e := fault.AsCNI(err); e.Code != fault.CodeIPAM || !strings.Contains(e.Msg, "host-local") || e.Details == "" {
 		t.Errorf("error is %+v", e)
 	}
 	r.untouched(t, before)

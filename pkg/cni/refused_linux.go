@@ -9,6 +9,9 @@ import (
 // refused reports whether a driver said no to a MAC: igb answers EADDRNOTAVAIL
 // for one that the PF has fixed, others differ.
 func refused(err error) bool {
+	if _, ok := errors.AsType[*trustError](err); ok {
+		return false
+	}
 	for _, errno := range []error{unix.EADDRNOTAVAIL, unix.EPERM, unix.EACCES, unix.EINVAL, unix.EOPNOTSUPP} {
 		if errors.Is(err, errno) {
 			return true

@@ -4,86 +4,107 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/vf"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
-	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
+// returning is an attachment whose VF goes back to the host as it was.
+type returning struct {
+	att  *attachment.Attachment
+	vf   vf.VF
+	host NS
+	pod  NS // nil: the pod's namespace is gone, or is not known
+}
+
 // release brings the attachment's VF back to the host as it was. The caller
-// has the VF's lock. Every step compares first, so a release that failed is
-// finished by the next one. The order is: the RDMA device (it has to leave the
-// namespace before the interface), the PF's attributes (the pod must not keep
-// the interface without them), the interface.
-func (p *Plugin) release(ctx context.Context, a *Attachment) error {
+// has the VF's lock.
+func (p *Plugin) release(ctx context.Context, a *attachment.Attachment) error {
 	// A namespace does not outlive a run of the machine, whatever a file's time says.
-	if a.stale(p.Boot) && (a.Extra.BootID != "" || !p.alive(a.Extra.Netns)) {
+	if a.Stale(p.Boot) && (a.Extra.BootID != "" || !p.alive(a.Extra.Netns)) {
 		return nil // the VF of that run is no more
 	}
-	vf, err := FindVF(p.Sysfs, a.DeviceID)
-	if f, ok := errors.AsType[*fault](err); ok && f.code != CodeReadVF {
-		p.log().Warn("VF is gone, nothing to give back", "vf", a.DeviceID, "reason", err)
+	v, err := vf.Find(p.Sysfs, a.DeviceID)
+	if f, ok := errors.AsType[*fault.Error](err); ok && f.Code != fault.CodeReadVF {
+		p.log().Warn("VF is gone, nothing to give back", "vf", a.DeviceID, "err", err)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	host := p.Kernel.Host()
-	var pod NS
-	if a.Extra.Netns != "" {
-		pod, err = p.Kernel.Open(a.Extra.Netns)
-		if err != nil && !errors.Is(err, ErrNoNamespace) {
-			return wrapf(err, CodeRelease, "", "open the pod's network namespace")
-		}
-		if err == nil {
-			defer pod.Close()
-		} else {
-			pod = nil
-		}
-	}
-	if pod != nil && a.Extra.RDMADev != "" {
-		if err := returnRDMA(ctx, pod, host, a.Extra.RDMADev); err != nil {
-			return wrapf(err, CodeRelease, "", "give RDMA device %s back", a.Extra.RDMADev)
-		}
-	}
-	cur, known, err := vfInfo(ctx, host, vf)
+	pod, err := p.openLeft(a.Extra.Netns)
 	if err != nil {
-		return wrapf(err, CodeRelease, "", "VF %s", vf.Address)
+		return fault.Wrapf(err, fault.CodeRelease, "", "open the pod's network namespace")
 	}
-	if known {
-		for _, s := range resets(a, cur) {
-			err := s.apply(ctx, host, nl.LinkRef{Name: vf.Master}, vf.Index)
-			if err != nil && s.kind == "mac" && isZero(s.mac) && refused(err) {
-				// Some drivers have no way back to "no MAC".
-				p.log().Warn("the PF keeps the VF's MAC", "vf", vf.Address, "err", err)
-				continue
-			}
-			if err != nil {
-				return wrapf(err, CodeRelease, "", "reset VF %s", vf.Address)
-			}
-		}
+	if pod != nil {
+		defer pod.Close()
 	}
-	if vf.Userspace() {
+	return runUndo(ctx, p.releasing(returning{att: a, vf: v, host: p.Kernel.Host(), pod: pod}))
+}
+
+// openLeft opens the namespace of a pod that ends, nil when it is gone or not known.
+func (p *Plugin) openLeft(path string) (NS, error) {
+	if path == "" {
+		return nil, nil
+	}
+	ns, err := p.Kernel.Open(path)
+	if errors.Is(err, ErrNoNamespace) {
+		return nil, nil
+	}
+	return ns, err
+}
+
+// releasing are the steps in their order: the RDMA device has to leave the namespace
+// before the interface does, and the pod must not keep the interface without the
+// attributes of its VF.
+func (p *Plugin) releasing(r returning) []undo {
+	return []undo{
+		{do: func(ctx context.Context) error { return p.returnRDMA(ctx, r) }},
+		{do: func(ctx context.Context) error { return p.restoreAttributes(ctx, r) }},
+		{do: func(ctx context.Context) error { return p.returnLink(ctx, r) }},
+	}
+}
+
+// returnRDMA moves the device out of the pod; one that is not there is back.
+func (p *Plugin) returnRDMA(ctx context.Context, r returning) error {
+	name := r.att.Extra.RDMADev
+	if r.pod == nil || name == "" {
 		return nil
 	}
-	if err := p.returnLink(ctx, pod, host, a, vf); err != nil {
-		return wrapf(err, CodeRelease, "", "give the interface of VF %s back", vf.Address)
+	devs, err := r.pod.RDMADevs(ctx)
+	if err == nil {
+		if i := slices.IndexFunc(devs, func(d nl.RDMADev) bool { return d.Name == name }); i >= 0 {
+			err = r.pod.MoveRDMA(ctx, devs[i], r.host)
+		}
+	}
+	if err != nil {
+		return fault.Wrapf(err, fault.CodeRelease, "", "give RDMA device %s back", name)
 	}
 	return nil
 }
 
-// returnRDMA moves the device out of the pod; one that is not there is back.
-func returnRDMA(ctx context.Context, pod, host NS, name string) error {
-	devs, err := pod.RDMADevs(ctx)
+// restoreAttributes sets what the PF holds for the VF.
+func (p *Plugin) restoreAttributes(ctx context.Context, r returning) error {
+	cur, known, err := vf.Info(ctx, r.host, r.vf)
 	if err != nil {
-		return err
+		return fault.Wrapf(err, fault.CodeRelease, "", "VF %s", r.vf.Address)
 	}
-	for _, d := range devs {
-		if d.Name == name {
-			return pod.MoveRDMA(ctx, d, host)
+	if !known {
+		return nil
+	}
+	for _, s := range vf.Restored(r.att, cur) {
+		err := s.Apply(ctx, r.host, r.vf)
+		if err != nil && s.ClearsMAC() && refused(err) {
+			// Some drivers have no way back to "no MAC".
+			p.log().Warn("the PF keeps the VF's MAC", "vf", r.vf.Address, "err", err)
+			continue
+		}
+		if err != nil {
+			return fault.Wrapf(err, fault.CodeRelease, "", "reset VF %s", r.vf.Address)
 		}
 	}
 	return nil
@@ -91,173 +112,90 @@ func returnRDMA(ctx context.Context, pod, host NS, name string) error {
 
 // returnLink moves the interface to the host, from the pod or, when the kernel
 // has done that because the namespace died, no more than names it there.
-func (p *Plugin) returnLink(ctx context.Context, pod, host NS, a *Attachment, vf VF) error {
-	if pod != nil {
-		l, found, err := findLink(ctx, pod, a.DeviceID, a.Extra.IfName)
-		if err != nil {
-			return err
-		}
-		if found {
-			name, err := p.hostName(ctx, host, l, a)
-			if err != nil {
-				return err
-			}
-			if err := p.leave(ctx, pod, host, l, name); err != nil {
-				return err
-			}
-		}
+func (p *Plugin) returnLink(ctx context.Context, r returning) error {
+	if r.vf.Userspace() {
+		return nil
 	}
-	l, found, err := p.onHost(ctx, host, a.DeviceID, pod == nil)
+	err := p.leave(ctx, r)
+	if err == nil {
+		err = p.arrive(ctx, r)
+	}
+	if err != nil {
+		return fault.Wrapf(err, fault.CodeRelease, "", "give the interface of VF %s back", r.vf.Address)
+	}
+	return nil
+}
+
+// leave takes the interface out of the pod, if it is there. A name that it also has
+// as an alternative one is in its own way.
+func (p *Plugin) leave(ctx context.Context, r returning) error {
+	if r.pod == nil {
+		return nil
+	}
+	l, found, err := findLink(ctx, r.pod, r.att)
+	if err != nil || !found {
+		return err
+	}
+	name, err := p.hostName(ctx, r)
 	if err != nil {
 		return err
 	}
-	if !found {
-		// With the namespace gone nothing more can be done from here, and the
-		// pod must be able to end.
-		if pod == nil {
-			p.log().Warn("the VF's interface did not come back from the pod's namespace", "vf", a.DeviceID)
-			return nil
-		}
-		now, err := FindVF(p.Sysfs, a.DeviceID)
-		if err == nil && now.Driver == "" {
-			return nil // unbound: it has no interface anywhere
-		}
-		return fmt.Errorf("it is neither in the pod's namespace %s nor on the host", a.Extra.Netns)
-	}
-	return p.settle(ctx, host, l, a, vf)
-}
-
-// onHost finds the interface on the host. A namespace that dies gives its
-// interfaces back some time later.
-func (p *Plugin) onHost(ctx context.Context, host NS, addr string, wait bool) (nl.Link, bool, error) {
-	for try := 0; ; try++ {
-		names, err := list(p.Sysfs, interfaces(addr))
-		if err != nil {
-			return nl.Link{}, false, err
-		}
-		if len(names) > 0 {
-			l, err := host.Link(ctx, nl.LinkRef{Name: names[0]})
-			return l, err == nil, err
-		}
-		if !wait || try == 20 {
-			return nl.Link{}, false, nil
-		}
-		if err := p.pause(ctx, 100*time.Millisecond); err != nil {
-			return nl.Link{}, false, err
-		}
-	}
-}
-
-// hostName is the name that the interface gets on the host: the one it had, or
-// one made of the PCI address when somebody else took that meanwhile.
-func (p *Plugin) hostName(ctx context.Context, host NS, l nl.Link, a *Attachment) (string, error) {
-	links, err := host.Links(ctx)
-	if err != nil {
-		return "", err
-	}
-	want := a.OrigVFState.HostIFName
-	spare := "vf" + strings.NewReplacer(":", "", ".", "").Replace(strings.TrimPrefix(a.DeviceID, "0000:"))
-	if want == "" {
-		want = spare
-	}
-	for _, other := range links {
-		if other.ParentDev == a.DeviceID && a.DeviceID != "" {
-			continue // itself
-		}
-		if other.Name == want || slices.Contains(other.AltNames, want) {
-			p.log().Warn("another interface has the VF's name", "vf", a.DeviceID, "name", want, "instead", spare)
-			return spare, nil
-		}
-	}
-	return want, nil
-}
-
-// leave takes the interface out of the pod. A name that it also has as an
-// alternative one is in its own way.
-func (p *Plugin) leave(ctx context.Context, pod, host NS, l nl.Link, name string) error {
 	ref := nl.LinkRef{Index: l.Index, Name: l.Name}
 	if slices.Contains(l.AltNames, name) {
-		if err := pod.DelAltName(ctx, ref, name); err != nil {
+		if err := r.pod.DelAltName(ctx, ref, name); err != nil {
 			return err
 		}
 	}
-	return pod.MoveLink(ctx, ref, host, name)
+	return r.pod.MoveLink(ctx, ref, r.host, name)
 }
 
-// settle gives the interface on the host its name, MAC, MTU and alternative
-// names back. It is left down.
-func (p *Plugin) settle(ctx context.Context, host NS, l nl.Link, a *Attachment, vf VF) error {
-	ref := nl.LinkRef{Index: l.Index, Name: l.Name}
-	if l.Up {
-		if err := host.SetUp(ctx, ref, false); err != nil {
-			return err
-		}
+// arrive makes the interface on the host what it was. A namespace that dies gives its
+// interfaces back some time later.
+func (p *Plugin) arrive(ctx context.Context, r returning) error {
+	find := p.linkOnHost
+	if r.pod == nil {
+		find = p.awaitLinkOnHost
 	}
-	name, err := p.hostName(ctx, host, l, a)
+	l, found, err := find(ctx, r)
 	if err != nil {
 		return err
 	}
-	if l.Name != name {
-		if slices.Contains(l.AltNames, name) {
-			if err := host.DelAltName(ctx, ref, name); err != nil {
-				return err
-			}
-		}
-		if err := host.Rename(ctx, ref, name); err != nil {
-			return err
-		}
+	if found {
+		return runUndo(ctx, p.settling(r, l))
 	}
-	if mtu := a.OrigVFState.MTU; mtu != 0 && l.MTU != mtu {
-		if err := host.SetMTU(ctx, ref, mtu); err != nil {
-			return err
-		}
+	// With the namespace gone nothing more can be done from here, and the
+	// pod must be able to end.
+	if r.pod == nil {
+		p.log().Warn("the VF's interface did not come back from the pod's namespace", "vf", r.vf.Address)
+		return nil
 	}
-	if mac, err := net.ParseMAC(a.OrigVFState.EffectiveMAC); err == nil && l.MAC.String() != mac.String() {
-		err := p.effectiveMAC(ctx, host, l.Index, mac, vf, a)
-		if refused(err) {
-			p.log().Warn("the VF keeps its MAC", "vf", a.DeviceID, "err", err)
-		} else if err != nil {
-			return err
-		}
+	now, err := vf.Find(p.Sysfs, r.vf.Address)
+	if err == nil && now.Driver == "" {
+		return nil // unbound: it has no interface anywhere
 	}
-	now, err := host.Link(ctx, ref)
-	if err != nil {
-		return err
-	}
-	for _, alt := range a.Extra.AltNames {
-		if slices.Contains(now.AltNames, alt) || alt == now.Name {
-			continue
-		}
-		// A name that another interface took meanwhile is not worth a VF.
-		if err := host.AddAltName(ctx, ref, alt); err != nil {
-			p.log().Warn("restore alternative name", "vf", a.DeviceID, "name", alt, "err", err)
-		}
-	}
-	return nil
+	return fmt.Errorf("it is neither in the pod's namespace %s nor on the host", r.att.Extra.Netns)
 }
 
-// freeOwn drops the allocation if it is the attachment's.
-func (p *Plugin) freeOwn(a *Attachment) error {
-	owner, err := p.store().Owner(a.DeviceID)
-	if err != nil || owner == "" {
-		return err
+// linkOnHost finds the interface on the host.
+func (p *Plugin) linkOnHost(ctx context.Context, r returning) (nl.Link, bool, error) {
+	names, err := vf.Netdevs(p.Sysfs, r.vf.Address)
+	if err != nil || len(names) == 0 {
+		return nl.Link{}, false, err
 	}
-	if owner == a.Extra.Netns || !p.alive(owner) {
-		return p.store().Free(a.DeviceID)
-	}
-	return nil
+	l, err := r.host.Link(ctx, nl.LinkRef{Name: names[0]})
+	return l, err == nil, err
 }
 
-// foreign reports whether the VF belongs to another pod by now: its namespace
-// died, the next pod got the VF, and only then this attachment's DEL came.
-func (p *Plugin) foreign(a *Attachment) (bool, error) {
-	owner, err := p.store().Owner(a.DeviceID)
-	if err != nil {
-		return false, err
+// awaitLinkOnHost is linkOnHost for an interface that may be on its way.
+func (p *Plugin) awaitLinkOnHost(ctx context.Context, r returning) (nl.Link, bool, error) {
+	const tries, between = 20, 100 * time.Millisecond
+	for range tries {
+		if l, found, err := p.linkOnHost(ctx, r); found || err != nil {
+			return l, found, err
+		}
+		if err := p.pause(ctx, between); err != nil {
+			return nl.Link{}, false, err
+		}
 	}
-	return owner != "" && owner != a.Extra.Netns && p.alive(owner), nil
+	return p.linkOnHost(ctx, r)
 }
-
-// device is the attachment's PCI address when it is one; what a damaged cache
-// names must not become part of a path.
-func device(a *Attachment) bool { return sysfs.IsPCIAddress(a.DeviceID) }

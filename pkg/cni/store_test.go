@@ -15,23 +15,23 @@ func TestStateThatIsNoFile(t *testing.T) {
 	args := cmd("c1", "/ns/a", conf(0, ""))
 	secret := filepath.Join(t.TempDir(), "secret")
 	must(t, os.WriteFile(secret, []byte("/ns/b"), 0o600))
-	must(t, os.MkdirAll(filepath.Dir(r.store().lock(vfAddr(0))), 0o700))
+	must(t, os.MkdirAll(filepath.Dir(r.lockPath(vfAddr(0))), 0o700))
 	for name, plant := range map[string]func(path string) error{
 		"FIFO": func(path string) error { return syscall.Mkfifo(path, 0o600) },
 		"link": func(path string) error { return os.Symlink(secret, path) },
 	} {
-		allocation := r.store().allocation(vfAddr(0))
+		allocation := r.allocationPath(vfAddr(0))
 		must(t, plant(allocation))
 		if _, err := r.Add(t.Context(), args); err == nil {
 			t.Errorf("a %s was taken for an allocation", name)
 		}
 		must(t, os.Remove(allocation))
-		must(t, plant(r.store().cache("c1-net1")))
+		must(t, plant(r.cachePath("c1-net1")))
 		must(t, r.Del(t.Context(), args))
 		r.untouched(t, before)
 	}
-	must(t, os.Remove(r.store().lock(vfAddr(0))))
-	must(t, os.Symlink(secret, r.store().lock(vfAddr(0))))
+	must(t, os.Remove(r.lockPath(vfAddr(0))))
+	must(t, os.Symlink(secret, r.lockPath(vfAddr(0))))
 	if _, err := r.Add(t.Context(), args); !errors.Is(err, syscall.ELOOP) {
 		t.Errorf("a lock that is a link: %v", err)
 	}

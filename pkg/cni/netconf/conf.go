@@ -1,4 +1,4 @@
-package cni
+package netconf
 
 import (
 	"encoding/json"
@@ -10,13 +10,13 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
-	"github.com/talos-sriov/talos-sriov/pkg/nl"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
 // NetConf is the network configuration on stdin, and the head of the cache
-// file: sriov-cni keeps its configuration there, and both must be able to read
-// what the other wrote. Keys are matched without regard to case, unknown ones
+// file (package attachment): sriov-cni keeps its configuration there, and both
+// must be able to read what the other wrote. Keys are matched without regard to case, unknown ones
 // are let pass: Multus and the runtime add their own.
 type NetConf struct {
 	CNIVersion   string          `json:"cniVersion,omitempty"`
@@ -26,18 +26,13 @@ type NetConf struct {
 	IPAM         IPAMConf        `json:"ipam"`
 	DNS          *types.DNS      `json:"dns,omitempty"`
 
-	// OrigVFState, Master and VFID are sriov-cni's; what stdin says of them is
-	// dropped.
-	OrigVFState OrigState `json:"OrigVfState"`
-	Master      string    // name of the PF's interface
-	MAC         string    // any form that net.ParseMAC reads
+	MAC string // any form that net.ParseMAC reads
 	// MTU in bytes; sriov-cni writes what it saw and honours nothing.
 	MTU       *int    `json:",omitempty"`
-	VLAN      *int    `json:"vlan"`      // nil: leave as it is; 0 removes the tag
-	VLANQoS   *int    `json:"vlanQoS"`   // 0 to 7
-	VLANProto *string `json:"vlanProto"` // 802.1q | 802.1ad
-	DeviceID  string  `json:"deviceID"`  // PCI address of the VF
-	VFID      int     // index of the VF at its PF
+	VLAN      *int    `json:"vlan"`        // nil: leave as it is; 0 removes the tag
+	VLANQoS   *int    `json:"vlanQoS"`     // 0 to 7
+	VLANProto *string `json:"vlanProto"`   // 802.1q | 802.1ad
+	DeviceID  string  `json:"deviceID"`    // PCI address of the VF
 	MinTxRate *int    `json:"min_tx_rate"` // Mbit/s
 	MaxTxRate *int    `json:"max_tx_rate"` // Mbit/s, 0 is no limit
 	SpoofChk  string  `json:"spoofchk,omitempty"`
@@ -72,54 +67,38 @@ type Runtime struct {
 	GUID string `json:"infinibandGUID,omitempty"`
 }
 
-// OrigState is the VF before ADD; sriov-cni's format.
-type OrigState struct {
-	HostIFName   string
-	SpoofChk     bool
-	Trust        bool
-	AdminMAC     string // what the PF holds for the VF
-	EffectiveMAC string // what the VF's interface has
-	VLAN         int    `json:"Vlan"`
-	VLANQoS      int    `json:"VlanQoS"`
-	VLANProto    int    `json:"VlanProto"` // EtherType, 0 when not known
-	MinTxRate    int
-	MaxTxRate    int
-	LinkState    uint32
-	MTU          int
-}
-
 // guidHint: a VF learns its GUID from the PF when its driver is bound, and never
 // again, so a GUID for each pod would mean to take the driver away at each ADD.
 // sriovd sets them once, before the first pod.
 const guidHint = "a VF's GUIDs are set when it is made: guids in the VF group of the machine config's document"
 
-const protoDot1Q, protoDot1AD = "802.1q", "802.1ad"
+// Values of vlanProto.
+const Proto8021Q, Proto8021AD = "802.1q", "802.1ad"
 
-// ParseConf decodes and judges a network configuration as ADD needs it. It
+// Parse decodes and validates a network configuration as ADD needs it. It
 // touches nothing.
-func ParseConf(stdin []byte) (*NetConf, error) {
-	c, err := decodeConf(stdin)
+func Parse(stdin []byte) (*NetConf, error) {
+	c, err := Decode(stdin)
 	if err != nil {
 		return nil, err
 	}
-	c.OrigVFState, c.Master, c.VFID = OrigState{}, "", 0
 	if err := c.checkDevice(); err != nil {
 		return nil, err
 	}
 	return c, c.check()
 }
 
-// decodeConf only decodes; DEL and GC must not fail over a value that ADD
-// would refuse.
-func decodeConf(stdin []byte) (*NetConf, error) {
+// Decode only decodes; DEL and GC must not fail over a value that ADD would
+// refuse.
+func Decode(stdin []byte) (*NetConf, error) {
 	var c NetConf
 	err := json.Unmarshal(stdin, &c)
 	if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return nil, faultf(types.ErrInvalidNetworkConfig, "see docs/networks.md for the keys and their types",
+		return nil, fault.Newf(types.ErrInvalidNetworkConfig, "see docs/networks.md for the keys and their types",
 			"network configuration: %s is a %s, must be %s", keyName(typ.Field), typ.Value, typeName(typ.Type.String()))
 	}
 	if err != nil {
-		return nil, wrapf(err, types.ErrDecodingFailure,
+		return nil, fault.Wrapf(err, types.ErrDecodingFailure,
 			"the network configuration (spec.config of the NetworkAttachmentDefinition) must be one JSON object",
 			"network configuration is not JSON")
 	}
@@ -151,7 +130,7 @@ func typeName(goType string) string {
 // commonest mistake there is, and not one that the plugin's reader can see.
 func (c *NetConf) checkDevice() error {
 	if c.DeviceID == "" {
-		return faultf(CodeNoDevice,
+		return fault.Newf(fault.CodeNoDevice,
 			"the NetworkAttachmentDefinition needs the annotation k8s.v1.cni.cncf.io/resourceName with the name of the pool, "+
 				"and a container of the pod must request that resource (limits), once for each of its networks of that pool; "+
 				"Multus then passes deviceID by itself",
@@ -162,7 +141,7 @@ func (c *NetConf) checkDevice() error {
 		id = "0000:" + id
 	}
 	if !sysfs.IsPCIAddress(id) {
-		return faultf(CodeBadDevice, "deviceID is the PCI address of a VF, like 0000:21:10.0; with Multus leave it out and use resourceName",
+		return fault.Newf(fault.CodeBadDevice, "deviceID is the PCI address of a VF, like 0000:21:10.0; with Multus leave it out and use resourceName",
 			"network %q: deviceID %q is no PCI address", c.Name, c.DeviceID)
 	}
 	c.DeviceID = id
@@ -172,7 +151,7 @@ func (c *NetConf) checkDevice() error {
 // check judges the values and sets the defaults that depend on others.
 func (c *NetConf) check() error {
 	bad := func(hint, format string, args ...any) error {
-		return faultf(types.ErrInvalidNetworkConfig, hint, "network %q: %s", c.Name, fmt.Sprintf(format, args...))
+		return fault.Newf(types.ErrInvalidNetworkConfig, hint, "network %q: %s", c.Name, fmt.Sprintf(format, args...))
 	}
 	if err := c.checkVLAN(bad); err != nil {
 		return err
@@ -196,7 +175,7 @@ func (c *NetConf) check() error {
 			return bad("Mbit/s, 0 for no limit", "%s is %d", r.key, *r.value)
 		}
 	}
-	if minimum, maximum := number(c.MinTxRate), number(c.MaxTxRate); maximum != 0 && minimum > maximum {
+	if minimum, maximum := Number(c.MinTxRate), Number(c.MaxTxRate); maximum != 0 && minimum > maximum {
 		return bad("the guaranteed rate can not be above the limit", "min_tx_rate %d is more than max_tx_rate %d", minimum, maximum)
 	}
 	if c.MTU != nil && (*c.MTU < 68 || *c.MTU > 65535) {
@@ -241,14 +220,14 @@ func (c *NetConf) checkVLAN(bad func(hint, format string, args ...any) error) er
 	if *c.VLAN == 0 && *c.VLANQoS != 0 {
 		return bad("a priority needs a tag: give a vlan from 1 to 4094", "vlanQoS is %d with vlan 0", *c.VLANQoS)
 	}
-	proto := protoDot1Q
+	proto := Proto8021Q
 	if c.VLANProto != nil {
 		proto = strings.ToLower(*c.VLANProto)
 	}
-	if proto != protoDot1Q && proto != protoDot1AD {
+	if proto != Proto8021Q && proto != Proto8021AD {
 		return bad(`"802.1q" or "802.1ad"`, "vlanProto is %q", proto)
 	}
-	if proto == protoDot1AD && *c.VLAN == 0 {
+	if proto == Proto8021AD && *c.VLAN == 0 {
 		return bad("802.1ad needs a vlan from 1 to 4094", "vlanProto is 802.1ad with vlan 0")
 	}
 	c.VLANProto = &proto
@@ -271,11 +250,8 @@ func (c *NetConf) checkTrunk(bad func(hint, format string, args ...any) error) e
 	return nil
 }
 
-// infiniBand refuses what only an Ethernet VF has.
-func infiniBand(c *NetConf, l nl.Link) error {
-	if l.Type != nl.TypeInfiniBand {
-		return nil
-	}
+// CheckInfiniBand refuses what only an Ethernet VF has.
+func (c *NetConf) CheckInfiniBand() error {
 	for _, k := range []struct {
 		key string
 		set bool
@@ -284,7 +260,7 @@ func infiniBand(c *NetConf, l nl.Link) error {
 		{"min_tx_rate", c.MinTxRate != nil}, {"max_tx_rate", c.MaxTxRate != nil},
 	} {
 		if k.set {
-			return faultf(types.ErrInvalidNetworkConfig, "leave it out; on InfiniBand link_state, mtu, rdma and ipam have a meaning, and GUIDs are set by the machine config's document",
+			return fault.Newf(types.ErrInvalidNetworkConfig, "leave it out; on InfiniBand link_state, mtu, rdma and ipam have a meaning, and GUIDs are set by the machine config's document",
 				"network %q: %s is for Ethernet, and VF %s is InfiniBand", c.Name, k.key, c.DeviceID)
 		}
 	}
@@ -311,65 +287,10 @@ func isZero(mac net.HardwareAddr) bool {
 	return !slices.ContainsFunc(mac, func(b byte) bool { return b != 0 })
 }
 
-func number(p *int) int {
+// Number is what an optional number counts as.
+func Number(p *int) int {
 	if p == nil {
 		return 0
 	}
 	return *p
-}
-
-// ParseArgs reads CNI_ARGS ("K=V;K=V") for the only key with a meaning here,
-// MAC. Other keys are an error unless IgnoreUnknown says otherwise; a pair without
-// a key always is one.
-func ParseArgs(args string) (mac string, err error) {
-	hint := "keys are MAC and IgnoreUnknown (true or 1), separated by semicolons"
-	ignore, unknown := false, ""
-	for pair := range strings.SplitSeq(args, ";") {
-		if pair == "" {
-			continue
-		}
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok {
-			return "", faultf(CodeBadArgs, hint, "CNI_ARGS: %q has no value", pair)
-		}
-		if key == "" {
-			return "", faultf(CodeBadArgs, hint, "CNI_ARGS: %q has no key", pair)
-		}
-		switch key {
-		case "MAC":
-			if _, err := parseMAC(value); value != "" && err != nil {
-				return "", wrapf(err, CodeBadArgs, "MAC is a unicast Ethernet address, like 02:00:00:00:00:01", "CNI_ARGS")
-			}
-			mac = value
-		case "GUID":
-			if value != "" {
-				return "", faultf(CodeBadArgs, guidHint, "CNI_ARGS: GUID is %q, and this plugin sets none", value)
-			}
-		case "IgnoreUnknown":
-			switch strings.ToLower(value) {
-			case "1", "true":
-				ignore = true
-			case "0", "false":
-			default:
-				return "", faultf(CodeBadArgs, hint, "CNI_ARGS: IgnoreUnknown is %q", value)
-			}
-		default:
-			unknown = key
-		}
-	}
-	if unknown != "" && !ignore {
-		return "", faultf(CodeBadArgs, hint, "CNI_ARGS: unknown key %q", unknown)
-	}
-	return mac, nil
-}
-
-// wantedMAC is the MAC that the pod is to have, "" when none was asked for:
-// the runtime's before CNI_ARGS' before the configuration's.
-func wantedMAC(c *NetConf, argsMAC string) string {
-	for _, m := range []string{c.Runtime.MAC, argsMAC, c.MAC} {
-		if m != "" {
-			return strings.ToLower(m)
-		}
-	}
-	return ""
 }

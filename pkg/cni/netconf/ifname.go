@@ -1,4 +1,4 @@
-package cni
+package netconf
 
 import (
 	"slices"
@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
 )
 
 // reservedNames are those that the kernel gives to no interface, because it has
@@ -14,12 +16,12 @@ import (
 // include/linux/netdevice.h, and bonding_masters of drivers/net/bonding.
 var reservedNames = []string{"all", "default", "bonding_masters"}
 
-// checkIfName judges what the kernel would refuse, or take for another name, only
+// CheckIfName judges what the kernel would refuse, or take for another name, only
 // when the VF is moved, and what misleads whoever reads it. The CNI library has
 // judged length, white space, "/" and ":" before.
-func checkIfName(name string) error {
+func CheckIfName(name string) error {
 	bad := func(why string) error {
-		return faultf(types.ErrInvalidEnvironmentVariables, "give the network another interface name in the pod's annotation (network@name)",
+		return fault.Newf(types.ErrInvalidEnvironmentVariables, "give the network another interface name in the pod's annotation (network@name)",
 			"CNI_IFNAME %q: %s", name, why)
 	}
 	switch {

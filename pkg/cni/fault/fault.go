@@ -1,4 +1,4 @@
-package cni
+package fault
 
 import (
 	"errors"
@@ -28,40 +28,43 @@ const (
 	CodeRelease     = 115 // the VF could not be given back; a retry may
 	CodeBadArgs     = 116 // CNI_ARGS
 	CodeNameTaken   = 117 // the pod has an interface with that name
-	CodeUnavailable = 50  // STATUS, in the words of the specification
+	CodeUnavailable = 50  // STATUS, as the specification names it
 )
 
-// fault is an error for the person who must act: what was found, what to do,
-// and a code for programs. It becomes the plugin's error JSON.
-type fault struct {
-	code uint
-	msg  string
-	hint string
-	err  error
+// Error is for the person who must act: what was found, what to do, and a code
+// for programs. It becomes the plugin's error JSON. It is not changed once it is
+// made.
+type Error struct {
+	Code uint
+	Msg  string
+	Hint string
+	Err  error // may be nil
 }
 
-func (f *fault) Error() string {
-	if f.err == nil {
-		return f.msg
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return e.Msg
 	}
-	return f.msg + ": " + f.err.Error()
+	return e.Msg + ": " + e.Err.Error()
 }
 
-func (f *fault) Unwrap() error { return f.err }
+func (e *Error) Unwrap() error { return e.Err }
 
-func faultf(code uint, hint, format string, args ...any) *fault {
-	return &fault{code: code, hint: hint, msg: fmt.Sprintf(format, args...)}
+// Newf makes an error without a cause.
+func Newf(code uint, hint, format string, args ...any) *Error {
+	return &Error{Code: code, Hint: hint, Msg: fmt.Sprintf(format, args...)}
 }
 
-func wrapf(err error, code uint, hint, format string, args ...any) *fault {
-	return &fault{code: code, hint: hint, msg: fmt.Sprintf(format, args...), err: err}
+// Wrapf makes an error of its cause.
+func Wrapf(err error, code uint, hint, format string, args ...any) *Error {
+	return &Error{Code: code, Hint: hint, Msg: fmt.Sprintf(format, args...), Err: err}
 }
 
 // AsCNI turns any error into the specification's error object; details carry
 // the hint.
 func AsCNI(err error) *types.Error {
-	if f, ok := errors.AsType[*fault](err); ok {
-		return types.NewError(f.code, err.Error(), f.hint)
+	if e, ok := errors.AsType[*Error](err); ok {
+		return types.NewError(e.Code, err.Error(), e.Hint)
 	}
 	if e, ok := errors.AsType[*types.Error](err); ok {
 		return e

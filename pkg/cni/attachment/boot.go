@@ -1,4 +1,4 @@
-package cni
+package attachment
 
 import "time"
 
@@ -6,7 +6,7 @@ import "time"
 type BootInfo struct {
 	ID string
 	// Since is a time that no file of this run is older than, see [Clocks.Since].
-	// It is called for each file that is judged.
+	// It is called for each file that is compared.
 	Since func() time.Time
 }
 
@@ -41,12 +41,4 @@ func (c Clocks) Since() time.Time {
 		return c.Early
 	}
 	return since
-}
-
-// stale reports whether the attachment is of an earlier run of the machine.
-func (a *Attachment) stale(boot BootInfo) bool {
-	if a.Extra.BootID != "" {
-		return a.Extra.BootID != boot.ID
-	}
-	return boot.before(a.written)
 }

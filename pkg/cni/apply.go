@@ -1,0 +1,202 @@
+package cni
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"syscall"
+
+	"github.com/containernetworking/cni/pkg/types"
+	cni100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
+	"github.com/talos-sriov/talos-sriov/pkg/cni/vf"
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
+)
+
+// applied is how far a change got: all that the way back must know.
+type applied struct {
+	att  *attachment.Attachment // as it is on disk
+	ipam bool                   // the IPAM plugin was called
+}
+
+// apply changes the machine. The way back is on disk before the first change.
+func (p *Plugin) apply(ctx context.Context, c change) (types.Result, applied, error) {
+	done := applied{att: c.att}
+	if err := p.record(c.att); err != nil {
+		return nil, done, err
+	}
+	for _, s := range c.settings {
+		if err := s.Apply(ctx, p.Kernel.Host(), c.vf); err != nil {
+			return nil, done, fault.Wrapf(err, fault.CodeSetVF, "the PF's driver or firmware refuses it; leave the key out, or see the NIC's page in docs",
+				"network %q: %s of VF %s", c.conf.Name, s.Attribute, c.vf.Address)
+		}
+	}
+	if err := p.verifyMAC(ctx, c); err != nil {
+		return nil, done, err
+	}
+	var link nl.Link
+	var err error
+	if c.vf.Userspace() {
+		link, err = p.describe(ctx, c)
+	} else {
+		var m moved
+		m, err = p.move(ctx, c)
+		link, done.att = m.link, m.att
+	}
+	if err != nil {
+		return nil, done, err
+	}
+	if err := p.moveRDMA(ctx, c); err != nil {
+		return nil, done, err
+	}
+	done.ipam = c.conf.IPAM.Type != ""
+	addresses, err := p.addresses(ctx, c, link)
+	if err != nil {
+		return nil, done, err
+	}
+	out, err := result(c, link, addresses).GetAsVersion(c.conf.CNIVersion)
+	if err != nil {
+		return nil, done, fault.Wrapf(err, types.ErrInvalidNetworkConfig, "", "result in cniVersion %q", c.conf.CNIVersion)
+	}
+	return out, done, nil
+}
+
+// record writes the way back. The allocation comes first: a cache without one may
+// be an attachment that ended and must not be taken for the VF's last.
+func (p *Plugin) record(a *attachment.Attachment) error {
+	const hint = "is /var/lib/cni writable?"
+	if err := p.store().Allocate(a.DeviceID, a.Extra.Netns); err != nil {
+		return fault.Wrapf(err, types.ErrIOFailure, hint, "write allocation of VF %s", a.DeviceID)
+	}
+	if err := p.store().Save(a); err != nil {
+		return fault.Wrapf(err, types.ErrIOFailure, hint, "write cache")
+	}
+	return nil
+}
+
+// describe is what is known of a VF that a program drives: it has no interface, and
+// the link has only a MAC, if one is set, and the PF's MTU.
+func (p *Plugin) describe(ctx context.Context, c change) (nl.Link, error) {
+	pf, err := p.Kernel.Host().Link(ctx, c.vf.PFRef())
+	if err != nil {
+		return nl.Link{}, fault.Wrapf(err, fault.CodeReadVF, "", "PF of VF %s", c.vf.Address)
+	}
+	if c.conf.MTU != nil && *c.conf.MTU != pf.MTU {
+		p.log().Warn("mtu has no effect on a VF without network driver", "vf", c.vf.Address)
+	}
+	link := nl.Link{MAC: c.mac, MTU: pf.MTU}
+	if link.MAC == nil && c.known && !vf.IsZero(c.cur.MAC) {
+		link.MAC = c.cur.MAC
+	}
+	return link, nil
+}
+
+// moved is an interface in the pod, or on the way there.
+type moved struct {
+	link nl.Link
+	att  *attachment.Attachment // as it is on disk
+}
+
+// move brings the interface into the pod and up.
+func (p *Plugin) move(ctx context.Context, c change) (moved, error) {
+	m := moved{att: c.att}
+	fail := func(err error, what string) (moved, error) {
+		return m, fault.Wrapf(err, fault.CodeMove, "", "%s: VF %s as %s", what, c.vf.Address, c.args.IfName)
+	}
+	if err := p.enter(ctx, c); err != nil {
+		return fail(err, "move into the pod")
+	}
+	l, err := c.pod.Link(ctx, nl.LinkRef{Name: c.args.IfName})
+	if err != nil {
+		return fail(err, "look for it in the pod")
+	}
+	ref := nl.LinkRef{Index: l.Index, Name: l.Name}
+	if c.mac != nil {
+		if m.att, err = p.effectiveMAC(ctx, macChange{ns: c.pod, index: l.Index, mac: c.mac, vf: c.vf, att: c.att}); err != nil {
+			return fail(err, "set MAC")
+		}
+	}
+	if c.conf.MTU != nil && l.MTU != *c.conf.MTU {
+		if err := c.pod.SetMTU(ctx, ref, *c.conf.MTU); err != nil {
+			return m, fault.Wrapf(err, fault.CodeMove, "the MTU can not be above what the PF has and the NIC can", "network %q: mtu", c.conf.Name)
+		}
+	}
+	p.setNotify(ctx, c)
+	if err := c.pod.SetUp(ctx, ref, true); err != nil {
+		return fail(err, "set up")
+	}
+	if m.link, err = c.pod.Link(ctx, ref); err != nil {
+		return fail(err, "read back")
+	}
+	return m, nil
+}
+
+// enter moves the interface. An alternative name that is the name to be, in the pod
+// or on the way back, makes the kernel refuse the rename.
+func (p *Plugin) enter(ctx context.Context, c change) error {
+	host := p.Kernel.Host()
+	ref := nl.LinkRef{Index: c.link.Index, Name: c.link.Name}
+	for _, alt := range c.link.AltNames {
+		if alt == c.args.IfName || alt == c.link.Name {
+			if err := host.DelAltName(ctx, ref, alt); err != nil {
+				return fmt.Errorf("remove alternative name %s: %w", alt, err)
+			}
+		}
+	}
+	return host.MoveLink(ctx, ref, c.pod, c.args.IfName)
+}
+
+// setNotify has the kernel announce the interface's addresses whenever it comes up.
+func (p *Plugin) setNotify(ctx context.Context, c change) {
+	for _, name := range []string{
+		"ipv4/conf/" + c.args.IfName + "/arp_notify",
+		"ipv6/conf/" + c.args.IfName + "/ndisc_notify",
+		"ipv6/conf/" + c.args.IfName + "/optimistic_dad",
+	} {
+		if err := c.pod.SetSysctl(ctx, name, "1"); err != nil {
+			p.log().Debug("sysctl not set", "name", name, "err", err) // no IPv6, mostly
+		}
+	}
+}
+
+func (p *Plugin) moveRDMA(ctx context.Context, c change) error {
+	if c.rdma == "" {
+		return nil
+	}
+	host := p.Kernel.Host()
+	devs, err := host.RDMADevs(ctx)
+	if err == nil {
+		i := slices.IndexFunc(devs, func(d nl.RDMADev) bool { return d.Name == c.rdma })
+		if i < 0 {
+			err = fmt.Errorf("it is not on the host any more: %w", syscall.ENODEV)
+		} else {
+			err = host.MoveRDMA(ctx, devs[i], c.pod)
+		}
+	}
+	if err != nil {
+		return fault.Wrapf(err, fault.CodeRDMA, "", "RDMA device %s of VF %s", c.rdma, c.vf.Address)
+	}
+	return nil
+}
+
+// result is what the runtime gets: the interface, and the addresses, if any.
+func result(c change, link nl.Link, addresses *cni100.Result) *cni100.Result {
+	out := &cni100.Result{
+		CNIVersion: cni100.ImplementedSpecVersion,
+		Interfaces: []*cni100.Interface{{
+			Name: c.args.IfName, Sandbox: c.args.Netns, PciID: c.vf.Address, Mac: link.MAC.String(), Mtu: link.MTU,
+		}},
+	}
+	if c.conf.DNS != nil {
+		out.DNS = *c.conf.DNS
+	}
+	if addresses != nil {
+		out.IPs, out.Routes = addresses.IPs, addresses.Routes
+		if !addresses.DNS.IsEmpty() {
+			out.DNS = addresses.DNS
+		}
+	}
+	return out
+}

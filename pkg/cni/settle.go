@@ -1,0 +1,114 @@
+package cni
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
+)
+
+// settling gives the interface, which is on the host, its name, MAC, MTU and
+// alternative names back, in this order. It is left down.
+func (p *Plugin) settling(r returning, l nl.Link) []undo {
+	return []undo{
+		{do: func(ctx context.Context) error { return takeDown(ctx, r.host, l) }},
+		{do: func(ctx context.Context) error { return p.rename(ctx, r, l) }},
+		{do: func(ctx context.Context) error { return restoreMTU(ctx, r, l) }},
+		{do: func(ctx context.Context) error { return p.restoreMAC(ctx, r, l) }},
+		{do: func(ctx context.Context) error { return p.restoreAltNames(ctx, r, l) }},
+	}
+}
+
+func refOf(l nl.Link) nl.LinkRef { return nl.LinkRef{Index: l.Index, Name: l.Name} }
+
+func takeDown(ctx context.Context, host NS, l nl.Link) error {
+	if !l.Up {
+		return nil
+	}
+	return host.SetUp(ctx, refOf(l), false)
+}
+
+// rename gives the interface its name on the host, out of the way of which an
+// alternative name of its own goes.
+func (p *Plugin) rename(ctx context.Context, r returning, l nl.Link) error {
+	name, err := p.hostName(ctx, r)
+	if err != nil || l.Name == name {
+		return err
+	}
+	if slices.Contains(l.AltNames, name) {
+		if err := r.host.DelAltName(ctx, refOf(l), name); err != nil {
+			return err
+		}
+	}
+	return r.host.Rename(ctx, refOf(l), name)
+}
+
+func restoreMTU(ctx context.Context, r returning, l nl.Link) error {
+	if mtu := r.att.Original.MTU; mtu != 0 && l.MTU != mtu {
+		return r.host.SetMTU(ctx, refOf(l), mtu)
+	}
+	return nil
+}
+
+// restoreMAC sets the interface's own MAC. One that the driver refuses is not worth
+// the VF.
+func (p *Plugin) restoreMAC(ctx context.Context, r returning, l nl.Link) error {
+	mac, err := net.ParseMAC(r.att.Original.EffectiveMAC)
+	if err != nil || l.MAC.String() == mac.String() {
+		return nil //nolint:nilerr // a cache without a MAC, or a VF that had none
+	}
+	_, err = p.effectiveMAC(ctx, macChange{ns: r.host, index: l.Index, mac: mac, vf: r.vf, att: r.att})
+	if refused(err) {
+		p.log().Warn("the VF keeps its MAC", "vf", r.vf.Address, "err", err)
+		return nil
+	}
+	return err
+}
+
+// restoreAltNames adds what is missing. A name that another interface took meanwhile
+// is not worth the VF.
+func (p *Plugin) restoreAltNames(ctx context.Context, r returning, l nl.Link) error {
+	now, err := r.host.Link(ctx, refOf(l))
+	if err != nil {
+		return err
+	}
+	for _, alt := range r.att.Extra.AltNames {
+		if slices.Contains(now.AltNames, alt) || alt == now.Name {
+			continue
+		}
+		if err := r.host.AddAltName(ctx, refOf(l), alt); err != nil {
+			p.log().Warn("cannot restore alternative name", "vf", r.vf.Address, "name", alt, "err", err)
+		}
+	}
+	return nil
+}
+
+// hostName is the name that the interface gets on the host: the one it had, or
+// one made of the PCI address when another interface took that meanwhile.
+func (p *Plugin) hostName(ctx context.Context, r returning) (string, error) {
+	links, err := r.host.Links(ctx)
+	if err != nil {
+		return "", err
+	}
+	want, spare := r.att.Original.HostIFName, spareName(r.vf.Address)
+	if want == "" {
+		want = spare
+	}
+	for _, other := range links {
+		if other.ParentDev == r.vf.Address {
+			continue // itself
+		}
+		if other.Name == want || slices.Contains(other.AltNames, want) {
+			p.log().Warn("another interface has the VF's name", "vf", r.vf.Address, "name", want, "instead", spare)
+			return spare, nil
+		}
+	}
+	return want, nil
+}
+
+// spareName is vf21100 for 0000:21:10.0.
+func spareName(addr string) string {
+	return "vf" + strings.NewReplacer(":", "", ".", "").Replace(strings.TrimPrefix(addr, "0000:"))
+}
