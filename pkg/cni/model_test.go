@@ -480,10 +480,14 @@ func at(t time.Time) func() time.Time { return func() time.Time { return t } }
 
 func newRig(t *testing.T, vfs int) *rig {
 	t.Helper()
+	return newRigIn(t.TempDir(), vfs)
+}
+
+func newRigIn(dir string, vfs int) *rig {
 	m := newModel(vfs)
 	ipam := &fakeIPAM{m: m}
 	return &rig{m: m, ipam: ipam, Plugin: &Plugin{
-		Dir: t.TempDir(), Sysfs: m, Kernel: m, IPAM: ipam, Boot: attachment.BootInfo{ID: "boot-1", Since: at(time.Unix(1, 0))},
+		Dir: dir, Sysfs: m, Kernel: m, IPAM: ipam, Boot: attachment.BootInfo{ID: "boot-1", Since: at(time.Unix(1, 0))},
 		Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	}}
 }

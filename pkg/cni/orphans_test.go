@@ -3,11 +3,9 @@ package cni
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -15,7 +13,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
 )
 
-func (r *rig) add(t *testing.T, container, netns string, vf int, more string) {
+func (r *rig) add(t tb, container, netns string, vf int, more string) {
 	t.Helper()
 	r.m.spaces[netns] = true
 	if _, err := r.Add(t.Context(), cmd(container, netns, conf(vf, more))); err != nil {
@@ -23,7 +21,7 @@ func (r *rig) add(t *testing.T, container, netns string, vf int, more string) {
 	}
 }
 
-func (r *rig) orphans(t *testing.T, want ...Evidence) []Orphan {
+func (r *rig) orphans(t tb, want ...Evidence) []Orphan {
 	t.Helper()
 	list, err := r.Orphans()
 	if err != nil {
@@ -40,7 +38,7 @@ func (r *rig) orphans(t *testing.T, want ...Evidence) []Orphan {
 }
 
 // reclaim takes every orphan back.
-func (r *rig) reclaim(t *testing.T) {
+func (r *rig) reclaim(t tb) {
 	t.Helper()
 	list, err := r.Orphans()
 	if err != nil {
@@ -54,7 +52,7 @@ func (r *rig) reclaim(t *testing.T) {
 }
 
 // residue is what is left below the state folder, without locks.
-func (r *rig) residue(t *testing.T) []string {
+func (r *rig) residue(t tb) []string {
 	t.Helper()
 	var out []string
 	for _, pattern := range []string{"*", "pci/*", ".*"} {
@@ -291,78 +289,6 @@ func TestReclaimFailsAnywhere(t *testing.T) {
 				t.Errorf("only %d calls, %v", n, err)
 			}
 			return
-		}
-	}
-}
-
-// Pods come, die with and without DEL, and the machine reboots, in any order and
-// with faults at any call: what lives is never touched, and in the end nothing is
-// left.
-func TestOrphansAnySequence(t *testing.T) {
-	for seed := range uint64(200) {
-		rnd := rand.New(rand.NewPCG(seed, 2))
-		r := newRig(t, 3)
-		before := r.m.state()
-		faults := false
-		r.m.fail = func(string) error {
-			if faults && rnd.IntN(6) == 0 {
-				return errInjected
-			}
-			return nil
-		}
-		alive := map[int]string{} // VF -> container
-		var log []string
-		for step := range 16 {
-			vf, c := rnd.IntN(3), fmt.Sprintf("c%d", step)
-			holder := alive[vf]
-			switch what := rnd.IntN(5); {
-			case what < 2 && holder == "":
-				r.m.spaces["/ns/"+c] = true
-				_, err := r.Add(t.Context(), cmd(c, "/ns/"+c, conf(vf, []string{everything, `"vlan":7`, ""}[rnd.IntN(3)])))
-				log = append(log, fmt.Sprint("ADD ", c, " ", vf, " ", err))
-				if err == nil {
-					alive[vf] = c
-				}
-			case what == 2 && holder != "":
-				r.m.kill("/ns/" + holder)
-				log = append(log, "KILL "+holder)
-				delete(alive, vf)
-			case what == 3 && holder != "":
-				if err := r.Del(t.Context(), cmd(holder, "/ns/"+holder, conf(vf, ""))); err != nil {
-					t.Fatalf("seed %d: DEL: %v", seed, err)
-				}
-				log = append(log, "DEL "+holder)
-				r.m.kill("/ns/" + holder)
-				delete(alive, vf)
-			default:
-				list, err := r.Orphans()
-				if err != nil {
-					t.Fatal(err)
-				}
-				faults = rnd.IntN(2) == 0
-				for _, o := range list {
-					log = append(log, fmt.Sprint("BACK ", o.File, " ", r.Reclaim(t.Context(), o)))
-				}
-				faults = false
-			}
-			for vf, c := range alive {
-				if l := r.m.vfLink(vf); l.ns != "/ns/"+c || l.Name != "net1" {
-					t.Errorf("seed %d: pod %s lost VF %d: %+v", seed, c, vf, l)
-				}
-			}
-		}
-		for _, c := range alive {
-			r.m.kill("/ns/" + c)
-		}
-		r.reclaim(t)
-		if got := r.m.state(); got != before {
-			t.Errorf("seed %d: before\n%safter\n%s", seed, before, got)
-		}
-		if left := r.residue(t); len(left) > 0 {
-			t.Errorf("seed %d: left %v", seed, left)
-		}
-		if t.Failed() {
-			t.Fatalf("sequence:\n%s", strings.Join(log, "\n"))
 		}
 	}
 }

@@ -22,14 +22,14 @@ import (
 const everything = `"vlan":100,"vlanQoS":3,"mac":"02:00:00:00:00:AA","spoofchk":"off","trust":"on","link_state":"enable",
 	"min_tx_rate":10,"max_tx_rate":100,"mtu":9000,"rdma":true,"ipam":{"type":"host-local"}`
 
-func must(t *testing.T, err error) {
+func must(t tb, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (r *rig) files(t *testing.T) (out []string) {
+func (r *rig) files(t tb) (out []string) {
 	t.Helper()
 	must(t, filepath.WalkDir(r.Dir, func(path string, d os.DirEntry, err error) error {
 		if !d.IsDir() && !strings.HasSuffix(path, ".lock") {
@@ -41,7 +41,7 @@ func (r *rig) files(t *testing.T) (out []string) {
 	return out
 }
 
-func (r *rig) untouched(t *testing.T, before string) {
+func (r *rig) untouched(t tb, before string) {
 	t.Helper()
 	if diff := cmp.Diff(before, r.m.state()); diff != "" {
 		t.Errorf("machine differs (-before +after):\n%s", diff)
