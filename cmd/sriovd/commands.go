@@ -40,7 +40,7 @@ type paths struct {
 }
 
 func (p *paths) register(fs *flag.FlagSet) {
-	fs.StringVar(&p.config, "config", "/host/system/overlays/extensions/sriov/etc-sriov-config.yaml", "the document: a `file`, or a directory that holds one *.yaml")
+	fs.StringVar(&p.config, "config", hostRoot+spec.NodePath(), "the document: a `file`, or a directory that holds one *.yaml")
 	fs.StringVar(&p.state, "state-dir", "/host/var/lib/sriov", "`directory` for the status file and what must outlive a restart")
 	fs.StringVar(&p.kubelet, "kubelet-dir", "/host/var/lib/kubelet", "the kubelet's root `directory`")
 	fs.StringVar(&p.sysfs, "sysfs", "/sys", "where sysfs is mounted")

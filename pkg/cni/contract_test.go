@@ -152,7 +152,7 @@ func allocate(t *testing.T, a *pool.Assignment, resource string) string {
 	case info.VDPA != nil:
 		address = info.VDPA.PCIAddress
 	}
-	if env := resp.GetContainerResponses()[0].GetEnvs()[deviceplugin.EnvName(resource)]; env != id || address != id {
+	if env := resp.GetContainerResponses()[0].GetEnvs()[spec.EnvName(resource)]; env != id || address != id {
 		t.Errorf("the kubelet knows the device as %q, the container as %q, the device-info file as %q", id, env, address)
 	}
 	return id

@@ -20,6 +20,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -249,7 +250,7 @@ func TestAllocateDuringUpdates(t *testing.T) {
 		resp, err := client.Allocate(ctx, request("a b"))
 		switch status.Code(err) {
 		case codes.OK:
-			if got := resp.GetContainerResponses()[0].GetEnvs()[deviceplugin.EnvName(res)]; got != "a,b" {
+			if got := resp.GetContainerResponses()[0].GetEnvs()[spec.EnvName(res)]; got != "a,b" {
 				t.Fatalf("got %q", got)
 			}
 		case codes.NotFound, codes.FailedPrecondition:

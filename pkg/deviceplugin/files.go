@@ -9,13 +9,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/google/renameio/v2"
 
+	"github.com/talos-sriov/talos-sriov/pkg/pci"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 )
 
@@ -43,8 +43,6 @@ const infoSuffix = "-device.json"
 func InfoName(resource, id string) string {
 	return strings.ReplaceAll(resource+"-"+id, "/", "-") + infoSuffix
 }
-
-var pciAddress = regexp.MustCompile(`^[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$`)
 
 // writeInfo writes the device-info files of an allocation.
 func (f *files) writeInfo(resource string, devices []*pool.Device) error {
@@ -155,7 +153,7 @@ func (f *files) ours(name string) string {
 		return ""
 	}
 	for r := range f.resources {
-		if id, ok := strings.CutPrefix(stem, strings.ReplaceAll(r, "/", "-")+"-"); ok && pciAddress.MatchString(id) {
+		if id, ok := strings.CutPrefix(stem, strings.ReplaceAll(r, "/", "-")+"-"); ok && pci.Valid(id) {
 			return id
 		}
 	}

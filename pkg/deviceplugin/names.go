@@ -47,11 +47,3 @@ func fitting(dir, resource, end string) string {
 	}
 	return name
 }
-
-// EnvName is the environment variable that lists a container's devices of the
-// resource. Dots become underscores, hyphens stay: that is what every consumer
-// of the SR-IOV network device plugin computes, although a shell cannot name
-// such a variable.
-func EnvName(resource string) string {
-	return strings.ToUpper("PCIDEVICE_" + strings.NewReplacer("/", "_", ".", "_").Replace(resource))
-}

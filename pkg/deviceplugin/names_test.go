@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
 func TestNames(t *testing.T) {
@@ -18,7 +19,7 @@ func TestNames(t *testing.T) {
 		if got := deviceplugin.SocketName(dir, tc.resource); got != tc.socket {
 			t.Errorf("socket of %s is %s, want %s", tc.resource, got, tc.socket)
 		}
-		if got := deviceplugin.EnvName(tc.resource); got != tc.env {
+		if got := spec.EnvName(tc.resource); got != tc.env {
 			t.Errorf("variable of %s is %s, want %s", tc.resource, got, tc.env)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
 // service is the DevicePlugin API of one pool.
@@ -283,7 +284,7 @@ func give(resource string, devices []*pool.Device, cdi bool) (*v1beta1.Container
 	if err != nil {
 		return nil, fmt.Errorf("encode the device information: %w", err)
 	}
-	env := EnvName(resource)
+	env := spec.EnvName(resource)
 	out.Envs = map[string]string{env: strings.Join(ids, ","), env + "_INFO": string(text)}
 	return out, nil
 }

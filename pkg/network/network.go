@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/talos-sriov/talos-sriov/pkg/vfrules"
 )
 
 // Network describes one NetworkAttachmentDefinition. Names of keys are those of
@@ -116,20 +118,29 @@ func (n *Network) Check() error {
 	bad(!namePattern.MatchString(n.Namespace) || len(n.Namespace) > 63, "namespace %q: lower-case letters, digits and '-' are allowed", n.Namespace)
 	bad(!resourcePattern.MatchString(n.ResourceName), "resourceName %q: want prefix/name, like nvidia.com/cx7", n.ResourceName)
 	bad(!slices.Contains([]string{"sriov", "ib-sriov", "host-device"}, n.Type), "type %q: want sriov, ib-sriov or host-device", n.Type)
+	broken := func(key string, list []vfrules.Problem) {
+		for _, p := range list {
+			at := key
+			if p.Part != "" {
+				at += "." + string(p.Part)
+			}
+			bad(p.Hint == "", "%s: %s", at, p.Text)
+			bad(p.Hint != "", "%s: %s (%s)", at, p.Text, p.Hint)
+		}
+	}
 	if v := n.VLAN; v != nil {
-		bad(v.ID < 0 || v.ID > 4094, "vlan.id %d: want 0 to 4094", v.ID)
-		bad(v.QoS < 0 || v.QoS > 7, "vlan.qos %d: want 0 to 7", v.QoS)
-		bad(v.QoS > 0 && v.ID == 0, "vlan.qos needs a vlan.id other than 0")
-		bad(!slices.Contains([]string{"", "802.1q", "802.1ad"}, v.Protocol), "vlan.protocol %q: want 802.1q or 802.1ad", v.Protocol)
-		bad(v.Protocol == "802.1ad" && v.ID == 0, "vlan.protocol 802.1ad needs a vlan.id other than 0")
+		broken("vlan", vfrules.VLAN(v.ID, v.QoS, v.Protocol))
 	}
-	bad(!slices.Contains([]string{"", "auto", "enable", "disable"}, n.LinkState), "linkState %q: want auto, enable or disable", n.LinkState)
-	bad(!slices.Contains([]string{"", "panic", "error", "warning", "info", "debug"}, n.LogLevel), "logLevel %q: want panic, error, warning, info or debug", n.LogLevel)
+	if n.LinkState != "" {
+		broken("linkState", vfrules.LinkState(n.LinkState))
+	}
 	if r := n.Rate; r != nil {
-		bad(r.Min < 0 || r.Max < 0, "rate: it cannot be negative")
-		bad(r.Max > 0 && r.Min > r.Max, "rate.min %d is more than rate.max %d", r.Min, r.Max)
+		broken("rate", vfrules.Rate(r.Min, r.Max))
 	}
-	bad(n.MTU != 0 && (n.MTU < 68 || n.MTU > 65535), "mtu %d: want 68 to 65535", n.MTU)
+	if n.MTU != 0 {
+		broken("mtu", vfrules.MTU(n.MTU))
+	}
+	bad(!slices.Contains([]string{"", "panic", "error", "warning", "info", "debug"}, n.LogLevel), "logLevel %q: want panic, error, warning, info or debug", n.LogLevel)
 	if n.Type != "sriov" {
 		for key, set := range map[string]bool{
 			"vlan": n.VLAN != nil, "spoofCheck": n.SpoofCheck != nil, "trust": n.Trust != nil,

@@ -75,12 +75,7 @@ func (v *vfWork) right() bool {
 }
 
 func (w *work) group(index int) *spec.VFGroup {
-	for i := range w.entry.VirtualFunctions {
-		if g := &w.entry.VirtualFunctions[i]; slices.Contains(g.Indexes, index) {
-			return g
-		}
-	}
-	return nil
+	return w.entry.Group(index)
 }
 
 // cold reports whether VFs have to appear without a driver: because some are not

@@ -118,7 +118,7 @@ func (b *builder) tellLost() {
 func (b *builder) addPF(e *spec.PhysicalFunction, bind *selection.Binding, pf *inventory.PF, snap *inventory.Snapshot) {
 	for i := range pf.VFs {
 		vf := &pf.VFs[i]
-		g := groupOf(e, vf.Index)
+		g := cmp.Or(e.Group(vf.Index), &spec.VFGroup{})
 		resource := e.ResourceName
 		if g.ResourceName != "" {
 			resource = g.ResourceName
@@ -142,16 +142,6 @@ func kindOf(pf *inventory.PF) Kind {
 		return KindAccelerator
 	}
 	return KindNet
-}
-
-// groupOf returns the group of the VF index; the zero group when there is none.
-func groupOf(e *spec.PhysicalFunction, index int) *spec.VFGroup {
-	for i := range e.VirtualFunctions {
-		if _, ok := slices.BinarySearch(e.VirtualFunctions[i].Indexes, index); ok {
-			return &e.VirtualFunctions[i]
-		}
-	}
-	return &spec.VFGroup{}
 }
 
 // unfit says why the VF must not be given to a pod, "" when it may.

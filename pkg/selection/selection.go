@@ -2,7 +2,6 @@ package selection
 
 import (
 	"path"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -99,7 +98,7 @@ func PFs(cfg *spec.Config, snap *inventory.Snapshot) Result {
 // add records that entry i selects the PF as well. The first conflict is kept.
 func (b *Binding) add(cfg *spec.Config, i int) {
 	first, second := &cfg.PhysicalFunctions[b.Entry], &cfg.PhysicalFunctions[i]
-	keys := Differences(first, second)
+	keys := spec.Differences(first, second)
 	switch {
 	case len(keys) == 0:
 		b.Also = append(b.Also, i)
@@ -138,7 +137,7 @@ func entry(m *spec.Match, snap *inventory.Snapshot) Entry {
 	}
 	for _, list := range [][]string{m.Names, m.PCIAddresses, m.MACAddresses} {
 		for _, v := range list {
-			if !isGlob(v) && !seen[v] && !slices.Contains(e.Missing, v) {
+			if !spec.IsGlob(v) && !seen[v] && !slices.Contains(e.Missing, v) {
 				e.Missing = append(e.Missing, v)
 			}
 		}
@@ -194,7 +193,7 @@ func hasMAC(f *inventory.Function, mac string) bool {
 func exactly(m *spec.Match, f *inventory.Function) []string {
 	var out []string
 	for _, n := range m.Names {
-		if !isGlob(n) && hasName(f, n) {
+		if !spec.IsGlob(n) && hasName(f, n) {
 			out = append(out, n)
 		}
 	}
@@ -209,39 +208,4 @@ func exactly(m *spec.Match, f *inventory.Function) []string {
 		}
 	}
 	return out
-}
-
-func isGlob(s string) bool { return strings.ContainsAny(s, `*?[\`) }
-
-// Differences returns the keys in which two entries want different things of a
-// PF that both select, in the document's order; empty means that they agree.
-// How they select it and whether it is required is no difference.
-func Differences(a, b *spec.PhysicalFunction) []string {
-	var keys []string
-	differ := func(key string, same bool) {
-		if !same {
-			keys = append(keys, key)
-		}
-	}
-	differ("numVFs", equalPtr(a.NumVFs, b.NumVFs))
-	differ("mtu", equalPtr(a.MTU, b.MTU))
-	differ("linkType", a.LinkType == b.LinkType)
-	differ("eswitchMode", a.EswitchMode == b.EswitchMode)
-	differ("externallyManaged", a.ExternallyManaged == b.ExternallyManaged)
-	differ("allowUplink", a.AllowUplink == b.AllowUplink)
-	differ("force", a.Force == b.Force)
-	differ("resourceName", a.ResourceName == b.ResourceName)
-	differ("allocationPolicy", a.AllocationPolicy == b.AllocationPolicy)
-	differ("virtualFunctions", slices.EqualFunc(a.VirtualFunctions, b.VirtualFunctions, func(x, y spec.VFGroup) bool {
-		x.Pos, y.Pos = spec.Pos{}, spec.Pos{}
-		return reflect.DeepEqual(x, y)
-	}))
-	return keys
-}
-
-func equalPtr(a, b *int) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return *a == *b
 }

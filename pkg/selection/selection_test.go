@@ -147,38 +147,3 @@ func TestBindings(t *testing.T) {
 		t.Errorf("Binding of a PF that is not selected = %+v", b)
 	}
 }
-
-// TestDifferencesKnowsEveryKey fails when a key is added to the document that
-// two entries could disagree about unnoticed.
-func TestDifferencesKnowsEveryKey(t *testing.T) {
-	no := map[string]bool{"Match": true, "Required": true, "Pos": true}
-	typ := reflect.TypeFor[spec.PhysicalFunction]()
-	for i := range typ.NumField() {
-		f := typ.Field(i)
-		var a, b spec.PhysicalFunction
-		v := reflect.ValueOf(&b).Elem().Field(i)
-		switch v.Kind() {
-		case reflect.Pointer:
-			v.Set(reflect.New(v.Type().Elem()))
-		case reflect.String:
-			v.SetString("x")
-		case reflect.Bool:
-			v.SetBool(true)
-		case reflect.Slice:
-			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
-		case reflect.Struct:
-		default:
-			t.Fatalf("%s: kind %v is new to this test", f.Name, v.Kind())
-		}
-		got := selection.Differences(&a, &b)
-		if no[f.Name] {
-			if len(got) != 0 {
-				t.Errorf("%s: got %q, want agreement", f.Name, got)
-			}
-			continue
-		}
-		if want := []string{f.Tag.Get("yaml")}; !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: got %q, want %q", f.Name, got, want)
-		}
-	}
-}

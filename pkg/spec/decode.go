@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/talos-sriov/talos-sriov/pkg/vfrules"
 )
 
 // span is where one key of the document and its value stand.
@@ -20,16 +22,21 @@ type span struct{ key, val Pos }
 // to these, and the few types of scalars.go.
 type decoder struct {
 	collector
-	where       *posMap          // nil: positions are those of the input
-	spans       map[string]span  // by path
-	unsupported []unsupportedKey // refused although the types have them
-	indexes     int              // VF indexes expanded so far
-	meant       map[string]bool  // paths of keys that are there, misspelt
-	shapes      map[reflect.Type]*shape
-	plainTags   map[Pos]bool // where a tag "!" may stand, in positions of the input
+	where     *posMap         // nil: positions are those of the input
+	spans     map[string]span // by path
+	indexes   int             // VF indexes expanded so far
+	meant     map[string]bool // paths of keys that are there, misspelt
+	shapes    map[reflect.Type]*shape
+	plainTags map[Pos]bool // where a tag "!" may stand, in positions of the input
 }
 
 func (d *decoder) at(p Pos) Pos { return d.where.at(p) }
+
+// has reports whether the user wrote the key at path.
+func (d *decoder) has(path string) bool {
+	_, found := d.spans[path]
+	return found
+}
 
 func (d *decoder) fail(p Pos, path, hint, format string, args ...any) {
 	if d.full() {
@@ -187,9 +194,6 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 			continue
 		}
 		d.spans[at] = span{key: d.at(nodePos(key)), val: d.at(nodePos(val))}
-		if d.refuse(key, val, at) {
-			continue
-		}
 		d.value(val, v.FieldByIndex(s.fields[i].Index), at, s.fields[i].Tag)
 	}
 }
@@ -274,7 +278,7 @@ func (d *decoder) oneOf(n *yaml.Node, path string, allowed []string) bool {
 	if best, ok := closest(n.Value, allowed); ok {
 		hint = fmt.Sprintf("did you mean %q?", best)
 	}
-	d.fail(nodePos(n), path, hint, "want %s, found %s", orList(allowed), quote(n.Value))
+	d.fail(nodePos(n), path, hint, "want %s, found %s", vfrules.OrList(allowed), quote(n.Value))
 	return false
 }
 
@@ -347,15 +351,4 @@ func short(s string) string {
 		}
 		return r
 	}, s) + tail
-}
-
-func orList(words []string) string {
-	switch n := len(words); n {
-	case 1:
-		return words[0]
-	case 2:
-		return words[0] + " or " + words[1]
-	default:
-		return strings.Join(words[:n-1], ", ") + " or " + words[n-1]
-	}
 }

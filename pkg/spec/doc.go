@@ -14,7 +14,6 @@
 // positions of that outer file. [LoadResourceList] reads a whole configuration
 // of the SR-IOV network device plugin.
 //
-// It imports the standard library and gopkg.in/yaml.v3, nothing else of this
-// module. It never reads a file, never looks at a machine and never writes
+// It imports the standard library, gopkg.in/yaml.v3, pkg/pci and pkg/vfrules. It never reads a file, never looks at a machine and never writes
 // anything.
 package spec

@@ -11,12 +11,20 @@ import (
 
 // How Talos delivers a document to an extension service.
 const (
-	extensionKind = "ExtensionServiceConfig"
+	// ExtensionKind is the kind of the machine-config document that carries ours.
+	ExtensionKind = "ExtensionServiceConfig"
 	// ExtensionName is the name of our extension service.
 	ExtensionName = "sriov"
 	// MountPath is where the document is to be mounted.
 	MountPath = "/etc/sriov/config.yaml"
 )
+
+// NodePath is the file of the host in which Talos keeps what is to be mounted at
+// MountPath. It is named after the service and the mount path.
+func NodePath() string {
+	name := strings.ReplaceAll(strings.TrimPrefix(MountPath, "/"), "/", "-")
+	return "/system/overlays/extensions/" + ExtensionName + "/" + name
+}
 
 // Embedded is our document as found in a file.
 type Embedded struct {
@@ -29,9 +37,6 @@ type Embedded struct {
 
 	where *posMap
 }
-
-// Position turns a position in Data into one of the file.
-func (e Embedded) Position(p Pos) Pos { return e.where.at(p) }
 
 // Extract finds our document in data: the bare document, or the content of the
 // [extension service document] named sriov in a machine-config patch of any
@@ -60,7 +65,7 @@ func extract(source string, data []byte) (Embedded, []*yaml.Node, error) {
 	machine, talos := false, false
 	for _, n := range docs {
 		switch kind := child(n, "kind"); {
-		case kind != nil && kind.Value == extensionKind:
+		case kind != nil && kind.Value == ExtensionKind:
 			if name := child(n, "name"); name != nil && name.Value == ExtensionName {
 				ours = append(ours, n)
 			} else {
@@ -81,10 +86,10 @@ func extract(source string, data []byte) (Embedded, []*yaml.Node, error) {
 		// Load knows what to say about it, also about a second document.
 		return Embedded{Data: data, Bare: true, Pos: Pos{Line: 1, Column: 1}}, docs, nil
 	case len(specs) > 0:
-		x.fail(nodePos(specs[0]), "", "make it the content of an "+extensionKind+" named "+ExtensionName,
+		x.fail(nodePos(specs[0]), "", "make it the content of an "+ExtensionKind+" named "+ExtensionName,
 			"Talos does not know the kind %s: it cannot stand beside machine-config documents", Kind)
 	case len(ours) > 1:
-		x.fail(nodePos(ours[1]), "", "join them into one", "a second %s named %s; the first is at line %d", extensionKind, ExtensionName, ours[0].Line)
+		x.fail(nodePos(ours[1]), "", "join them into one", "a second %s named %s; the first is at line %d", ExtensionKind, ExtensionName, ours[0].Line)
 	case len(ours) == 0:
 		x.missing(docs, others)
 	default:
@@ -114,7 +119,7 @@ func (x *extractor) missing(docs, others []*yaml.Node) {
 		x.fail(nodePos(name), "name", "write name: "+ExtensionName, "want %s, found %s: the document would go to another service", ExtensionName, describe(name))
 		return
 	}
-	x.fail(nodePos(docs[0]), "", "add it, with a configFiles entry for "+MountPath, "there is no %s named %s in this file", extensionKind, ExtensionName)
+	x.fail(nodePos(docs[0]), "", "add it, with a configFiles entry for "+MountPath, "there is no %s named %s in this file", ExtensionKind, ExtensionName)
 }
 
 // carries returns the configFiles entry that holds a document of ours.

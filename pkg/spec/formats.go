@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/talos-sriov/talos-sriov/pkg/pci"
 )
 
 // format checks one string of the document, and returns it in the one form in
@@ -40,8 +42,6 @@ var formats = map[string]format{
 
 var (
 	hexID      = regexp.MustCompile(`^[0-9a-fA-F]{4}$`)
-	pciAddress = regexp.MustCompile(`^[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$`)
-	pciShort   = regexp.MustCompile(`^[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]$`)
 	driverName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 	dnsLabel   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 	namePart   = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
@@ -99,16 +99,18 @@ func noIfname(s string) (msg, hint string) {
 	return "", ""
 }
 
-func isGlob(s string) bool { return strings.ContainsAny(s, `*?[\`) }
+// IsGlob reports whether a name of match.names is a pattern and not the name of
+// one interface.
+func IsGlob(s string) bool { return strings.ContainsAny(s, `*?[\`) }
 
 func checkPCI(s string) (string, string, string) {
 	low := strings.ToLower(s)
-	if pciAddress.MatchString(low) {
+	if pci.Valid(low) {
 		return low, "", ""
 	}
 	hint := `write domain:bus:device.function in hex, such as "0000:01:00.0"`
-	if pciShort.MatchString(s) {
-		hint = fmt.Sprintf(`write the domain too: "0000:%s"`, low)
+	if full := "0000:" + low; pci.Valid(full) {
+		hint = fmt.Sprintf(`write the domain too: %q`, full)
 	}
 	return "", fmt.Sprintf("%s is not a PCI address", quote(s)), hint
 }

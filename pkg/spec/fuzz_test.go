@@ -94,7 +94,7 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-func reload(doc []byte) (*Config, error) { return load("marshalled.yaml", doc, nil, nil) }
+func reload(doc []byte) (*Config, error) { return Load("marshalled.yaml", doc) }
 
 func FuzzExtract(f *testing.F) {
 	addSeeds(f)
@@ -112,7 +112,7 @@ func FuzzExtract(f *testing.F) {
 		}
 		lines := len(splitLines(data))
 		for i := range splitLines(docs[0].Data) {
-			if p := docs[0].Position(Pos{i + 1, 1}); p.Line < 1 || p.Line > lines || p.Column < 1 {
+			if p := docs[0].where.at(Pos{i + 1, 1}); p.Line < 1 || p.Line > lines || p.Column < 1 {
 				t.Errorf("line %d of the content is at %v of %d lines", i+1, p, lines)
 			}
 		}

@@ -9,55 +9,6 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// unsupportedKey is a key that the types have and this version does not act
-// on. It is refused, because a setting that is accepted and ignored is worse.
-type unsupportedKey struct {
-	path string // indexes left out: physicalFunctions[].mtu
-	// offOK accepts the values that ask for nothing: false and an empty list
-	// or mapping.
-	offOK bool
-}
-
-// notSupportedYet is what [Load] refuses: keys whose features have not landed.
-// There are none now.
-var notSupportedYet []unsupportedKey
-
-// refuse reports a key that is not supported yet.
-func (d *decoder) refuse(key, val *yaml.Node, path string) bool {
-	if len(d.unsupported) == 0 {
-		return false
-	}
-	plain := withoutIndexes(path)
-	for _, u := range d.unsupported {
-		if u.path != plain {
-			continue
-		}
-		off := val.Kind == yaml.ScalarNode && val.ShortTag() == "!!bool" && strings.EqualFold(val.Value, "false") ||
-			val.Kind != yaml.ScalarNode && val.Kind != yaml.AliasNode && len(val.Content) == 0
-		if u.offOK && off {
-			return false
-		}
-		d.fail(nodePos(key), path, "remove it, or use a version that supports it", "is not supported yet")
-		return true
-	}
-	return false
-}
-
-// withoutIndexes turns a[0].b[12] into a[].b[].
-func withoutIndexes(path string) string {
-	var b strings.Builder
-	for path != "" {
-		open := strings.IndexByte(path, '[')
-		end := strings.IndexByte(path, ']')
-		if open < 0 || end < open {
-			break
-		}
-		b.WriteString(path[:open] + "[]")
-		path = path[end+1:]
-	}
-	return b.String() + path
-}
-
 // foldsKeys reports whether the keys of t are matched without regard to case,
 // as encoding/json does. Only the device plugin's vocabulary does, because its
 // documented examples rely on it.

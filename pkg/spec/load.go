@@ -15,31 +15,23 @@ import (
 // file's name for messages. The error is an [*Errors] with everything that is
 // wrong, and then the Config is nil.
 func Load(source string, data []byte) (*Config, error) {
-	return load(source, data, nil, notSupportedYet)
+	d := &decoder{spans: make(map[string]span)}
+	return d.load(source, d.document(data))
 }
 
 // LoadFile reads what a person keeps: the bare document, or a machine-config
 // patch that carries it. Positions, in errors and in the Config, are those of
 // the file.
 func LoadFile(source string, data []byte) (*Config, error) {
-	return loadFile(source, data, notSupportedYet)
-}
-
-func loadFile(source string, data []byte, unsupported []unsupportedKey) (*Config, error) {
 	emb, docs, err := extract(source, data)
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{spans: make(map[string]span), where: emb.where, unsupported: unsupported}
+	d := &decoder{spans: make(map[string]span), where: emb.where}
 	if emb.Bare {
 		return d.load(source, d.single(docs, data)) // parsed already
 	}
 	return d.load(source, d.document(emb.Data))
-}
-
-func load(source string, data []byte, where *posMap, unsupported []unsupportedKey) (*Config, error) {
-	d := &decoder{spans: make(map[string]span), where: where, unsupported: unsupported}
-	return d.load(source, d.document(data))
 }
 
 // load judges a parsed document; n is nil when there is none to judge.
@@ -101,7 +93,7 @@ func (d *decoder) identity(n *yaml.Node) bool {
 	case kind.Kind != yaml.ScalarNode || kind.Value != Kind:
 		hint := ""
 		switch {
-		case kind.Value == extensionKind:
+		case kind.Value == ExtensionKind:
 			hint = "this is the machine-config patch; the document is its configFiles[].content"
 		case strings.EqualFold(kind.Value, Kind):
 			hint = "mind upper and lower case"

@@ -47,11 +47,6 @@ func LoadResourceList(source string, data []byte) (*Config, error) {
 	return c, nil
 }
 
-func (d *decoder) has(path string) bool {
-	_, found := d.spans[path]
-	return found
-}
-
 // configMap returns the one value of a ConfigMap's data that is a
 // configuration of the device plugin.
 func (d *decoder) configMap(n *yaml.Node) *yaml.Node {

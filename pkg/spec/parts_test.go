@@ -116,7 +116,7 @@ func TestWarnings(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var got []string
-			for _, w := range loadAll(t, head+tc.doc).Warnings() {
+			for _, w := range mustLoad(t, head+tc.doc).Warnings() {
 				got = append(got, w.Error())
 			}
 			if diff := cmp.Diff(tc.want, strings.Join(got, "\n")); diff != "" {
@@ -155,7 +155,7 @@ func TestEmbeddedPositions(t *testing.T) {
 					found := 0
 					for i, l := range splitLines(docs[0].Data) {
 						for j := range []rune(l) {
-							p := docs[0].Position(Pos{i + 1, j + 1})
+							p := docs[0].where.at(Pos{i + 1, j + 1})
 							want := []rune(l)[j]
 							if p.Line > len(outer) || p.Column > len([]rune(outer[p.Line-1])) {
 								// A folded line break is a space that stands nowhere.
@@ -181,14 +181,14 @@ func TestEmbeddedPositions(t *testing.T) {
 
 func TestExtract(t *testing.T) {
 	docs, err := Extract("f", []byte("apiVersion: v1\nkind: Whatever\n"))
-	if err != nil || len(docs) != 1 || !docs[0].Bare || docs[0].Position(Pos{2, 7}) != (Pos{2, 7}) {
+	if err != nil || len(docs) != 1 || !docs[0].Bare || docs[0].where.at(Pos{2, 7}) != (Pos{2, 7}) {
 		t.Errorf("a bare document: %+v, %v", docs, err)
 	}
 	docs, err = Extract("f", []byte("apiVersion: v1alpha1\nkind: ExtensionServiceConfig\nname: sriov\nconfigFiles:\n- {mountPath: /etc/sriov/config.yaml, content: 'kind: x'}\n"))
 	if err != nil || len(docs) != 1 || docs[0].Bare || string(docs[0].Data) != "kind: x" {
 		t.Fatalf("a quoted content: %+v, %v", docs, err)
 	}
-	if got, want := docs[0].Position(Pos{1, 3}), (Pos{5, 48}); got != want {
+	if got, want := docs[0].where.at(Pos{1, 3}), (Pos{5, 48}); got != want {
 		t.Errorf("a quoted content is at %v, want %v", got, want)
 	}
 	_, err = Extract("f", []byte("a: [\n"))
@@ -199,12 +199,12 @@ func TestExtract(t *testing.T) {
 }
 
 func TestMarshalReference(t *testing.T) {
-	c := loadAll(t, string(Reference()))
+	c := mustLoad(t, string(Reference()))
 	doc, err := Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(c, loadAll(t, string(doc)), noPos); diff != "" {
+	if diff := cmp.Diff(c, mustLoad(t, string(doc)), noPos); diff != "" {
 		t.Errorf("%s\n%s", diff, doc)
 	}
 	for _, said := range []string{"spoofCheck: false", "min: 0", `indexes: "0-3"`, `vendors: ["15b3"]`, "protocol: 802.1q", "selectors:", "install: true"} {
@@ -230,12 +230,12 @@ health: {link: false}
 cni: {install: "false"}
 `
 	doc = strings.Replace(doc, `, "": null`, "", 1)
-	c := loadAll(t, doc)
+	c := mustLoad(t, doc)
 	out, err := Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(c, loadAll(t, string(out)), noPos); diff != "" {
+	if diff := cmp.Diff(c, mustLoad(t, string(out)), noPos); diff != "" {
 		t.Errorf("%s\n%s", diff, out)
 	}
 }

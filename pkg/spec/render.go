@@ -41,12 +41,8 @@ func RenderList(w io.Writer, source string, list []*Error, more int, data []byte
 	return err
 }
 
-// Excerpt returns the line of data at pos with a caret below the column, or ""
-// when there is no such line.
-func Excerpt(data []byte, pos Pos) string {
-	return excerpt(splitLines(bytes.TrimPrefix(data, utf8BOM)), pos)
-}
-
+// excerpt returns the line at pos with a caret below the column, or "" when
+// there is no such line.
 func excerpt(lines []string, pos Pos) string {
 	if pos.Line < 1 || pos.Line > len(lines) {
 		return ""

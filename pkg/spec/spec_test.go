@@ -17,11 +17,8 @@ var update = flag.Bool("update", false, "rewrite golden files")
 // loaders are the ways a case of testdata/bad is read, by the prefix of its
 // archive's name.
 var loaders = map[string]func(source string, data []byte) (*Config, error){
-	// The table of what is not supported yet is left out: the rules for those
-	// keys must hold before their features land.
-	"spec": func(source string, data []byte) (*Config, error) { return loadFile(source, data, nil) },
+	"spec": LoadFile,
 	"list": LoadResourceList,
-	"todo": func(source string, data []byte) (*Config, error) { return loadFile(source, data, notSupportedInTest) },
 }
 
 // render returns the report on data as a person sees it.
@@ -98,11 +95,4 @@ func TestBadDocuments(t *testing.T) {
 	if atLeast := 400; cases < atLeast {
 		t.Errorf("%d cases, want at least %d", cases, atLeast)
 	}
-}
-
-var notSupportedInTest = []unsupportedKey{
-	{path: "resourceList", offOK: true},
-	{path: "health"},
-	{path: "physicalFunctions[].externallyManaged", offOK: true},
-	{path: "physicalFunctions[].virtualFunctions[].trust"},
 }

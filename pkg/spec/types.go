@@ -60,6 +60,16 @@ type PhysicalFunction struct {
 	Pos Pos `yaml:"-"`
 }
 
+// Group returns the group that lists the VF index, nil when none does.
+func (pf *PhysicalFunction) Group(index int) *VFGroup {
+	for i := range pf.VirtualFunctions {
+		if g := &pf.VirtualFunctions[i]; g.Indexes.Contains(index) {
+			return g
+		}
+	}
+	return nil
+}
+
 // Match selects PFs: AND across the keys, OR within one. An empty key does not
 // restrict. At least one key must be given.
 type Match struct {

@@ -4,15 +4,12 @@ import (
 	"net"
 	"strconv"
 	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/vfrules"
 )
 
-// Limits of the kernel.
+// Limits of holdDown.
 const (
-	minMTU  = 68    // ETH_MIN_MTU, include/uapi/linux/if_ether.h
-	maxMTU  = 65535 // ETH_MAX_MTU
-	maxVLAN = 4094  // 4095 is reserved by IEEE 802.1Q
-	maxQoS  = 7     // the 3 bits of the 802.1Q priority
-	maxRate = 1<<31 - 1
 	maxHold = 600 // seconds
 	minHold = 1   // milliseconds
 )
@@ -38,12 +35,6 @@ func validate(c *Config, d *decoder) {
 	v.samePF()
 	v.resources()
 	v.globals()
-}
-
-// said reports whether the document has the key.
-func (v *validator) said(path string) bool {
-	_, found := v.spans[path]
-	return found
 }
 
 // complain adds an error about the value at path. Positions in spans are those
@@ -78,31 +69,36 @@ func (v *validator) pos(path string) Pos { return v.spans[path].val }
 
 func (v *validator) line(path string) string { return "line " + strconv.Itoa(v.pos(path).Line) }
 
-func (v *validator) between(path string, n, low, high int, unit, hint string) {
-	if n >= low && n <= high {
-		return
+// problems adds an error for each rule that the value at path, or a part of it,
+// breaks.
+func (v *validator) problems(path string, list []vfrules.Problem) {
+	for _, p := range list {
+		at, text := path, p.Text
+		if p.Part != "" {
+			at += "." + string(p.Part)
+		}
+		if p.Other != "" {
+			text += " (" + v.line(path+"."+string(p.Other)) + ")"
+		}
+		v.complain(at, p.Hint, text)
 	}
-	if unit != "" {
-		unit = " " + unit
-	}
-	v.complain(path, hint, strconv.Itoa(n)+" is out of range: "+strconv.Itoa(low)+" to "+strconv.Itoa(high)+unit)
 }
 
 func (v *validator) physicalFunction(i int) {
 	pf := &v.c.PhysicalFunctions[i]
 	at := index("physicalFunctions", i)
-	if !v.said(at) {
+	if !v.has(at) {
 		return
 	}
 	v.match(&pf.Match, at)
 	switch {
 	case pf.NumVFs != nil:
-		v.between(at+".numVFs", *pf.NumVFs, 0, maxVFs, "", "0 removes the VFs; sriov_totalvfs in sysfs is the most that the PF can have")
-	case !v.said(at+".numVFs") && !pf.ExternallyManaged && v.isMapping(at):
+		v.problems(at+".numVFs", vfrules.InRange("", *pf.NumVFs, 0, maxVFs, "", "0 removes the VFs; sriov_totalvfs in sysfs is the most that the PF can have"))
+	case !v.has(at+".numVFs") && !pf.ExternallyManaged && v.isMapping(at):
 		v.missing(at, "numVFs", "say how many VFs there shall be, or externallyManaged: true when somebody else decides it")
 	}
 	if pf.MTU != nil {
-		v.between(at+".mtu", *pf.MTU, minMTU, maxMTU, "bytes", "")
+		v.problems(at+".mtu", vfrules.MTU(*pf.MTU))
 	}
 	if pf.EswitchMode == EswitchSwitchdev && pf.LinkType == LinkInfiniBand {
 		v.complain(at+".eswitchMode", "remove it; an InfiniBand port has no eswitch of this kind", "switchdev needs linkType ethernet")
@@ -124,7 +120,7 @@ func (v *validator) physicalFunction(i int) {
 }
 
 // isMapping reports whether something that should be a mapping was one.
-func (v *validator) isMapping(path string) bool { return v.said(path) && !v.badSelf(path) }
+func (v *validator) isMapping(path string) bool { return v.has(path) && !v.badSelf(path) }
 
 // badSelf reports whether the value at path itself, rather than something in
 // it, was refused.
@@ -132,7 +128,7 @@ func (v *validator) badSelf(path string) bool { return v.bad[path] == blameSelf 
 
 func (v *validator) match(m *Match, at string) {
 	at += ".match"
-	if !v.said(at) {
+	if !v.has(at) {
 		if owner := strings.TrimSuffix(at, ".match"); v.isMapping(owner) {
 			v.missing(owner, "match", "say which PFs are meant, such as match: {names: [enp1s0f0np0]}")
 		}
@@ -141,7 +137,7 @@ func (v *validator) match(m *Match, at string) {
 	any := false
 	for _, l := range m.lists() {
 		path := at + "." + l.key
-		if !v.said(path) {
+		if !v.has(path) {
 			continue
 		}
 		any = true
@@ -199,7 +195,7 @@ func (v *validator) indexes(pf *PhysicalFunction, at string, g int) {
 	group := index(at+".virtualFunctions", g)
 	path := group + ".indexes"
 	set := pf.VirtualFunctions[g].Indexes
-	if !v.said(path) {
+	if !v.has(path) {
 		v.missing(group, "indexes", `say which VFs are meant, such as indexes: "0-3"`)
 		return
 	}
@@ -230,20 +226,8 @@ func (v *validator) addressList(list []net.HardwareAddr, path string) {
 			continue
 		}
 		at := index(path, i)
-		zero, ones := true, true
-		for _, b := range a {
-			zero = zero && b == 0
-			ones = ones && b == 0xff
-		}
-		switch {
-		case zero:
-			v.complain(at, "give every VF an address of its own", "the address is all zero")
-			continue
-		case len(a) == 6 && a[0]&1 != 0:
-			v.complain(at, "the lowest bit of the first byte must be 0", a.String()+" is a multicast address")
-			continue
-		case ones:
-			v.complain(at, "give every VF an address of its own", "the address is all ones")
+		if bad := vfrules.Address(a); len(bad) > 0 {
+			v.problems(at, bad)
 			continue
 		}
 		if first, found := v.addresses[string(a)]; found {
@@ -256,12 +240,12 @@ func (v *validator) addressList(list []net.HardwareAddr, path string) {
 
 func (v *validator) globals() {
 	h := v.c.Health
-	if path := "health.holdDown"; v.said(path) && v.ok(path) {
+	if path := "health.holdDown"; v.has(path) && v.ok(path) {
 		if ms := h.HoldDown.milliseconds(); ms < minHold || ms > maxHold*1000 {
 			v.complain(path, "leave it out for the default of 2s", h.HoldDown.String()+" is out of range: 1ms to 10m")
 		}
 	}
-	if path := "cni.binDir"; v.said(path) && v.ok(path) && !inBinDirs(v.c.CNI.BinDir) {
+	if path := "cni.binDir"; v.has(path) && v.ok(path) && !inBinDirs(v.c.CNI.BinDir) {
 		v.complain(path, "give a folder below /opt (the default is "+DefaultBinDir+") or below /var/lib", quote(v.c.CNI.BinDir)+" is not below /opt or /var/lib, the places of the host that can be written and outlive a reboot")
 	}
 }

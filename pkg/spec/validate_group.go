@@ -1,8 +1,9 @@
 package spec
 
 import (
-	"fmt"
 	"strconv"
+
+	"github.com/talos-sriov/talos-sriov/pkg/vfrules"
 )
 
 // switchdevRefuses are the attributes of a VF that exist in eswitch mode legacy
@@ -83,7 +84,7 @@ func (v *validator) group(pf *PhysicalFunction, g *VFGroup, at string) {
 	v.listLength(len(g.GUIDs.List), g.GUIDs.Mode, g, at, "guids")
 	for i, key := range g.Optional.Keys {
 		path := index(at+".optional", i)
-		if !v.said(at + "." + key) {
+		if !v.has(at + "." + key) {
 			v.complain(path, "set it, or remove it from the list", key+" is not set in this group")
 		}
 	}
@@ -95,38 +96,32 @@ func (v *validator) group(pf *PhysicalFunction, g *VFGroup, at string) {
 // ranges checks each number of a group by itself.
 func (v *validator) ranges(g *VFGroup, at string) {
 	if g.MTU != nil {
-		v.between(at+".mtu", *g.MTU, minMTU, maxMTU, "bytes", "")
+		v.problems(at+".mtu", vfrules.MTU(*g.MTU))
 	}
-	if l := g.VLAN; l != nil {
-		path := at + ".vlan"
+	if g.VLAN != nil {
+		v.vlan(g.VLAN, at+".vlan")
+	}
+	if r := g.Rate; r != nil {
+		path := at + ".rate"
+		if !v.has(path+".min") && !v.has(path+".max") {
+			v.complain(path, "give min, max or both; 0 means no limit", "is empty")
+		}
+		v.problems(path, vfrules.Rate(r.Min, r.Max))
+	}
+}
+
+func (v *validator) vlan(l *VLAN, path string) {
+	id := l.ID
+	if !v.has(path + ".id") {
 		switch {
-		case v.said(path + ".id"):
-			hint := "0 removes the tag"
-			if l.ID == 4095 {
-				hint = "4095 is reserved by IEEE 802.1Q"
-			}
-			v.between(path+".id", l.ID, 0, maxVLAN, "", hint)
-		case v.said(path+".qos") && v.ok(path):
+		case v.has(path+".qos") && v.ok(path):
 			v.complainAs(path+".qos", path+".qos", "add id", "qos has no effect without a VLAN id")
 		case v.ok(path):
 			v.missing(path, "id", "add id, from 1 to 4094; 0 removes the tag")
 		}
-		v.between(path+".qos", l.QoS, 0, maxQoS, "", "")
-		if l.ID == 0 && v.said(path+".id") && l.QoS != 0 {
-			v.complain(path+".qos", "give a VLAN id from 1 on, or remove qos", "qos has no effect without a VLAN, and id 0 is none")
-		}
+		id = 1 // that there is none was reported
 	}
-	if r := g.Rate; r != nil {
-		path := at + ".rate"
-		if !v.said(path+".min") && !v.said(path+".max") {
-			v.complain(path, "give min, max or both; 0 means no limit", "is empty")
-		}
-		v.between(path+".min", r.Min, 0, maxRate, "Mbit/s", "0 means no limit")
-		v.between(path+".max", r.Max, 0, maxRate, "Mbit/s", "0 means no limit")
-		if r.Max > 0 && r.Min > r.Max && v.ok(path) {
-			v.complain(path+".min", "lower min or raise max", fmt.Sprintf("min %d is above max %d (%s)", r.Min, r.Max, v.line(path+".max")))
-		}
-	}
+	v.problems(path, vfrules.VLAN(id, l.QoS, l.Protocol))
 }
 
 func (v *validator) listLength(n int, mode MACMode, g *VFGroup, at, key string) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 )
 
 // The work of comparing entries, in steps of some nanoseconds. Whoever names
@@ -27,7 +26,7 @@ func (v *validator) samePF() {
 		p.entries[i] = entry{lists: v.c.PhysicalFunctions[i].Match.lists(), met: -1}
 		for _, l := range p.entries[i].lists[:2] { // names, pciAddresses
 			for _, s := range l.values {
-				if s == "" || l.key == "names" && isGlob(s) {
+				if s == "" || l.key == "names" && IsGlob(s) {
 					continue
 				}
 				for _, j := range byName[s] {
@@ -120,21 +119,13 @@ func (p *pairs) shareValue(a, b *entry, key int) bool {
 func (p *pairs) compare(a, b int, name string) {
 	pa, pb := &p.c.PhysicalFunctions[a], &p.c.PhysicalFunctions[b]
 	at := [2]string{index("physicalFunctions", a), index("physicalFunctions", b)}
-	differ := func(key, va, vb string) {
-		if va == vb || !p.said(at[0]+"."+key) || !p.said(at[1]+"."+key) || !p.ok(at[0]+"."+key) {
-			return
+	for _, d := range disagreements(pa, pb) {
+		first, second := at[0]+"."+d.key, at[1]+"."+d.key
+		if p.has(first) && p.has(second) && p.ok(first) {
+			p.complain(second, "two entries for one PF must agree; join them or change one",
+				fmt.Sprintf("is %v here and %v at %s, for the same PF %s", d.b, d.a, p.line(first), quote(name)))
 		}
-		p.complain(at[1]+"."+key, "two entries for one PF must agree; join them or change one",
-			fmt.Sprintf("is %s here and %s at %s, for the same PF %s", vb, va, p.line(at[0]+"."+key), quote(name)))
 	}
-	differ("numVFs", number(pa.NumVFs), number(pb.NumVFs))
-	differ("mtu", number(pa.MTU), number(pb.MTU))
-	differ("linkType", string(pa.LinkType), string(pb.LinkType))
-	differ("eswitchMode", string(pa.EswitchMode), string(pb.EswitchMode))
-	differ("externallyManaged", strconv.FormatBool(pa.ExternallyManaged), strconv.FormatBool(pb.ExternallyManaged))
-	differ("allowUplink", strconv.FormatBool(pa.AllowUplink), strconv.FormatBool(pb.AllowUplink))
-	differ("force", pa.Force, pb.Force)
-	differ("resourceName", pa.ResourceName, pb.ResourceName)
 	p.compareGroups(a, b, at, name)
 }
 
@@ -191,11 +182,4 @@ func (p *pairs) groups(i int) []owned {
 	}
 	slices.SortFunc(e.groups, func(a, b owned) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.group, b.group)) })
 	return e.groups
-}
-
-func number(p *int) string {
-	if p == nil {
-		return "unset"
-	}
-	return strconv.Itoa(*p)
 }

@@ -3,6 +3,9 @@ package spec
 import (
 	"fmt"
 	"slices"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/vfrules"
 )
 
 // Defaults of resourceList, as the device plugin has them.
@@ -12,6 +15,14 @@ const (
 	DeviceTypeAccelerator = "accelerator"
 	DeviceTypeAux         = "auxNetDevice"
 )
+
+// EnvName is the environment variable that lists a container's devices of the
+// resource (prefix/name). Dots become underscores, hyphens stay: that is what
+// every consumer of the SR-IOV network device plugin computes, although a shell
+// cannot name such a variable.
+func EnvName(resource string) string {
+	return strings.ToUpper("PCIDEVICE_" + strings.NewReplacer("/", "_", ".", "_").Replace(resource))
+}
 
 // FullName is prefix/name, with the default prefix where none is given.
 func (r *Resource) FullName() string {
@@ -47,13 +58,13 @@ func (v *validator) resources() {
 		if !v.isMapping(at) {
 			continue
 		}
-		if !v.said(at + ".resourceName") {
+		if !v.has(at + ".resourceName") {
 			v.missing(at, "resourceName", "add resourceName, without a prefix")
 		}
-		if r.ResourcePrefix == "" && !v.said(at+".resourcePrefix") {
+		if r.ResourcePrefix == "" && !v.has(at+".resourcePrefix") {
 			r.ResourcePrefix = DefaultResourcePrefix
 		}
-		if r.DeviceType == "" && !v.said(at+".deviceType") {
+		if r.DeviceType == "" && !v.has(at+".deviceType") {
 			r.DeviceType = DeviceTypeNet
 		}
 		v.selectors(r, at)
@@ -94,7 +105,7 @@ func (v *validator) resourceOfBoth(list map[string]string) {
 
 func (v *validator) selectors(r *Resource, at string) {
 	path := at + ".selectors"
-	if !v.said(path) {
+	if !v.has(path) {
 		v.missing(at, "selectors", "say which devices are meant; selectors: {} takes every device of the type")
 		return
 	}
@@ -110,12 +121,12 @@ func (v *validator) selectors(r *Resource, at string) {
 		s := &r.Selectors[i]
 		sel := index(path, i)
 		for _, key := range v.shape(selectorType).names {
-			if !known || slices.Contains(allowed, key) || slices.Contains(selectorKeysOfAll, key) || !v.said(sel+"."+key) {
+			if !known || slices.Contains(allowed, key) || slices.Contains(selectorKeysOfAll, key) || !v.has(sel+"."+key) {
 				continue
 			}
 			hint := "remove it"
 			if types := typesWith(key); len(types) > 0 {
-				hint = "remove it; it is for " + orList(types)
+				hint = "remove it; it is for " + vfrules.OrList(types)
 			}
 			v.complainAs(sel+"."+key, sel+"."+key, hint, "has no meaning for deviceType "+r.DeviceType)
 		}
@@ -124,7 +135,7 @@ func (v *validator) selectors(r *Resource, at string) {
 				fmt.Sprintf("vdpaType and isRdma (%s) cannot be had of one device", v.line(sel+".isRdma")))
 		}
 		if r.DeviceType == DeviceTypeAux && len(s.AuxTypes) == 0 {
-			if v.said(sel + ".auxTypes") {
+			if v.has(sel + ".auxTypes") {
 				v.complain(sel+".auxTypes", "write auxTypes: [sf]", "the list is empty")
 			} else if !v.badSelf(sel) {
 				v.missing(sel, "auxTypes", "write auxTypes: [sf]; deviceType auxNetDevice needs it")

@@ -40,7 +40,7 @@ func (c *Config) Warnings() []*Error {
 			warn(u.pos, u.path, "a pod cannot tell which kind it will get; use two resources",
 				"resource %s has VFs for %s here and for %s at line %d", name, u.driver, first.driver, first.pos.Line)
 		}
-		env := envName(name)
+		env := EnvName(name)
 		if other, found := envs[env]; !found {
 			envs[env] = name
 		} else if other != name {
@@ -106,11 +106,6 @@ func purpose(d Driver) string {
 		return string(d)
 	}
 	return "the kernel's own driver"
-}
-
-// envName is the variable through which a pod learns its devices.
-func envName(resource string) string {
-	return "PCIDEVICE_" + strings.ToUpper(strings.ReplaceAll(strings.ReplaceAll(resource, ".", "_"), "/", "_"))
 }
 
 // empty reports whether the selector restricts nothing.

@@ -12,7 +12,7 @@
 // O_WRONLY; neither O_CREATE nor O_TRUNC is ever used, so a mistyped name can
 // not leave a regular file behind on a file system that allows it.
 //
-// The package may import the standard library and golang.org/x/sys/unix. It
+// The package may import the standard library, golang.org/x/sys/unix and pkg/pci. It
 // decides nothing, keeps no state but the root's descriptor, and never walks
 // outside the root.
 package sysfs

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/talos-sriov/talos-sriov/pkg/pci"
 )
 
 // Tree is a readable sysfs. Names are slash-separated, relative to the root of
@@ -113,19 +115,4 @@ func PCIAddress(name string) string {
 
 // IsPCIAddress reports whether s is a PCI address as sysfs spells it,
 // DDDD:BB:DD.F in lower case. VMD domains have more than four digits.
-func IsPCIAddress(s string) bool {
-	n := len(s)
-	if n < 12 || n > 16 || s[n-2] != '.' || s[n-5] != ':' || s[n-8] != ':' {
-		return false
-	}
-	for i := range n {
-		switch i {
-		case n - 2, n - 5, n - 8:
-			continue
-		}
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
-}
+func IsPCIAddress(s string) bool { return pci.Valid(s) }

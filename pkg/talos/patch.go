@@ -10,9 +10,6 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// MountPath is where the document is mounted by its ExtensionServiceConfig.
-const MountPath = "/etc/sriov/config.yaml"
-
 // Patch renders the machine-config patch for a document: what the node needs
 // beside it, and the document itself, with comments that say why. What has to be
 // applied once only, because Talos appends to lists, is not in it: see
@@ -45,8 +42,8 @@ func WrapDocument(doc []byte, n Needs, v Minor) ([]byte, error) {
 			fmt.Fprintf(&b, "# The extension cannot load modules itself.\napiVersion: v1alpha1\nkind: KernelModuleConfig\nname: %s\n---\n", m)
 		}
 	}
-	b.WriteString("apiVersion: v1alpha1\nkind: ExtensionServiceConfig\nname: sriov\nconfigFiles:\n")
-	fmt.Fprintf(&b, "  - mountPath: %s\n    content: |\n", MountPath)
+	fmt.Fprintf(&b, "apiVersion: v1alpha1\nkind: %s\nname: %s\nconfigFiles:\n", spec.ExtensionKind, spec.ExtensionName)
+	fmt.Fprintf(&b, "  - mountPath: %s\n    content: |\n", spec.MountPath)
 	for line := range strings.Lines(string(doc)) {
 		if strings.TrimSpace(line) != "" {
 			b.WriteString("      ")

@@ -1,13 +1,13 @@
 package talos
 
 import (
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
+	"github.com/talos-sriov/talos-sriov/pkg/pci"
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/talos/nodenet"
@@ -35,18 +35,12 @@ func VFLinks(c *spec.Config, s *inventory.Snapshot, places map[string]Place) []n
 		if entry.NumVFs != nil {
 			count = *entry.NumVFs
 		}
-		groups := make(map[int]*spec.VFGroup)
-		for j := range entry.VirtualFunctions {
-			for _, index := range entry.VirtualFunctions[j].Indexes {
-				groups[index] = &entry.VirtualFunctions[j]
-			}
-		}
 		switchdev := entry.EswitchMode == spec.EswitchSwitchdev || entry.EswitchMode == "" && pf.EswitchMode == "switchdev"
 		if pf.TotalVFs > 0 {
 			count = min(count, max(pf.TotalVFs, pf.NumVFs))
 		}
 		for index := range count {
-			g := groups[index]
+			g := entry.Group(index)
 			if g == nil || !g.Driver.Userspace() && g.Driver != spec.DriverNone {
 				out = append(out, vfLink(pf, g, index, places[pf.Address]))
 			}
@@ -90,28 +84,17 @@ func vfLink(pf *inventory.PF, g *spec.VFGroup, index int, place Place) nodenet.L
 	return l
 }
 
-var pciAddress = regexp.MustCompile(`^([0-9a-f]{4,8}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])$`)
-
 // of is the address of a VF, "" when it is not known.
 func (p Place) of(pf string, index int) string {
-	m := pciAddress.FindStringSubmatch(pf)
-	if m == nil || p.Offset <= 0 || p.Stride <= 0 {
+	a, ok := pci.Parse(pf)
+	if !ok || p.Offset <= 0 || p.Stride <= 0 {
 		return ""
 	}
-	var parts [3]int
-	for i, digits := range m[2:] {
-		n, err := strconv.ParseUint(digits, 16, 8)
-		if err != nil {
-			return ""
-		}
-		parts[i] = int(n)
-	}
-	id := parts[0]<<8 | parts[1]<<3 | parts[2]
-	id += p.Offset + p.Stride*index
-	if id > 0xffff {
+	vf, ok := a.Plus(p.Offset + p.Stride*index)
+	if !ok {
 		return ""
 	}
-	return fmt.Sprintf("%s:%02x:%02x.%x", m[1], id>>8, id>>3&0x1f, id&7)
+	return vf.String()
 }
 
 var portSuffix = regexp.MustCompile(`np[0-9]+$`)

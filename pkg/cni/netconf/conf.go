@@ -1,6 +1,7 @@
 package netconf
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+	"github.com/talos-sriov/talos-sriov/pkg/vfrules"
 )
 
 // NetConf is the network configuration on stdin, and the head of the cache
@@ -73,7 +75,7 @@ type Runtime struct {
 const guidHint = "a VF's GUIDs are set when it is made: guids in the VF group of the machine config's document"
 
 // Values of vlanProto.
-const Proto8021Q, Proto8021AD = "802.1q", "802.1ad"
+const Proto8021Q, Proto8021AD = vfrules.Dot1Q, vfrules.Dot1AD
 
 // Parse decodes and validates a network configuration as ADD needs it. It
 // touches nothing.
@@ -164,22 +166,18 @@ func (c *NetConf) check() error {
 			return bad(`"on" or "off"; leave the key out to leave the VF as it is`, "%s is %q", s.key, s.value)
 		}
 	}
-	if !slices.Contains([]string{"", "auto", "enable", "disable"}, c.LinkState) {
-		return bad(`"auto", "enable" or "disable", in lower case`, "link_state is %q", c.LinkState)
-	}
-	for _, r := range []struct {
-		key   string
-		value *int
-	}{{"min_tx_rate", c.MinTxRate}, {"max_tx_rate", c.MaxTxRate}} {
-		if r.value != nil && (*r.value < 0 || int64(*r.value) > 1<<32-1) {
-			return bad("Mbit/s, 0 for no limit", "%s is %d", r.key, *r.value)
+	if c.LinkState != "" {
+		if err := broken(bad, "link_state", vfrules.LinkState(c.LinkState)); err != nil {
+			return err
 		}
 	}
-	if minimum, maximum := Number(c.MinTxRate), Number(c.MaxTxRate); maximum != 0 && minimum > maximum {
-		return bad("the guaranteed rate can not be above the limit", "min_tx_rate %d is more than max_tx_rate %d", minimum, maximum)
+	if err := broken(bad, "", vfrules.Rate(Number(c.MinTxRate), Number(c.MaxTxRate))); err != nil {
+		return err
 	}
-	if c.MTU != nil && (*c.MTU < 68 || *c.MTU > 65535) {
-		return bad("68 to 65535 bytes, and not more than the PF's MTU on most NICs", "mtu is %d", *c.MTU)
+	if c.MTU != nil {
+		if err := broken(bad, "mtu", vfrules.MTU(*c.MTU)); err != nil {
+			return err
+		}
 	}
 	for _, m := range []struct{ key, value string }{{"mac", c.MAC}, {"runtimeConfig.mac", c.Runtime.MAC}} {
 		if _, err := parseMAC(m.value); m.value != "" && err != nil {
@@ -208,30 +206,34 @@ func (c *NetConf) checkVLAN(bad func(hint, format string, args ...any) error) er
 		}
 		return nil
 	}
-	if *c.VLAN < 0 || *c.VLAN > 4094 {
-		return bad("0 (no tag) to 4094", "vlan is %d", *c.VLAN)
-	}
 	if c.VLANQoS == nil {
 		c.VLANQoS = new(int)
-	}
-	if *c.VLANQoS < 0 || *c.VLANQoS > 7 {
-		return bad("0 to 7", "vlanQoS is %d", *c.VLANQoS)
-	}
-	if *c.VLAN == 0 && *c.VLANQoS != 0 {
-		return bad("a priority needs a tag: give a vlan from 1 to 4094", "vlanQoS is %d with vlan 0", *c.VLANQoS)
 	}
 	proto := Proto8021Q
 	if c.VLANProto != nil {
 		proto = strings.ToLower(*c.VLANProto)
 	}
-	if proto != Proto8021Q && proto != Proto8021AD {
-		return bad(`"802.1q" or "802.1ad"`, "vlanProto is %q", proto)
-	}
-	if proto == Proto8021AD && *c.VLAN == 0 {
-		return bad("802.1ad needs a vlan from 1 to 4094", "vlanProto is 802.1ad with vlan 0")
+	if err := broken(bad, "", vfrules.VLAN(*c.VLAN, *c.VLANQoS, proto)); err != nil {
+		return err
 	}
 	c.VLANProto = &proto
 	return nil
+}
+
+// keys are the configuration's names of what the rules know by parts.
+var keys = map[vfrules.Part]string{
+	vfrules.ID: "vlan", vfrules.QoS: "vlanQoS", vfrules.Protocol: "vlanProto",
+	vfrules.Min: "min_tx_rate", vfrules.Max: "max_tx_rate",
+}
+
+// broken is the error for the first rule that a value breaks, nil when there is
+// none. key is that of a value without parts.
+func broken(bad func(hint, format string, args ...any) error, key string, list []vfrules.Problem) error {
+	if len(list) == 0 {
+		return nil
+	}
+	p := list[0]
+	return bad(cmp.Or(p.Hint, "see docs/networks.md for the keys and their values"), "%s: %s", cmp.Or(keys[p.Part], key), p.Text)
 }
 
 // checkTrunk refuses lists of VLANs: mainline Linux has no interface by which a
@@ -275,10 +277,9 @@ func parseMAC(s string) (net.HardwareAddr, error) {
 		return nil, fmt.Errorf("%q is no MAC address", s)
 	case len(mac) != 6:
 		return nil, fmt.Errorf("%q has %d bytes, not 6", s, len(mac))
-	case mac[0]&1 != 0:
-		return nil, fmt.Errorf("%q is a multicast address", s)
-	case isZero(mac):
-		return nil, fmt.Errorf("%q is all zero", s)
+	}
+	if broken := vfrules.Address(mac); len(broken) > 0 {
+		return nil, errors.New(broken[0].Text)
 	}
 	return mac, nil
 }
