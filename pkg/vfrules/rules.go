@@ -69,10 +69,10 @@ func VLAN(id, qos int, protocol string) []Problem {
 		return out
 	}
 	if qos != 0 {
-		out = append(out, Problem{QoS, "qos has no effect without a VLAN, and id 0 is none", "give a VLAN id from 1 on, or remove qos", ID})
+		out = append(out, Problem{QoS, "a priority has no effect without a VLAN, and VLAN 0 is none", "give a VLAN from 1 to 4094, or remove the priority", ID})
 	}
 	if protocol == Dot1AD {
-		out = append(out, Problem{Protocol, Dot1AD + " has no effect without a VLAN, and id 0 is none", "give a VLAN id from 1 on, or remove protocol", ID})
+		out = append(out, Problem{Protocol, Dot1AD + " has no effect without a VLAN, and VLAN 0 is none", "give a VLAN from 1 to 4094, or remove the protocol", ID})
 	}
 	return out
 }
@@ -82,7 +82,7 @@ func Rate(low, high int) []Problem {
 	const hint = "0 means no limit"
 	out := append(InRange(Min, low, 0, MaxRate, "Mbit/s", hint), InRange(Max, high, 0, MaxRate, "Mbit/s", hint)...)
 	if high > 0 && low > high {
-		out = append(out, Problem{Min, fmt.Sprintf("min %d is above max %d", low, high), "lower min or raise max", Max})
+		out = append(out, Problem{Min, fmt.Sprintf("the guaranteed rate %d is above the limit %d", low, high), "lower the one or raise the other", Max})
 	}
 	return out
 }
