@@ -129,8 +129,8 @@ type Agent struct {
 	// seen is what the loop saw last, for an Allocate.
 	seen atomic.Pointer[inventory.Snapshot]
 
-	figures figures
-	metrics *metrics.Server
+	collector *collector
+	metrics   *metrics.Server
 
 	unsavedOnce once
 
@@ -178,8 +178,8 @@ func New(opts Options, bootID string) *Agent {
 	}
 	a.offered.plugin = a.plugin
 	a.opened.vfio = use.VFIO{Dev: opts.Dev, Sys: opts.Sysfs}
-	a.figures.proc = opts.Proc
-	a.metrics = metrics.NewServer(&a.figures, opts.Log.With("component", "metrics"), a.Wake)
+	a.collector = newCollector()
+	a.metrics = metrics.NewServer(a.collector.pages(), opts.Log.With("component", "metrics"), a.Wake)
 	// What reads the network sets it too; without netlink there is neither.
 	links, _ := opts.Network.(apply.Links)
 	a.applier = apply.New(opts.Sysfs, apply.Options{
@@ -274,14 +274,14 @@ func (a *Agent) logWrite(w apply.Write) {
 	}
 	switch {
 	case w.Error != nil && w.Step.Optional:
-		a.figures.write(w.PF, writeRefused)
+		a.collector.write(w.PF, writeRefused)
 		log.Info("refused, which the document allows", "error", w.Error)
 		return
 	case w.Error != nil:
-		a.figures.write(w.PF, writeFailed)
+		a.collector.write(w.PF, writeFailed)
 		log.Error("write failed", "error", w.Error)
 		return
 	}
-	a.figures.write(w.PF, writeOK)
+	a.collector.write(w.PF, writeOK)
 	log.Info("written", "reason", w.Step.Reason)
 }

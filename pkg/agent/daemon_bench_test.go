@@ -2,16 +2,23 @@ package agent_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/sysfstest"
@@ -45,7 +52,10 @@ kind: SRIOVConfig
 cni: {install: false}
 resourceList:
   - {resourceName: all, selectors: {drivers: [iavf]}}
+metrics: {listen: "` + benchListen + `"}
 `
+
+const benchListen = "127.0.0.1:9808"
 
 const benchPool = "intel.com/all"
 
@@ -144,16 +154,89 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
-// BenchmarkIdle is what the daemon takes when nothing happens: memory, and how
-// often a thread of it woke.
+// scrape reads the metrics once a second until ctx ends, from within the daemon's
+// network namespace.
+func (d *daemon) scrape(ctx context.Context) error {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	ns, err := netns.GetFromPid(d.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	if err := netns.Set(ns); err != nil {
+		return err
+	}
+	if err := loopbackUp(); err != nil {
+		return err
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		// One address literal: the socket is made on this thread.
+		conn, err := net.Dial("tcp", benchListen)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n")
+		if err == nil {
+			_, err = io.Copy(io.Discard, conn)
+		}
+		if _ = conn.Close(); err != nil {
+			return err
+		}
+	}
+}
+
+// loopbackUp brings up lo in the thread's network namespace.
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	req.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req)
+}
+
+// BenchmarkIdle is what the daemon takes when nothing happens, and when its metrics
+// are scraped: memory, and how often a thread of it woke.
 func BenchmarkIdle(b *testing.B) {
 	bin := buildDaemon(b)
-	for _, size := range []struct{ pfs, vfs int }{{1, 8}, {8, 256}} {
-		n := size.pfs * size.vfs
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+	for _, size := range []struct {
+		pfs, vfs int
+		scraped  bool
+	}{{1, 8, false}, {1, 8, true}, {8, 256, false}, {8, 256, true}} {
+		n, name := size.pfs*size.vfs, fmt.Sprint(size.pfs*size.vfs)
+		if size.scraped {
+			name += "-scraped"
+		}
+		b.Run(name, func(b *testing.B) {
 			d := startDaemon(b, bin, sysfstest.Make(b, size.pfs, size.vfs))
 			defer d.stop()
 			d.list(n)
+			if size.scraped {
+				if os.Getuid() != 0 {
+					b.Skip("needs root to enter the daemon's network namespace")
+				}
+				ctx, stop := context.WithCancel(b.Context())
+				scraped := make(chan error, 1)
+				go func() { scraped <- d.scrape(ctx) }()
+				defer func() {
+					stop()
+					if err := <-scraped; err != nil {
+						b.Error(err)
+					}
+				}()
+			}
 			quiet := time.NewTimer(5 * time.Second)
 			<-quiet.C
 			const period = 20 * time.Second

@@ -94,7 +94,7 @@ func (a *Agent) allocated(_ context.Context, got deviceplugin.Allocation) error 
 	if err := a.store.Note(got.IDs, time.Now().UTC().Truncate(time.Second)); err != nil {
 		a.unsaved(err)
 	}
-	a.figures.allocate(got.Resource, len(got.IDs))
+	a.collector.allocate(got.Resource, len(got.IDs))
 	return nil
 }
 

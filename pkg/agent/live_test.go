@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
-	"github.com/talos-sriov/talos-sriov/pkg/internal/promtest"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/sysfstest"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
@@ -61,7 +62,7 @@ func TestMetrics(t *testing.T) {
 	n.status("no problem", func(s *status.Status) bool { return len(s.Problems) == 0 && s.Spec.State == status.SpecAccepted })
 	for page, want := range map[string]string{
 		"/healthz": "ok\n",
-		"/metrics": `sriov_pool_devices{resource="` + resource + `",healthy="true"} 2` + "\n",
+		"/metrics": `sriov_pool_devices{healthy="true",resource="` + resource + `"} 2` + "\n",
 	} {
 		// The status may be free of the old problem before the new address is open.
 		tick := time.NewTicker(5 * time.Millisecond)
@@ -70,8 +71,8 @@ func TestMetrics(t *testing.T) {
 			text, err := scrape(addr, page)
 			if err == nil && strings.Contains(text, want) {
 				if page == "/metrics" {
-					if err := promtest.Check([]byte(text)); err != nil {
-						t.Error(err)
+					if problems, err := promlint.New(strings.NewReader(text)).Lint(); err != nil || len(problems) > 0 {
+						t.Errorf("%v %v", problems, err)
 					}
 				}
 				break
@@ -186,7 +187,7 @@ func TestIdleIsIdle(t *testing.T) {
 		if err != nil {
 			return ""
 		}
-		_, rest, _ := strings.Cut(text, "\nsriov_looks_total ")
+		_, rest, _ := strings.Cut(text, "\nsriov_reconciles_total ")
 		count, _, _ := strings.Cut(rest, "\n")
 		return count
 	}

@@ -227,7 +227,7 @@ func (a *Agent) read(ctx context.Context, n inventory.Needs) (*inventory.Snapsho
 
 // look reads the world and computes the plan. It changes nothing.
 func (a *Agent) look(ctx context.Context, m *memory) *turn {
-	a.figures.look()
+	a.collector.reconcile()
 	t := &turn{verdict: decide(m.newest, a.store.LastGood(), m.parsed.load)}
 	if m.newest == nil {
 		// Nothing may be done yet, and the document comes in a moment: the

@@ -125,7 +125,7 @@ func (a *Agent) tell(m *memory, t *turn) {
 	}
 	s.CNI, s.Orphans = a.cni.status(), m.orphans.report()
 	s.Daemon = status.Daemon{Version: a.opts.Version, PID: os.Getpid(), Started: a.started.UTC().Truncate(time.Second), BootID: a.bootID, Writes: a.writes.Load()}
-	a.figures.last.Store(&told{status: s, plugin: plugin, readErr: t.readErr})
+	a.collector.publish(s, plugin, t.readErr)
 	for i := range s.PFs {
 		f := &s.PFs[i]
 		for _, p := range f.Errors {

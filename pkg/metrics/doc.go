@@ -1,14 +1,12 @@
-// Package metrics says figures in the Prometheus text format, over an HTTP
-// server of its own.
+// Package metrics serves metrics in the Prometheus format, and a health page, over
+// an HTTP server of its own that can be moved and turned off while it runs.
 //
-// It has two parts. [Write] is pure: families of samples in, text out
-// (exposition format 0.0.4). [Server] listens where it is told, and says so when
-// it can not; net/http would add 1.7 MB to a daemon of 10 MB for two pages
-// that need no more than a request line. The server is strict and bounded: a
-// request has at most [MaxRequest] bytes and [Timeout] to come, [MaxConns] are
-// served at a time, every answer ends its connection, and nothing that a client
-// sends reaches further than the choice of the page.
+// What is served comes from a prometheus.Gatherer that the caller makes; nothing is
+// registered here, and never in the client library's global registry. The server is
+// bounded: a request has at most [MaxHeader] bytes of header and [Timeout] to come,
+// [MaxConns] connections are served at a time, every response ends its connection,
+// and nothing that a client sends reaches further than the choice of the page.
 //
-// The package imports the standard library alone and knows nothing of SR-IOV;
-// what is said is pkg/agent's.
+// The package imports the standard library, golang.org/x/net/netutil and the
+// Prometheus client library, and knows nothing of SR-IOV.
 package metrics

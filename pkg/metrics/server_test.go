@@ -28,7 +28,7 @@ type running struct {
 func start(t *testing.T, listen string, tune func(*Server)) *running {
 	t.Helper()
 	r := &running{t: t, changes: make(chan struct{}, 100)}
-	r.Server = NewServer(pages{text: "m 1\n"}, slog.New(slog.DiscardHandler), func() { r.changes <- struct{}{} })
+	r.Server = NewServer(Pages{registry(), healthy}, slog.New(slog.DiscardHandler), func() { r.changes <- struct{}{} })
 	if tune != nil {
 		tune(r.Server)
 	}
@@ -70,10 +70,52 @@ func get(t *testing.T, addr net.Addr, path string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
+// breaking is a listener that fails as soon as fail is closed.
+type breaking struct {
+	net.Listener
+	fail <-chan struct{}
+}
+
+func (b breaking) Accept() (net.Conn, error) {
+	<-b.fail
+	return nil, errors.New("the listener broke")
+}
+
+// A listener that breaks is reported, and replaced after a while.
+func TestListenerBreaks(t *testing.T) {
+	fail, first := make(chan struct{}), true
+	r := start(t, "127.0.0.1:0", func(s *Server) {
+		s.retry = 20 * time.Millisecond
+		listen := s.listen
+		s.listen = func(ctx context.Context, network, address string) (net.Listener, error) {
+			lis, err := listen(ctx, network, address)
+			if first && err == nil {
+				first, lis = false, breaking{lis, fail}
+			}
+			return lis, err
+		}
+	})
+	r.next()
+	was := r.Addr()
+	close(fail)
+	r.next()
+	if c, err := net.Dial("tcp", was.String()); err == nil {
+		_ = c.Close()
+		t.Error("the broken listener is still open")
+	}
+	r.next()
+	if r.Err() != nil || r.Addr() == nil {
+		t.Fatalf("%v, %v", r.Err(), r.Addr())
+	}
+	if status, _ := get(t, r.Addr(), "/metrics"); status != 200 {
+		t.Errorf("status %d", status)
+	}
+}
+
 func TestServes(t *testing.T) {
 	r := start(t, "127.0.0.1:0", nil)
 	r.next()
-	for path, want := range map[string]string{"/metrics": "200 m 1\n", "/healthz": "200 ok\n", "/x": "404 there are /metrics and /healthz\n"} {
+	for path, want := range map[string]string{"/metrics": "200 " + metricsText, "/healthz": "200 ok\n", "/x": "404 there are /metrics and /healthz\n"} {
 		if status, body := get(t, r.Addr(), path); fmt.Sprint(status, " ", body) != want {
 			t.Errorf("%s: %d %q", path, status, body)
 		}
@@ -99,7 +141,7 @@ func TestServes(t *testing.T) {
 	}
 }
 
-// An address that somebody else has is said, tried again, and taken when it is
+// An address that somebody else has is reported, tried again, and taken when it is
 // free.
 func TestAddressInUse(t *testing.T) {
 	other, err := net.Listen("tcp", "127.0.0.1:0")
@@ -122,11 +164,11 @@ func TestAddressInUse(t *testing.T) {
 		t.Errorf("status %d", status)
 	}
 	if len(r.changes) > 0 {
-		t.Error("told more than what was new")
+		t.Error("more reports than news")
 	}
 }
 
-// Clients that say nothing lose their connection and hold up nobody for longer
+// Clients that send nothing lose their connection and hold up nobody for longer
 // than the time they have.
 func TestSilentClients(t *testing.T) {
 	r := start(t, "127.0.0.1:0", func(s *Server) { s.timeout = 100 * time.Millisecond })
@@ -150,9 +192,8 @@ func TestSilentClients(t *testing.T) {
 		if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		answer, err := io.ReadAll(c)
-		if err != nil || len(answer) > 0 && !strings.HasPrefix(string(answer), "HTTP/1.1 408 ") {
-			t.Errorf("connection %d: %q, %v", i, answer, err)
+		if response, err := io.ReadAll(c); err != nil || len(response) > 0 && !strings.HasPrefix(string(response), "HTTP/1.1 400 ") {
+			t.Errorf("connection %d: %q, %v", i, response, err)
 		}
 	}
 }
@@ -160,7 +201,7 @@ func TestSilentClients(t *testing.T) {
 // Stopping does not wait for a client.
 func TestStopsAtOnce(t *testing.T) {
 	listens := make(chan struct{}, 1)
-	s := NewServer(pages{}, slog.New(slog.DiscardHandler), func() { listens <- struct{}{} })
+	s := NewServer(Pages{registry(), healthy}, slog.New(slog.DiscardHandler), func() { listens <- struct{}{} })
 	s.Listen("127.0.0.1:0")
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -39,7 +39,7 @@ func TestIdle(t *testing.T) {
 		n.must(err)
 		return int(v)
 	}
-	if got := metric(fmt.Sprintf(`sriov_pool_devices{resource=%q,healthy="true"}`, resource)); got != 4 {
+	if got := metric(fmt.Sprintf(`sriov_pool_devices{healthy="true",resource=%q}`, resource)); got != 4 {
 		t.Errorf("the metrics have %d healthy devices, want 4", got)
 	}
 	if out := page("/healthz"); out != "ok" {
@@ -65,10 +65,10 @@ func TestIdle(t *testing.T) {
 	// Time to come to rest: the kubelet's first questions, and the memory that is
 	// given back when it is quiet.
 	wait(5 * time.Second)
-	looks, before := metric("sriov_looks_total"), wakes()
+	looks, before := metric("sriov_reconciles_total"), wakes()
 	wait(period)
 	after := wakes()
-	looked := metric("sriov_looks_total") - looks
+	looked := metric("sriov_reconciles_total") - looks
 	memory := n.run(fmt.Sprintf("awk '/^(VmRSS|VmHWM|RssAnon|RssFile|AnonHugePages):/ {print $1, $2}' /proc/%d/status /proc/%d/smaps_rollup", pid, pid))
 	t.Logf("in %v: %d wake-ups over all threads, %d looks at the machine; kB: %s", period, after-before, looked, strings.ReplaceAll(memory, "\n", ", "))
 	if after-before > maxWakes || looked > maxLooks {

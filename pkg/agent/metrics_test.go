@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"os"
@@ -10,10 +11,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
-	"github.com/talos-sriov/talos-sriov/pkg/internal/promtest"
-	"github.com/talos-sriov/talos-sriov/pkg/metrics"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
@@ -21,11 +24,11 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // The golden file shows every metric that there is.
-func TestFamilies(t *testing.T) {
+func TestMetricFamilies(t *testing.T) {
 	wanted := 4
-	var c counts
-	c.look()
-	c.look()
+	c := newCollector()
+	c.reconcile()
+	c.reconcile()
 	c.allocate("nvidia.com/cx7", 2)
 	c.allocate("gone.com/pool", 1)
 	c.write("0000:21:00.0", writeOK)
@@ -48,11 +51,10 @@ func TestFamilies(t *testing.T) {
 		CNI: &status.CNI{State: "foreign"}, Orphans: &status.Orphans{Returned: 2, Pending: make([]status.Orphan, 1)},
 		Problems: make([]plan.Problem, 1),
 	}
-	plugin := []deviceplugin.Status{{Resource: "nvidia.com/cx7", Registrations: 2}, {Resource: "empty.com/pool"}}
-	got := metrics.Write(append(families(&told{status: s, plugin: plugin}, &c), process("/nonexistent", s)...))
-	if err := promtest.Check(got); err != nil {
-		t.Error(err)
-	}
+	c.publish(s, []deviceplugin.Status{{Resource: "nvidia.com/cx7", Registrations: 2}, {Resource: "empty.com/pool"}}, nil)
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(c)
+	got := exposition(t, reg)
 	const golden = "testdata/metrics.prom"
 	if *update {
 		if err := os.WriteFile(golden, got, 0o644); err != nil {
@@ -82,9 +84,7 @@ func TestFamilies(t *testing.T) {
 			if rest, ok := strings.CutPrefix(line, text.prefix); ok {
 				name, _, _ := strings.Cut(strings.TrimPrefix(rest, "sriov_"), " ")
 				name, _, _ = strings.Cut(strings.Trim(name, "`"), "{")
-				if !strings.HasPrefix(name, "process_") {
-					*text.to = append(*text.to, name)
-				}
+				*text.to = append(*text.to, name)
 			}
 		}
 	}
@@ -95,24 +95,74 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
+// exposition is what the registry has, as text that breaks no rule of Prometheus.
+func exposition(t *testing.T, reg prometheus.Gatherer) []byte {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	for _, f := range families {
+		if _, err := expfmt.MetricFamilyToText(&text, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	problems, err := promlint.New(bytes.NewReader(text.Bytes())).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	return text.Bytes()
+}
+
+// An interface may have any bytes as its name; the metrics have it as UTF-8.
+func TestMetricLabels(t *testing.T) {
+	for name, want := range map[string]string{
+		"enp1s0": "enp1s0", "a\"b\\c": "a\"b\\c", "": "", "ü{}": "ü{}", "\xff\xfe": "\uFFFD", "a\xff": "a\uFFFD",
+	} {
+		c := newCollector()
+		c.publish(&status.Status{PFs: []status.PF{{Address: "0000:21:00.0", Name: name}}}, nil, nil)
+		reg := prometheus.NewPedanticRegistry()
+		reg.MustRegister(c)
+		parser := expfmt.NewTextParser(model.UTF8Validation)
+		families, err := parser.TextToMetricFamilies(bytes.NewReader(exposition(t, reg)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := families["sriov_pf_vfs"]
+		if f == nil || len(f.GetMetric()) != 1 {
+			t.Fatalf("%q: %v", name, f)
+		}
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			if l.GetName() == "name" && l.GetValue() != want {
+				t.Errorf("%q came back as %q, want %q", name, l.GetValue(), want)
+			}
+		}
+	}
+}
+
 func TestHealthPage(t *testing.T) {
-	var f figures
-	f.proc = "/proc"
-	if err := f.Health(); err == nil {
-		t.Error("well before the first look")
+	c := newCollector()
+	pages := c.pages()
+	if err := pages.Health(); err == nil {
+		t.Error("healthy before the machine was read")
 	}
-	if err := promtest.Check(f.Metrics()); err != nil {
-		t.Error(err)
-	}
-	f.last.Store(&told{status: &status.Status{}, readErr: errors.New("no PCI bus")})
-	if err := f.Health(); err == nil || !strings.Contains(err.Error(), "no PCI bus") {
+	exposition(t, pages.Metrics)
+	c.publish(&status.Status{}, nil, errors.New("no PCI bus"))
+	if err := pages.Health(); err == nil || !strings.Contains(err.Error(), "no PCI bus") {
 		t.Errorf("error %v", err)
 	}
-	f.last.Store(&told{status: &status.Status{}})
-	if err := f.Health(); err != nil {
+	c.publish(&status.Status{}, nil, nil)
+	if err := pages.Health(); err != nil {
 		t.Error(err)
 	}
-	if text := f.Metrics(); !strings.Contains(string(text), "\nprocess_resident_memory_bytes ") {
-		t.Errorf("no memory in\n%s", text)
+	text := string(exposition(t, pages.Metrics))
+	for _, name := range []string{"process_resident_memory_bytes", "process_start_time_seconds"} {
+		if !strings.Contains(text, "\n"+name+" ") {
+			t.Errorf("no %s in\n%s", name, text)
+		}
 	}
 }
