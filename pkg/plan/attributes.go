@@ -1,168 +1,179 @@
 package plan
 
 import (
-	"fmt"
 	"net"
 	"slices"
-	"strconv"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// attribute is one setting of a VF that the PF holds (IFLA_VFINFO_LIST), as
-// data: what the document wants, what the kernel reports, what the driver can.
+// attribute is one setting of a VF that the PF holds (IFLA_VFINFO_LIST). What the
+// kernel reports of it, the operation knows (op.Op.Read).
 type attribute struct {
-	key  string // in the document
-	kind Kind
-	name string // as `ip link` calls it
-	// want is "" when the group does not say.
-	want func(w *work, g *spec.VFGroup, index int) string
-	have func(a *inventory.VFAdmin) (value string, known bool)
-	// fresh is what every VF has when it is made, "" when drivers differ.
-	fresh string
+	key string // in the config
+	// want is what the group says for the VF; false when it does not.
+	want func(m vfMember) (op.Value, bool)
+	// set is the operation that changes it from the value was to want.
+	set func(vf op.OnVF, was, want op.Value) op.Op
+	// fresh is what every VF has when it is made, nil when drivers differ.
+	fresh op.Value
 	// can is what is known of the driver's answer to the value.
-	can func(b nic.Behaviour, want string) nic.Support
+	can func(b *nic.Behaviour, want op.Value) nic.Support
+	// derived reports whether the group wants an address that derives from the
+	// PF's; nil where none does.
+	derived func(g *spec.VFGroup) bool
 	// rebind: the VF's driver reads it when it binds.
 	rebind bool
 }
 
-const noVLAN = "0 0 802.1q"
+// vfMember is a VF as a member of its group.
+type vfMember struct {
+	group *spec.VFGroup
+	index int
+	// pf is what stable addresses derive from, nil when there is nothing that is
+	// the PF's own.
+	pf net.HardwareAddr
+}
+
+// setting makes an attribute of typed functions.
+func setting[V op.Value](key string, want func(vfMember) (V, bool), set func(op.OnVF, op.Found, V) op.Op, can func(*nic.Behaviour, V) nic.Support) attribute {
+	return attribute{
+		key:  key,
+		want: func(m vfMember) (op.Value, bool) { return want(m) },
+		set: func(vf op.OnVF, was, v op.Value) op.Op {
+			return set(vf, op.Found{Was: was}, v.(V)) //nolint:errcheck,forcetypeassert // it is what want gave
+		},
+		can: func(b *nic.Behaviour, v op.Value) nic.Support {
+			return can(b, v.(V)) //nolint:errcheck,forcetypeassert // it is what want gave
+		},
+	}
+}
+
+// startsAs gives the value that every new VF has.
+func (a attribute) startsAs(v op.Value) attribute {
+	a.fresh = v
+	return a
+}
+
+// readAtBind marks an address, which the VF's driver reads when it binds.
+func (a attribute) readAtBind() attribute {
+	a.rebind = true
+	return a
+}
+
+// derivable gives when the address derives from the PF's.
+func (a attribute) derivable(f func(*spec.VFGroup) bool) attribute {
+	a.derived = f
+	return a
+}
+
+// Keys of the config that other stages than attribute look for.
+const (
+	keyMAC  = "macAddresses"
+	keyVDPA = "vdpa"
+)
 
 // attributes in the order in which they are set.
 var attributes = []attribute{
-	{
-		key: "macAddresses", kind: KindVFMAC, name: "mac", rebind: true,
-		want: (*work).wantMAC,
-		have: func(a *inventory.VFAdmin) (string, bool) { return a.MAC, a.MAC != "" },
-		can:  always,
-	},
-	{
-		key: "guids", kind: KindVFNodeGUID, name: "node_guid", rebind: true,
-		want: (*work).wantGUID,
-		have: func(a *inventory.VFAdmin) (string, bool) { return a.NodeGUID, a.NodeGUID != "" },
-		can:  func(b nic.Behaviour, _ string) nic.Support { return b.GUIDs },
-	},
-	{
-		key: "guids", kind: KindVFPortGUID, name: "port_guid", rebind: true,
-		want: (*work).wantGUID,
-		have: func(a *inventory.VFAdmin) (string, bool) { return a.PortGUID, a.PortGUID != "" },
-		can:  func(b nic.Behaviour, _ string) nic.Support { return b.GUIDs },
-	},
-	{
-		key: "vlan", kind: KindVFVLAN, name: "vlan", fresh: noVLAN,
-		want: func(_ *work, g *spec.VFGroup, _ int) string {
-			if g.VLAN == nil {
-				return ""
-			}
-			return vlan(g.VLAN.ID, g.VLAN.QoS, g.VLAN.Protocol)
+	setting(keyMAC, vfMember.mac,
+		func(vf op.OnVF, f op.Found, v op.MAC) op.Op { return op.SetVFMAC{OnVF: vf, Found: f, MAC: v} },
+		func(*nic.Behaviour, op.MAC) nic.Support { return nic.Unknown }).readAtBind().
+		derivable(func(g *spec.VFGroup) bool { return g.MACAddresses.Mode == spec.MACStable }),
+	setting("guids", vfMember.guid,
+		func(vf op.OnVF, f op.Found, v op.GUID) op.Op { return op.SetVFNodeGUID{OnVF: vf, Found: f, GUID: v} },
+		func(b *nic.Behaviour, _ op.GUID) nic.Support { return b.GUIDs }).readAtBind().
+		derivable(func(g *spec.VFGroup) bool { return g.GUIDs.Mode == spec.MACStable }),
+	setting("guids", vfMember.guid,
+		func(vf op.OnVF, f op.Found, v op.GUID) op.Op { return op.SetVFPortGUID{OnVF: vf, Found: f, GUID: v} },
+		func(b *nic.Behaviour, _ op.GUID) nic.Support { return b.GUIDs }).readAtBind(),
+	setting("vlan", vfMember.vlan,
+		func(vf op.OnVF, f op.Found, v op.VLAN) op.Op { return op.SetVFVLAN{OnVF: vf, Found: f, VLAN: v} },
+		canVLAN).startsAs(op.VLAN{}),
+	setting("trust", func(m vfMember) (op.Switch, bool) { return toggle(m.group.Trust) },
+		func(vf op.OnVF, f op.Found, v op.Switch) op.Op { return op.SetVFTrust{OnVF: vf, Found: f, On: v} },
+		func(b *nic.Behaviour, _ op.Switch) nic.Support { return b.Trust }).startsAs(op.Switch(false)),
+	setting("spoofCheck", func(m vfMember) (op.Switch, bool) { return toggle(m.group.SpoofCheck) },
+		func(vf op.OnVF, f op.Found, v op.Switch) op.Op { return op.SetVFSpoofCheck{OnVF: vf, Found: f, On: v} },
+		func(b *nic.Behaviour, _ op.Switch) nic.Support { return b.SpoofCheck }),
+	setting("linkState", func(m vfMember) (op.LinkState, bool) { return op.LinkState(m.group.LinkState), m.group.LinkState != "" },
+		func(vf op.OnVF, f op.Found, v op.LinkState) op.Op {
+			return op.SetVFLinkState{OnVF: vf, Found: f, State: v}
 		},
-		have: func(a *inventory.VFAdmin) (string, bool) { return vlan(a.VLAN, a.QoS, a.VLANProto), true },
-		can: func(b nic.Behaviour, want string) nic.Support {
-			if len(want) > 7 && want[len(want)-7:] == "802.1ad" {
-				return b.VLAN8021AD
-			}
-			return b.VLAN
-		},
-	},
-	{
-		key: "trust", kind: KindVFTrust, name: "trust", fresh: "off",
-		want: func(_ *work, g *spec.VFGroup, _ int) string { return onOff(g.Trust) },
-		have: func(a *inventory.VFAdmin) (string, bool) {
-			return onOff(&a.Trust), !slices.Contains(a.Unreported, "trust")
-		},
-		can: func(b nic.Behaviour, _ string) nic.Support { return b.Trust },
-	},
-	{
-		key: "spoofCheck", kind: KindVFSpoof, name: "spoofchk",
-		want: func(_ *work, g *spec.VFGroup, _ int) string { return onOff(g.SpoofCheck) },
-		have: func(a *inventory.VFAdmin) (string, bool) {
-			return onOff(&a.SpoofCheck), !slices.Contains(a.Unreported, "spoofCheck")
-		},
-		can: func(b nic.Behaviour, _ string) nic.Support { return b.SpoofCheck },
-	},
-	{
-		key: "linkState", kind: KindVFLinkState, name: "state", fresh: "auto",
-		want: func(_ *work, g *spec.VFGroup, _ int) string { return string(g.LinkState) },
-		have: func(a *inventory.VFAdmin) (string, bool) { return a.LinkState, a.LinkState != "" },
-		can:  func(b nic.Behaviour, _ string) nic.Support { return b.LinkState },
-	},
-	{
-		key: "rate", kind: KindVFRate, name: "rate", fresh: "0 0",
-		want: func(_ *work, g *spec.VFGroup, _ int) string {
-			if g.Rate == nil {
-				return ""
-			}
-			return rate(g.Rate.Min, g.Rate.Max)
-		},
-		have: func(a *inventory.VFAdmin) (string, bool) { return rate(a.MinRate, a.MaxRate), true },
-		can: func(b nic.Behaviour, want string) nic.Support {
-			if want[0] != '0' && b.MinRate == nic.No {
-				return nic.No
-			}
-			return b.MaxRate
-		},
-	},
+		func(b *nic.Behaviour, _ op.LinkState) nic.Support { return b.LinkState }).startsAs(op.LinkState(spec.LinkStateAuto)),
+	setting("rate", vfMember.rate,
+		func(vf op.OnVF, f op.Found, v op.Rate) op.Op { return op.SetVFRate{OnVF: vf, Found: f, Rate: v} },
+		canRate).startsAs(op.Rate{}),
 }
 
-func always(nic.Behaviour, string) nic.Support { return nic.Unknown }
-
-func onOff(b *bool) string {
-	switch {
-	case b == nil:
-		return ""
-	case *b:
-		return "on"
-	default:
-		return "off"
+// toggle is what a switch of the config says, false when it says nothing.
+func toggle(b *bool) (op.Switch, bool) {
+	if b == nil {
+		return false, false
 	}
+	return op.Switch(*b), true
 }
 
-// vlan is the value of a VLAN step. Without a tag nothing else matters.
-func vlan(id, qos int, proto string) string {
-	if id == 0 {
-		return noVLAN
+func (m vfMember) vlan() (op.VLAN, bool) {
+	l := m.group.VLAN
+	if l == nil {
+		return op.VLAN{}, false
 	}
-	if proto == "" {
-		proto = "802.1q"
-	}
-	return fmt.Sprintf("%d %d %s", id, qos, proto)
+	return op.VLAN{ID: l.ID, QoS: l.QoS, Protocol: op.Protocol(l.Protocol)}, true
 }
 
-func rate(low, high int) string { return strconv.Itoa(low) + " " + strconv.Itoa(high) }
+func canVLAN(b *nic.Behaviour, v op.VLAN) nic.Support {
+	if v.Is8021AD() {
+		return b.VLAN8021AD
+	}
+	return b.VLAN
+}
 
-func (w *work) wantMAC(g *spec.VFGroup, index int) string {
-	switch g.MACAddresses.Mode {
+func (m vfMember) rate() (op.Rate, bool) {
+	r := m.group.Rate
+	if r == nil {
+		return op.Rate{}, false
+	}
+	return op.Rate{Min: r.Min, Max: r.Max}, true
+}
+
+func canRate(b *nic.Behaviour, v op.Rate) nic.Support {
+	if v.Min > 0 && b.MinRate == nic.No {
+		return nic.No
+	}
+	return b.MaxRate
+}
+
+func (m vfMember) mac() (op.MAC, bool) {
+	var mac net.HardwareAddr
+	switch m.group.MACAddresses.Mode {
 	case spec.MACList:
-		if i := slices.Index(g.Indexes, index); i >= 0 && i < len(g.MACAddresses.List) {
-			return g.MACAddresses.List[i].String()
-		}
+		mac = m.listed(m.group.MACAddresses.List)
 	case spec.MACStable:
-		return StableMAC(w.hardwareAddr(), index).String()
+		mac = StableMAC(m.pf, m.index)
 	}
-	return ""
+	return op.MAC(mac), mac != nil
 }
 
-func (w *work) wantGUID(g *spec.VFGroup, index int) string {
-	switch g.GUIDs.Mode {
+func (m vfMember) guid() (op.GUID, bool) {
+	var guid net.HardwareAddr
+	switch m.group.GUIDs.Mode {
 	case spec.MACList:
-		if i := slices.Index(g.Indexes, index); i >= 0 && i < len(g.GUIDs.List) {
-			return g.GUIDs.List[i].String()
-		}
+		guid = m.listed(m.group.GUIDs.List)
 	case spec.MACStable:
-		return StableGUID(w.hardwareAddr(), index).String()
+		guid = StableGUID(m.pf, m.index)
 	}
-	return ""
+	return op.GUID(guid), guid != nil
 }
 
-// hardwareAddr is what the PF's stable addresses derive from, nil when there is
-// nothing that is its own.
-func (w *work) hardwareAddr() net.HardwareAddr {
-	if w.twin != "" {
-		return nil
+// listed is the VF's address of the group's list, nil when that is too short.
+func (m vfMember) listed(addresses []net.HardwareAddr) net.HardwareAddr {
+	if i := slices.Index(m.group.Indexes, m.index); i >= 0 && i < len(addresses) {
+		return addresses[i]
 	}
-	return hardwareAddr(w.pf)
+	return nil
 }
 
 // hardwareAddr is the PF's permanent address, nil when it is not known. IPoIB
@@ -181,87 +192,4 @@ func hardwareAddr(pf *inventory.PF) net.HardwareAddr {
 		return nil
 	}
 	return hw
-}
-
-// attributes plans what the PF holds for its VFs, and marks the VFs whose driver
-// has to be bound anew for it. One attribute comes after the other, so that
-// people read them together.
-func (w *work) attributes() {
-	for i := range attributes {
-		for _, v := range w.vfs {
-			if v.group != nil {
-				w.attribute(&attributes[i], v)
-			}
-		}
-	}
-}
-
-func (w *work) attribute(a *attribute, v *vfWork) {
-	want := a.want(w, v.group, v.index)
-	if want == "" {
-		if a.unfulfilled(v.group) && len(w.pf.Netdevs) > 0 {
-			w.refuse(v, a, "", "")
-		}
-		return
-	}
-	have, known := "", false
-	switch {
-	case v.vf == nil:
-		have, known = a.fresh, a.fresh != ""
-	case v.vf.Admin != nil:
-		have, known = a.have(v.vf.Admin)
-	case !slices.Contains(w.unseen, v.index):
-		w.unseen = append(w.unseen, v.index)
-	}
-	id := w.vfID(v.index, a.kind)
-	if known && have == want || !known && v.vf != nil && !slices.Contains(w.record.Open, id) {
-		return
-	}
-	if a.can(w.nic, want) == nic.No {
-		w.refuse(v, a, want, "")
-		return
-	}
-	if r, ok := w.record.Refused[id]; ok && r.Holds(want, w.out.Carrier) {
-		if r.Volatile && !r.Carrier && !v.group.Optional.Has(a.key) {
-			w.noLink = append(w.noLink, v.index)
-			return
-		}
-		w.refuse(v, a, want, r.Answer)
-		return
-	}
-	if len(w.pf.Netdevs) == 0 {
-		w.noInterface = append(w.noInterface, v.index)
-		return
-	}
-	if v.busy {
-		w.later(v, a.key)
-		return
-	}
-	s := Step{
-		ID: id, Kind: a.kind, Action: ActionChange, VFs: []int{v.index},
-		Path: fmt.Sprintf("netlink %s vf %d %s", w.pf.Name(), v.index, a.name),
-		Old:  have, New: want, Reason: "the document says " + a.key, Disruption: DisruptNone,
-		Needs: v.needs, Optional: v.group.Optional.Has(a.key), Key: a.key, Pos: v.group.Pos,
-	}
-	if v.forced {
-		s.Forced = v.holders
-	}
-	if a.rebind && v.vf != nil && v.bound && v.driver() == spec.DriverDefault {
-		if w.nic.ResetsVFOnMAC {
-			s.Disruption = DisruptReset
-		} else {
-			v.rebind = "the VF's driver reads its address when it binds"
-		}
-	}
-	id = w.add(s)
-	if a.rebind {
-		v.addresses = append(v.addresses, id)
-	}
-}
-
-// unfulfilled reports whether the group asks for a derived address that cannot
-// be derived.
-func (a *attribute) unfulfilled(g *spec.VFGroup) bool {
-	return a.kind == KindVFMAC && g.MACAddresses.Mode == spec.MACStable ||
-		a.kind == KindVFNodeGUID && g.GUIDs.Mode == spec.MACStable
 }

@@ -3,11 +3,9 @@ package plan
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
-	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
@@ -54,8 +52,7 @@ func Compute(in Input) *Plan {
 		b := &sel.Bindings[i]
 		pf := in.Snapshot.PF(b.PF)
 		entry := &in.Config.PhysicalFunctions[b.Entry]
-		w := newWork(&in, pf, entry)
-		w.twin = twin[b.PF]
+		w := newWork(&in, pf, entry, twin[b.PF])
 		if b.Conflict != nil {
 			w.conflict(b.Conflict)
 		} else {
@@ -68,7 +65,7 @@ func Compute(in Input) *Plan {
 		if sel.Binding(pf.Address) != nil {
 			continue
 		}
-		if w := newWork(&in, pf, &spec.PhysicalFunction{}); w.record.Made != nil && w.reset() {
+		if w := newWork(&in, pf, &spec.PhysicalFunction{}, ""); w.record.Made != nil && w.reset() {
 			p.PFs = append(p.PFs, w.out)
 		}
 	}
@@ -146,150 +143,4 @@ func describe(m *spec.Match) string {
 	add("drivers", m.Drivers)
 	add("macAddresses", m.MACAddresses)
 	return strings.Join(parts, ", ")
-}
-
-func found(pf *inventory.PF) PFState {
-	f := PFState{
-		Device: pf.Vendor + ":" + pf.Device, PermMAC: permMAC(pf),
-		Made: &Made{NumVFs: pf.NumVFs, AutoProbe: pf.AutoProbe, EswitchMode: pf.EswitchMode},
-	}
-	if len(pf.Netdevs) > 0 {
-		f.Made.MTU = pf.Netdevs[0].MTU
-	}
-	return f
-}
-
-func permMAC(pf *inventory.PF) string {
-	if len(pf.Netdevs) == 0 {
-		return ""
-	}
-	return pf.Netdevs[0].PermMAC
-}
-
-// work is the computation for one PF.
-type work struct {
-	in     *Input
-	pf     *inventory.PF
-	entry  *spec.PhysicalFunction
-	nic    nic.Behaviour
-	record PFState
-	out    PFPlan
-
-	// twin is another PF with the same permanent address, "" when there is none.
-	twin string
-
-	vfs []*vfWork
-	// modeNow is the eswitch mode at this point of the plan.
-	modeNow spec.EswitchMode
-	// Findings about VFs, gathered to be told once each.
-	refusals    []refusal
-	noInterface []int
-	noLink      []int // VFs with an attribute that wants a link
-	unseen      []int // VFs whose attributes are not reported
-	postponed   []postponed
-	missing     map[string][]int // driver that is not loaded -> VFs
-}
-
-func newWork(in *Input, pf *inventory.PF, entry *spec.PhysicalFunction) *work {
-	w := &work{
-		in: in, pf: pf, entry: entry, nic: nic.ForDriver(pf.Driver),
-		record:  in.State.For(pf.Address, pf.Vendor+":"+pf.Device, permMAC(pf), in.BootID),
-		out:     PFPlan{Address: pf.Address, Name: pf.Name(), Entry: entry.Pos, Found: found(pf), Driver: pf.Driver},
-		missing: map[string][]int{},
-	}
-	if !slices.Contains(w.record.Forced, entry.Force) && !slices.Contains(in.State.Spent, entry.Force) {
-		w.out.Order = entry.Force
-	}
-	w.modeNow = w.eswitch()
-	w.out.Carrier = len(pf.Netdevs) > 0 && pf.Netdevs[0].Carrier
-	return w
-}
-
-func (w *work) conflict(c *selection.Conflict) {
-	w.problem(Problem{
-		Pos: c.SecondPos,
-		Msg: fmt.Sprintf("two entries select this PF and disagree in %s: the one at line %d, column %d and the one at line %d, column %d",
-			strings.Join(c.Keys, ", "), c.FirstPos.Line, c.FirstPos.Column, c.SecondPos.Line, c.SecondPos.Column),
-		Hint: "narrow one match, or make both entries say the same",
-	})
-}
-
-// problem records pr for this PF.
-func (w *work) problem(pr Problem) {
-	w.out.Problems = append(w.out.Problems, w.about(pr))
-}
-
-func (w *work) notice(pr Problem) {
-	w.out.Notices = append(w.out.Notices, w.about(pr))
-}
-
-func (w *work) about(pr Problem) Problem {
-	if pr.Pos == (spec.Pos{}) {
-		pr.Pos = w.entry.Pos
-	}
-	pr.PF = w.pf.Address
-	return pr
-}
-
-// withdraw lists the VFs that pools must stop offering: those that a step
-// destroys or resets, whether it can run now or waits, and those that lack an
-// attribute for want of a link.
-func (w *work) withdraw() {
-	taken := slices.Clone(w.noLink)
-	for i := range w.out.Steps {
-		s := &w.out.Steps[i]
-		if s.Disruption == DisruptDestroyed || s.Disruption == DisruptReset {
-			taken = append(taken, s.VFs...)
-		}
-	}
-	slices.Sort(taken)
-	for _, v := range slices.Compact(taken) {
-		if vf := w.pf.VF(v); vf != nil {
-			w.out.Withdraw = append(w.out.Withdraw, vf.Address)
-		}
-	}
-}
-
-// add appends the step and returns its ID.
-func (w *work) add(s Step) string {
-	s.PF = w.pf.Address
-	s.Needs = append([]string(nil), s.Needs...)
-	w.out.Steps = append(w.out.Steps, s)
-	return s.ID
-}
-
-func (w *work) vfID(index int, k Kind) string {
-	return w.pf.Address + "/vf" + strconv.Itoa(index) + "/" + string(k)
-}
-
-func (w *work) id(k Kind, value string) string {
-	id := w.pf.Address + "/" + string(k)
-	if value != "" {
-		id += "=" + value
-	}
-	return id
-}
-
-// existing are the indexes of the VFs that exist now.
-func (w *work) existing() []int {
-	out := make([]int, 0, len(w.pf.VFs))
-	for i := range w.pf.VFs {
-		out = append(out, w.pf.VFs[i].Index)
-	}
-	return out
-}
-
-func indexes(n int) []int {
-	out := make([]int, n)
-	for i := range out {
-		out[i] = i
-	}
-	return out
-}
-
-func flag(b bool) string {
-	if b {
-		return "1"
-	}
-	return "0"
 }

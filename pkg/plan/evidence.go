@@ -239,13 +239,13 @@ func (w *work) linkKept(s *Step) Problem {
 	if !w.out.Uplink {
 		return Problem{
 			Partial: true, Pending: true,
-			Msg:  fmt.Sprintf("%s is not changed to %s yet: it may take the link down, and it is not known whether this PF carries the machine's network: %s", s.Path, s.New, evidenceOf(w.in.Snapshot, w.pf).missing),
+			Msg:  fmt.Sprintf("%s is not changed to %s yet: it may take the link down, and it is not known whether this PF carries the machine's network: %s", s.Op.Object(), s.Op.Want(), evidenceOf(w.in.Snapshot, w.pf).missing),
 			Hint: "asked again by itself",
 		}
 	}
 	return Problem{
 		Partial: true,
-		Msg:     fmt.Sprintf("%s is not changed to %s: it may take the link down, and this PF is the machine's only way out (it %s)", s.Path, s.New, w.pf.Uplink),
+		Msg:     fmt.Sprintf("%s is not changed to %s: it may take the link down, and this PF is the machine's only way out (it %s)", s.Op.Object(), s.Op.Want(), w.pf.Uplink),
 		Hint:    "take it out of the document (the machine config can set an MTU before the network is up), or give the machine a second path",
 	}
 }

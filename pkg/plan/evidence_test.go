@@ -12,6 +12,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 )
 
@@ -113,7 +114,7 @@ func TestOnlyPositiveEvidence(t *testing.T) {
 			}
 			in.Config.PhysicalFunctions[0].AllowUplink = true
 			in.Quiet = nil
-			if !slices.ContainsFunc(plan.Compute(in).PF(igb0).Steps, func(s plan.Step) bool { return s.Kind == plan.KindNumVFs }) {
+			if !slices.ContainsFunc(plan.Compute(in).PF(igb0).Steps, func(s plan.Step) bool { return s.Op.Kind() == op.KindNumVFs }) {
 				t.Error("allowUplink does not make the VFs")
 			}
 		})
@@ -211,7 +212,7 @@ func TestLeftPFIsTakenBackWithEvidence(t *testing.T) {
 	k := machine()
 	write(t, k, "bus/pci/devices/"+igb0+"/sriov_numvfs", "4")
 	made := plan.State{BootID: "b", PFs: map[string]plan.PFState{igb0: {
-		Device: "8086:10c9", Made: &plan.Made{Wrote: map[plan.Kind][]string{plan.KindNumVFs: {"4"}}},
+		Device: "8086:10c9", Made: &plan.Made{Wrote: map[op.Kind][]string{op.KindNumVFs: {"4"}}},
 	}}}
 	steps := func(in plan.Input) *plan.PFPlan {
 		in.BootID, in.Snapshot, in.Use = "b", k.Snapshot(), judged(k, nil)

@@ -3,6 +3,7 @@ package plan_test
 import (
 	"testing"
 
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 )
 
@@ -19,7 +20,7 @@ func TestStepsWaitForTheHostsOwnVF(t *testing.T) {
 		if s.Disruption == plan.DisruptDestroyed {
 			destroys++
 			if len(s.Wait) != 1 || s.Wait[0].Device != snap.PF(igb0).VFs[0].Address {
-				t.Errorf("step %s (%s -> %s) waits for %v, want for the host alone", s.ID, s.Old, s.New, s.Wait)
+				t.Errorf("step %s (%s -> %s) waits for %v, want for the host alone", s.ID, op.Text(s.Op.From()), op.Text(s.Op.Want()), s.Wait)
 			}
 		}
 	}

@@ -2,11 +2,11 @@ package plan
 
 import (
 	"fmt"
-	"strconv"
+	"slices"
 
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
-	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
 // plan fills w.out for a PF that one entry governs. The order of the steps is
@@ -21,22 +21,28 @@ func (w *work) plan() {
 	if !w.possible() {
 		return
 	}
+	y := w.configure()
+	w.out.Steps = y.steps
+	w.report(&y.found)
+	w.reportSpent()
+	w.guard()
+	w.withdraw(y.found.noLink)
+}
+
+// configure are the steps of a PF that can be as its entry says.
+func (w *work) configure() yield {
 	if w.entry.ExternallyManaged {
 		w.external()
-		w.virtualFunctions(nil)
-	} else {
-		w.mtu(true)
-		w.linkUp()
-		made := w.numVFs()
-		w.virtualFunctions(made)
-		w.mtu(false)
+		return w.virtualFunctions(made{mode: w.eswitch()}, nil)
 	}
-	w.tellRefusals()
-	w.tellPostponed()
-	w.tellMissing()
-	w.tellSpent()
-	w.guard()
-	w.withdraw()
+	y := yield{steps: slices.Concat(w.raiseMTU(), w.linkUp())}
+	steps, m := w.numVFs()
+	y.steps = append(y.steps, steps...)
+	if w.wantVFs() > 0 {
+		y.add(w.virtualFunctions(m, y.steps))
+	}
+	y.steps = append(y.steps, w.lowerMTU()...)
+	return y
 }
 
 // possible checks what no step can cure.
@@ -137,69 +143,97 @@ func (w *work) external() {
 	}
 }
 
-func (w *work) wantVFs() int {
-	if w.entry.NumVFs == nil {
-		return w.pf.NumVFs
+func (p *port) wantVFs() int {
+	if p.entry.NumVFs == nil {
+		return p.pf.NumVFs
 	}
-	return max(0, *w.entry.NumVFs)
+	return max(0, *p.entry.NumVFs)
 }
 
 // eswitch is the PF's mode now.
-func (w *work) eswitch() spec.EswitchMode {
-	if w.pf.EswitchMode == "" {
+func (p *port) eswitch() spec.EswitchMode {
+	if p.pf.EswitchMode == "" {
 		return spec.EswitchLegacy
 	}
-	return spec.EswitchMode(w.pf.EswitchMode)
+	return spec.EswitchMode(p.pf.EswitchMode)
 }
 
 // newMode is the eswitch mode that has to be set, "" when it is right.
-func (w *work) newMode() spec.EswitchMode {
-	if w.entry.EswitchMode == "" || w.entry.EswitchMode == w.eswitch() {
+func (p *port) newMode() spec.EswitchMode {
+	if p.entry.EswitchMode == "" || p.entry.EswitchMode == p.eswitch() {
 		return ""
 	}
-	return w.entry.EswitchMode
+	return p.entry.EswitchMode
 }
 
-// mtu plans the PF's MTU: raised before anything else, because VFs cannot have
-// more than their PF; lowered after everything else, and only when no pod's VF
-// could still send what no longer fits.
-func (w *work) mtu(raise bool) {
-	if w.entry.MTU == nil || len(w.pf.Netdevs) == 0 {
-		return
+// raiseMTU raises the PF's MTU, before anything else, because VFs cannot have more
+// than their PF.
+func (p *port) raiseMTU() []Step {
+	var steps []Step
+	for _, s := range p.mtu() {
+		if s.raises {
+			steps = append(steps, s.Step)
+		}
 	}
-	want := *w.entry.MTU
-	for i := range w.pf.Netdevs {
-		d := &w.pf.Netdevs[i]
-		if i > 0 && w.pf.EswitchMode == "switchdev" || d.MTU == want || want > d.MTU != raise {
+	return steps
+}
+
+// lowerMTU lowers the PF's MTU, after everything else, and only when no pod's VF
+// could still send what no longer fits.
+func (p *port) lowerMTU() []Step {
+	var steps []Step
+	for _, s := range p.mtu() {
+		if !s.raises {
+			steps = append(steps, p.waitingForAll(s.Step))
+		}
+	}
+	return steps
+}
+
+// mtuStep changes the MTU of one interface of the PF.
+type mtuStep struct {
+	Step
+	raises bool
+}
+
+func (p *port) mtu() []mtuStep {
+	if p.entry.MTU == nil {
+		return nil
+	}
+	var steps []mtuStep
+	want := *p.entry.MTU
+	for i := range p.pf.Netdevs {
+		d := &p.pf.Netdevs[i]
+		if i > 0 && p.pf.EswitchMode == string(spec.EswitchSwitchdev) || d.MTU == want {
 			continue
 		}
-		id := w.id(KindPFMTU, "")
-		if i > 0 {
-			id = w.id(KindPFMTU, d.Name)
-		}
-		s := Step{
-			ID: id, Kind: KindPFMTU, Action: ActionChange,
-			Path: sysRoot + netMTU(d.Name), Old: strconv.Itoa(d.MTU), New: strconv.Itoa(want),
-			Reason: "the document says mtu", Disruption: DisruptLink,
-		}
-		if !raise {
-			w.waitAll(&s)
-		}
-		w.add(s)
+		s := p.setMTU(i, want)
+		s.Reason = "the document says mtu"
+		steps = append(steps, mtuStep{s, want > d.MTU})
 	}
+	return steps
+}
+
+// setMTU is the step that gives the PF's interface the MTU.
+func (p *port) setMTU(netdev, mtu int) Step {
+	d, qualifier := &p.pf.Netdevs[netdev], ""
+	if netdev > 0 {
+		qualifier = d.Name
+	}
+	s := p.step(op.SetMTU{OnPF: p.onPF(), Found: op.Found{Was: op.MTU(d.MTU)}, Netdev: d.Name, MTU: op.MTU(mtu)}, qualifier)
+	s.Disruption = DisruptLink
+	return s
 }
 
 // linkUp plans the PF's administrative state: the VFs of a PF that is down have
 // no link.
-func (w *work) linkUp() {
-	if w.wantVFs() == 0 || len(w.pf.Netdevs) == 0 || w.pf.Netdevs[0].AdminUp {
-		return
+func (p *port) linkUp() []Step {
+	if p.wantVFs() == 0 || len(p.pf.Netdevs) == 0 || p.pf.Netdevs[0].AdminUp {
+		return nil
 	}
-	w.add(Step{
-		ID: w.id(KindPFUp, ""), Kind: KindPFUp, Action: ActionChange,
-		Path: "netlink " + w.pf.Netdevs[0].Name, Old: "down", New: "up",
-		Reason: "VFs have a link only while their PF is up", Disruption: DisruptNone,
-	})
+	s := p.step(op.SetPFUp{OnPF: p.onPF(), Found: op.Found{Was: op.AdminUp(false)}}, "")
+	s.Reason = "VFs have a link only while their PF is up"
+	return []Step{s}
 }
 
 // made is what the VFs of a PF come from.
@@ -208,8 +242,9 @@ type made struct {
 	by string
 	// cold: they appear without a driver.
 	cold bool
-	// mode: the eswitch mode has to change once the VFs are there and unbound.
-	mode bool
+	// mode is the eswitch mode in which they are there, and to the one that has to
+	// be set once they are unbound, "" when it is right.
+	mode, to spec.EswitchMode
 }
 
 // numVFs plans sriov_drivers_autoprobe, sriov_numvfs, and the eswitch mode of
@@ -219,143 +254,151 @@ type made struct {
 // change answers EBUSY (Documentation/PCI/pci-iov-howto.rst; sriov_numvfs_store
 // in drivers/pci/iov.c), so a change from N to M goes through 0 and destroys
 // all N.
-func (w *work) numVFs() *made {
-	have, want := w.pf.NumVFs, w.wantVFs()
-	mode := w.newMode()
-	modeFirst := mode != "" && w.nic.Eswitch == nic.OrderModeFirst
-	m := &made{mode: mode != "" && !modeFirst}
-	if have == want && (have == 0 || !modeFirst) {
-		if have == 0 && mode != "" {
-			m.mode = false
-			w.setMode(mode, nil)
-		}
-		return m
+func (p *port) numVFs() ([]Step, made) {
+	have, want := p.pf.NumVFs, p.wantVFs()
+	mode := p.newMode()
+	modeFirst := mode != "" && p.nic.Eswitch == nic.OrderModeFirst
+	m := made{mode: p.eswitch()}
+	if !modeFirst {
+		m.to = mode
 	}
+	if have == want && (have == 0 || !modeFirst) {
+		if have > 0 || mode == "" {
+			return nil, m
+		}
+		steps, _ := p.setMode(m.mode, mode, p.modeReason(mode), nil)
+		return steps, made{mode: mode}
+	}
+	var steps []Step
 	var needs []string
 	if have > 0 {
-		reason := "the document asks for none of the " + count(have, "VF") + " that exist"
-		switch {
-		case have == want:
-			reason = "the driver " + w.pf.Driver + " changes the eswitch mode only without VFs"
-		case want > 0:
-			reason = fmt.Sprintf("the kernel changes %s to %d only through 0", count(have, "VF"), want)
-		}
-		s := Step{
-			ID: w.id(KindNumVFs, "0"), Kind: KindNumVFs, Action: ActionRemove,
-			VFs: w.existing(), Path: numVFsPath(w.pf.Address),
-			Old: strconv.Itoa(have), New: "0", Reason: reason, Disruption: DisruptDestroyed,
-		}
-		w.wait(&s)
-		needs = append(needs, w.add(s))
+		steps = append(steps, p.removeVFs(p.removeReason()))
+		needs = []string{steps[0].ID}
 	}
+	before := spec.EswitchMode("") // the mode that has to be set without VFs
 	switch {
 	case modeFirst, want == 0 && mode != "":
-		m.mode = false
-		needs = append(needs, w.setMode(mode, needs))
-	case want > 0 && w.entry.EswitchMode != "" && w.nic.Eswitch == nic.OrderVFsFirst && w.eswitch() == spec.EswitchSwitchdev:
-		// VFs are made in legacy mode, whatever comes after. A document that does
+		before, m.to = mode, ""
+	case want > 0 && p.entry.EswitchMode != "" && p.nic.Eswitch == nic.OrderVFsFirst && p.eswitch() == spec.EswitchSwitchdev:
+		// VFs are made in legacy mode, whatever comes after. A config that does
 		// not say the mode leaves it alone all the way: a run that ends between
 		// the two would lose it.
-		needs = append(needs, w.setMode(spec.EswitchLegacy, needs))
-		m.mode = w.entry.EswitchMode == spec.EswitchSwitchdev
+		before, m.to = spec.EswitchLegacy, ""
+		if p.entry.EswitchMode == spec.EswitchSwitchdev {
+			m.to = spec.EswitchSwitchdev
+		}
+	}
+	if before != "" {
+		set, id := p.setMode(m.mode, before, p.modeReason(before), needs)
+		steps, needs, m.mode = append(steps, set...), append(slices.Clone(needs), id), before
 	}
 	if want == 0 {
-		return m
+		return steps, m
 	}
-	m.cold = w.cold(want, m.mode)
-	if probe := !m.cold; probe != w.pf.AutoProbe {
-		needs = append(needs, w.autoProbe(w.pf.AutoProbe, probe, needs))
-	}
-	m.by = w.add(Step{
-		ID: w.id(KindNumVFs, strconv.Itoa(want)), Kind: KindNumVFs, Action: ActionCreate,
-		VFs: indexes(want), Path: numVFsPath(w.pf.Address),
-		Old: "0", New: strconv.Itoa(want),
-		Reason: "the document asks for " + count(want, "VF"), Disruption: DisruptNone, Needs: needs,
-	})
-	return m
+	made, m := p.makeVFs(want, m, needs)
+	return append(steps, made...), m
 }
 
-func (w *work) autoProbe(from, to bool, needs []string) string {
-	reason := "VFs are to be bound by the kernel as they appear"
-	if !to {
-		reason = "VFs are to appear without a driver, so that none has a netdev that it must not have"
+func (p *port) removeReason() string {
+	have, want := p.pf.NumVFs, p.wantVFs()
+	switch {
+	case have == want:
+		return "the driver " + p.pf.Driver + " changes the eswitch mode only without VFs"
+	case want > 0:
+		return fmt.Sprintf("the kernel changes %s to %d only through 0", count(have, "VF"), want)
 	}
-	return w.add(Step{
-		ID: w.id(KindAutoProbe, flag(to)), Kind: KindAutoProbe, Action: ActionChange,
-		Path: autoProbePath(w.pf.Address), Old: flag(from), New: flag(to),
-		Reason: reason, Disruption: DisruptNone, Needs: needs,
-	})
+	return "the document asks for none of the " + count(have, "VF") + " that exist"
+}
+
+// removeVFs takes all VFs away.
+func (p *port) removeVFs(reason string) Step {
+	s := p.step(op.SetNumVFs{OnPF: p.onPF(), Found: op.Found{Was: op.Count(p.pf.NumVFs)}, Destroys: p.existing()}, "0")
+	s.Reason, s.Disruption = reason, DisruptDestroyed
+	return p.waiting(s)
+}
+
+// makeVFs makes n VFs where there are none.
+func (p *port) makeVFs(n int, m made, needs []string) ([]Step, made) {
+	var steps []Step
+	m.cold = p.cold(n, m.to != "")
+	if probe := !m.cold; probe != p.pf.AutoProbe {
+		s := p.autoProbe(op.Flag(p.pf.AutoProbe), op.Flag(probe), needs)
+		steps, needs = append(steps, s), append(slices.Clone(needs), s.ID)
+	}
+	o := op.SetNumVFs{OnPF: p.onPF(), Found: op.Found{Was: op.Count(0)}, N: op.Count(n)}
+	s := p.step(o, o.N.String())
+	s.Reason, s.Needs = "the document asks for "+count(n, "VF"), needs
+	m.by = s.ID
+	return append(steps, s), m
+}
+
+// cold reports whether VFs have to appear without a driver: because some are not
+// for the kernel's own driver, because it would read an address that is not
+// there yet, or because the eswitch mode changes in between.
+func (p *port) cold(n int, mode bool) bool {
+	if mode {
+		return true
+	}
+	for i := range n {
+		g := p.group(i)
+		if groupDriver(g) != spec.DriverDefault {
+			return true
+		}
+		if g == nil {
+			continue
+		}
+		m := p.member(g, i)
+		_, mac := m.mac()
+		if _, guid := m.guid(); guid || mac && !p.nic.ResetsVFOnMAC {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *port) autoProbe(from, to op.Flag, needs []string) Step {
+	s := p.setAutoProbe(from, to)
+	s.Needs = needs
+	s.Reason = "VFs are to be bound by the kernel as they appear"
+	if !to {
+		s.Reason = "VFs are to appear without a driver, so that none has a netdev that it must not have"
+	}
+	return s
+}
+
+func (p *port) setAutoProbe(from, to op.Flag) Step {
+	return p.step(op.SetAutoProbe{OnPF: p.onPF(), Found: op.Found{Was: from}, On: to}, to.String())
+}
+
+// modeReason is why an entry wants the eswitch mode.
+func (p *port) modeReason(mode spec.EswitchMode) string {
+	if p.entry.EswitchMode != mode {
+		return "the driver " + p.pf.Driver + " makes VFs in legacy mode"
+	}
+	return "the document says eswitchMode " + string(mode)
 }
 
 // setMode plans a change of the eswitch mode, with what switchdev wants before
-// and after it.
-func (w *work) setMode(mode spec.EswitchMode, needs []string) string {
-	if mode == spec.EswitchSwitchdev && w.nic.SteeringMode != "" {
-		w.add(Step{
-			ID: w.id(KindSteering, ""), Kind: KindSteering, Action: ActionChange,
-			Path: "devlink pci/" + w.pf.Address + " param flow_steering_mode", New: w.nic.SteeringMode,
-			Reason: "switchdev offloads best with it", Disruption: DisruptNone, Needs: needs, Optional: true,
-		})
+// and after it, and returns the ID of the change itself too.
+func (p *port) setMode(from, to spec.EswitchMode, reason string, needs []string) ([]Step, string) {
+	var steps []Step
+	if to == spec.EswitchSwitchdev && p.nic.SteeringMode != "" {
+		s := p.step(op.SetSteeringMode{OnPF: p.onPF(), Mode: op.SteeringMode(p.nic.SteeringMode)}, "")
+		s.Reason, s.Needs, s.Optional = "switchdev offloads best with it", needs, true
+		steps = append(steps, s)
 	}
-	reason := "the document says eswitchMode " + string(mode)
-	if w.entry.EswitchMode != mode {
-		reason = "the driver " + w.pf.Driver + " makes VFs in legacy mode"
+	o := op.SetEswitchMode{OnPF: p.onPF(), Found: op.Found{Was: op.EswitchMode(from)}, Mode: op.EswitchMode(to)}
+	s := p.step(o, o.Mode.String())
+	s.Reason, s.Disruption, s.Needs = reason, DisruptLink, needs
+	steps = append(steps, s)
+	if to == spec.EswitchSwitchdev {
+		steps = append(steps, p.tcOffload([]string{s.ID}))
 	}
-	if w.out.Left {
-		reason = "the PF left the document; this is what it had before"
-	}
-	id := w.add(Step{
-		ID: w.id(KindEswitch, string(mode)), Kind: KindEswitch, Action: ActionChange,
-		Path: "devlink pci/" + w.pf.Address + " eswitch mode", Old: string(w.modeNow), New: string(mode),
-		Reason: reason, Disruption: DisruptLink, Needs: needs,
-	})
-	w.modeNow = mode
-	if mode == spec.EswitchSwitchdev {
-		w.tcOffload([]string{id})
-	}
-	return id
+	return steps, s.ID
 }
 
-func (w *work) tcOffload(needs []string) {
-	w.add(Step{
-		ID: w.id(KindTCOffload, ""), Kind: KindTCOffload, Action: ActionChange,
-		Path: "ethtool " + w.pf.Name() + " hw-tc-offload", New: "on",
-		Reason: "switchdev without it sends every packet through the CPU", Disruption: DisruptNone, Needs: needs,
-	})
-}
-
-// wait fills s.Wait with the holders of the VFs in s.VFs, or s.Forced.
-func (w *work) wait(s *Step) {
-	var holders []use.Holder
-	for _, i := range s.VFs {
-		vf := w.pf.VF(i)
-		if vf == nil {
-			continue
-		}
-		if st := w.in.Use.Of(vf.Address); st.Busy() {
-			holders = append(holders, st.Holders...)
-		}
-	}
-	w.hold(s, holders)
-}
-
-// waitAll makes the step wait for the holders of all VFs of the PF.
-func (w *work) waitAll(s *Step) {
-	all := Step{VFs: w.existing()}
-	w.wait(&all)
-	s.Wait, s.Forced = all.Wait, all.Forced
-}
-
-func (w *work) hold(s *Step, holders []use.Holder) {
-	if w.forced() {
-		s.Forced = holders
-		return
-	}
-	s.Wait = holders
-}
-
-// forced reports whether the holders of the PF's VFs are not waited for: by order
-// on the machine, or by one of the document that was not carried out yet.
-func (w *work) forced() bool {
-	return w.in.Force[w.pf.Address] || w.out.Order != "" && !w.in.State.Lost
+func (p *port) tcOffload(needs []string) Step {
+	s := p.step(op.SetTCOffload{OnPF: p.onPF(), On: true}, "")
+	s.Reason, s.Needs = "switchdev without it sends every packet through the CPU", needs
+	return s
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -61,26 +62,6 @@ func JSON(w io.Writer, p *Plan) error {
 	return e.Encode(p)
 }
 
-// Held says for each step that cannot run yet, by ID, which step's holders it
-// waits for: its own, or those of a step that it needs.
-func Held(f *PFPlan) map[string]string {
-	held := make(map[string]string)
-	for i := range f.Steps {
-		s := &f.Steps[i]
-		if len(s.Wait) > 0 {
-			held[s.ID] = s.ID
-			continue
-		}
-		for _, n := range s.Needs {
-			if by := held[n]; by != "" {
-				held[s.ID] = by
-				break
-			}
-		}
-	}
-	return held
-}
-
 func title(f *PFPlan) string {
 	t := f.Address
 	if f.Name != "" && f.Name != f.Address {
@@ -126,9 +107,9 @@ func runs(steps []Step, held map[string]string) [][]*Step {
 }
 
 func alike(a, b *Step) bool {
-	return a.Kind == b.Kind && a.Action == b.Action && a.Old == b.Old && a.New == b.New && a.Reason == b.Reason &&
-		a.Disruption == b.Disruption && len(a.Wait) == 0 && len(b.Wait) == 0 &&
-		len(a.Forced) == 0 && len(b.Forced) == 0 && len(a.VFs) == 1 && len(b.VFs) == 1
+	return a.Op.Kind() == b.Op.Kind() && a.Action() == b.Action() && op.Equal(a.Op.From(), b.Op.From()) && op.Equal(a.Op.Want(), b.Op.Want()) &&
+		a.Reason == b.Reason && a.Disruption == b.Disruption && len(a.Wait) == 0 && len(b.Wait) == 0 &&
+		len(a.Forced) == 0 && len(b.Forced) == 0 && len(a.Op.VFs()) == 1 && len(b.Op.VFs()) == 1
 }
 
 func writeRun(b *strings.Builder, run []*Step, held map[string]string) {
@@ -136,19 +117,19 @@ func writeRun(b *strings.Builder, run []*Step, held map[string]string) {
 	var vfs []int
 	if len(run) > 1 {
 		for _, r := range run {
-			vfs = append(vfs, r.VFs...)
+			vfs = append(vfs, r.Op.VFs()...)
 		}
 	} else {
-		vfs = s.VFs
+		vfs = s.Op.VFs()
 	}
-	fmt.Fprintf(b, "  %s %s", mark(s.Action), s.Path)
+	fmt.Fprintf(b, "  %s %s", mark(s.Action()), s.Op.Object())
 	if len(run) > 1 {
 		fmt.Fprintf(b, " and %d more (%s)", len(run)-1, vfNames(vfs))
-	} else if len(vfs) == 1 && (s.Kind == KindVFUnbind || s.Kind == KindVFProbe || s.Kind == KindVDPADriver) {
+	} else if len(vfs) == 1 && namesNoVF(s.Op) {
 		fmt.Fprintf(b, " (%s)", vfNames(vfs)) // the path names no VF
 	}
 	if s.Writes() {
-		fmt.Fprintf(b, ": %s -> %s", value(s.Old), value(s.New))
+		fmt.Fprintf(b, ": %s -> %s", value(op.Text(s.Op.From())), value(op.Text(s.Op.Want())))
 	}
 	b.WriteString("\n")
 	fmt.Fprintf(b, "      %s\n", s.Reason)
@@ -165,6 +146,57 @@ func writeRun(b *strings.Builder, run []*Step, held map[string]string) {
 		b.WriteString("      ! waits for the step above\n")
 	}
 }
+
+func namesNoVF(o op.Op) bool {
+	switch o.(type) {
+	case op.UnbindVF, op.ProbeVF, op.BindVDPA:
+		return true
+	}
+	return false
+}
+
+// StepText is a step as JSON and the status file have it.
+type StepText struct {
+	ID         string       `json:"id" yaml:"id"`
+	Kind       op.Kind      `json:"kind" yaml:"kind"`
+	Action     Action       `json:"action" yaml:"action"`
+	PF         string       `json:"pf" yaml:"pf"`
+	VFs        []int        `json:"vfs,omitempty" yaml:"vfs,omitempty,flow"`
+	Path       string       `json:"path" yaml:"path"`
+	Old        string       `json:"old" yaml:"old"`
+	New        string       `json:"new" yaml:"new"`
+	Reason     string       `json:"reason" yaml:"reason"`
+	Disruption Disruption   `json:"disruption" yaml:"disruption"`
+	Wait       []use.Holder `json:"wait,omitempty" yaml:"wait,omitempty"`
+	Needs      []string     `json:"needs,omitempty" yaml:"needs,omitempty,flow"`
+	Forced     []use.Holder `json:"forced,omitempty" yaml:"forced,omitempty"`
+	Optional   bool         `json:"optional,omitempty" yaml:"optional,omitempty"`
+	Key        string       `json:"key,omitempty" yaml:"key,omitempty"`
+}
+
+// Text is the step in texts.
+func (s *Step) Text() StepText {
+	return StepText{
+		ID: s.ID, Kind: s.Op.Kind(), Action: s.Action(), PF: s.Op.PF(), VFs: s.Op.VFs(), Path: s.Op.Object(),
+		Old: op.Text(s.Op.From()), New: op.Text(s.Op.Want()), Reason: s.Reason, Disruption: s.Disruption,
+		Wait: s.Wait, Needs: s.Needs, Forced: s.Forced, Optional: s.Optional, Key: s.Key,
+	}
+}
+
+// Texts are the steps in texts.
+func Texts(steps []Step) []StepText {
+	var out []StepText
+	for i := range steps {
+		out = append(out, steps[i].Text())
+	}
+	return out
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s Step) MarshalJSON() ([]byte, error) { return json.Marshal(s.Text()) }
+
+// MarshalYAML implements yaml.Marshaler.
+func (s Step) MarshalYAML() (any, error) { return s.Text(), nil }
 
 func mark(a Action) string {
 	switch a {
@@ -243,11 +275,4 @@ func summary(pfs, writes, waits, problems int) string {
 		parts = append(parts, "nothing to do")
 	}
 	return "Plan for " + count(pfs, "PF") + ": " + strings.Join(parts, ", ") + "."
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.Itoa(n) + " " + what + "s"
 }

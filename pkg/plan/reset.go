@@ -3,68 +3,20 @@ package plan
 import (
 	"fmt"
 	"slices"
-	"strconv"
 
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// reset plans to take back what we made of a PF that is no longer in the
-// document, and reports whether anything of it is left. Only what still has the
-// value that we gave it is ours.
+const leftReason = "the PF left the document; this is what it had before"
+
+// reset plans to bring back what the PF was before we changed it, when it is no
+// longer in the config, and reports whether anything of it is left.
 func (w *work) reset() bool {
 	w.out.Left = true
 	w.out.Uplink = w.pf.Uplink != ""
 	w.out.Safe = w.seenSafe()
-	was := w.record.Made
-	ours := func(k Kind, now string) bool { return slices.Contains(was.Wrote[k], now) }
-	var needs []string
-	if n := w.pf.NumVFs; n > 0 && ours(KindNumVFs, strconv.Itoa(n)) {
-		s := Step{
-			ID: w.id(KindNumVFs, "0"), Kind: KindNumVFs, Action: ActionRemove,
-			VFs: w.existing(), Path: numVFsPath(w.pf.Address), Old: strconv.Itoa(n), New: "0",
-			Reason: "the PF left the document, which had made them", Disruption: DisruptDestroyed,
-		}
-		w.wait(&s)
-		needs = append(needs, w.add(s))
-	}
-	// The VFs of somebody else keep the mode: it changes only without drivers.
-	stay := w.pf.NumVFs > 0 && len(needs) == 0
-	if m := was.EswitchMode; !stay && m != "" && m != w.pf.EswitchMode && ours(KindEswitch, w.pf.EswitchMode) {
-		w.setMode(spec.EswitchMode(m), needs)
-	}
-	if stay {
-		w.resetDrivers(was.Overrides)
-	}
-	if was.AutoProbe != w.pf.AutoProbe && ours(KindAutoProbe, flag(w.pf.AutoProbe)) {
-		w.add(Step{
-			ID: w.id(KindAutoProbe, flag(was.AutoProbe)), Kind: KindAutoProbe, Action: ActionChange,
-			Path: autoProbePath(w.pf.Address), Old: flag(w.pf.AutoProbe), New: flag(was.AutoProbe),
-			Reason: leftReason, Disruption: DisruptNone, Needs: needs,
-		})
-	}
-	if len(w.pf.Netdevs) > 0 {
-		d := &w.pf.Netdevs[0]
-		if was.MTU > 0 && was.MTU != d.MTU && ours(KindPFMTU, strconv.Itoa(d.MTU)) {
-			// VFs that stay cannot keep more than their PF.
-			for i := range w.pf.VFs {
-				vf := &w.pf.VFs[i]
-				if stay && len(vf.Netdevs) > 0 && vf.Netdevs[0].MTU > was.MTU && !w.in.Use.Of(vf.Address).Busy() {
-					w.add(Step{
-						ID: w.vfID(vf.Index, KindVFMTU), Kind: KindVFMTU, Action: ActionChange, VFs: []int{vf.Index},
-						Path: sysRoot + netMTU(vf.Netdevs[0].Name), Old: strconv.Itoa(vf.Netdevs[0].MTU), New: strconv.Itoa(was.MTU),
-						Reason: leftReason, Disruption: DisruptNone,
-					})
-				}
-			}
-			s := Step{
-				ID: w.id(KindPFMTU, ""), Kind: KindPFMTU, Action: ActionChange,
-				Path: sysRoot + netMTU(d.Name), Old: strconv.Itoa(d.MTU), New: strconv.Itoa(was.MTU),
-				Reason: leftReason, Disruption: DisruptLink, Needs: needs,
-			}
-			w.waitAll(&s)
-			w.add(s)
-		}
-	}
+	w.out.Steps = w.resetSteps()
 	if len(w.out.Steps) == 0 {
 		return false
 	}
@@ -76,37 +28,107 @@ func (w *work) reset() bool {
 		})
 		return true
 	}
-	// What an earlier document made on a PF that was found safe under it may be
-	// taken back.
+	// What an earlier config made on a PF that was found safe under it may be
+	// undone.
 	if !w.out.Safe && w.record.SafeSpec == "" {
 		w.out.Steps = nil
 		w.notice(w.unproven("this PF left the document and stays as it is for now, because it may carry the machine's network: "))
 		return true
 	}
-	w.withdraw()
+	w.withdraw(nil)
 	return true
 }
 
-// resetDrivers gives the VFs that stay back to the kernel's own driver, where a
-// driver_override of ours keeps them from it.
-func (w *work) resetDrivers(ours map[int]string) {
-	for i := range w.pf.VFs {
-		vf := &w.pf.VFs[i]
-		if vf.DriverOverride == "" || vf.DriverOverride != ours[vf.Index] {
-			continue
-		}
-		v := &vfWork{index: vf.Index, vf: vf, bound: vf.Driver != ""}
-		if w.notLoaded(v) != "" {
-			continue // without the other driver nobody could use the VF
-		}
-		w.release(v)
-		v.override = w.add(Step{
-			ID: w.vfID(v.index, KindVFOverride), Kind: KindVFOverride, Action: ActionChange, VFs: []int{v.index},
-			Path: sysRoot + vfAttr(w.pf.Address, v.index, "driver_override"), Old: vf.DriverOverride,
-			Reason: leftReason, Disruption: DisruptNone, Needs: nonEmpty(v.unbind),
-		})
-		w.probe(v, "", nil, false)
-	}
+// wrote reports whether the value that the object has now is ours: only what still
+// has it is reset.
+func (p *port) wrote(k op.Kind, now op.Value) bool {
+	return slices.Contains(p.record.Made.Wrote[k], now.String())
 }
 
-const leftReason = "the PF left the document; this is what it had before"
+// resetSteps are one setting after the other.
+func (p *port) resetSteps() []Step {
+	steps := p.resetVFs()
+	// The VFs of somebody else keep the mode: it changes only without drivers.
+	stay := p.pf.NumVFs > 0 && len(steps) == 0
+	var needs []string
+	for i := range steps {
+		needs = append(needs, steps[i].ID)
+	}
+	if stay {
+		steps = append(steps, p.resetDrivers()...)
+	} else {
+		steps = append(steps, p.resetMode(needs)...)
+	}
+	steps = append(steps, p.resetAutoProbe(needs)...)
+	if mtu := p.resetMTU(needs); len(mtu) > 0 {
+		if stay {
+			steps = append(steps, p.resetVFMTUs()...)
+		}
+		steps = append(steps, mtu...)
+	}
+	return steps
+}
+
+func (p *port) resetVFs() []Step {
+	if n := p.pf.NumVFs; n == 0 || !p.wrote(op.KindNumVFs, op.Count(n)) {
+		return nil
+	}
+	return []Step{p.removeVFs("the PF left the document, which had made them")}
+}
+
+func (p *port) resetMode(needs []string) []Step {
+	was := p.record.Made.EswitchMode
+	if was == "" || was == p.pf.EswitchMode || !p.wrote(op.KindEswitch, op.EswitchMode(p.pf.EswitchMode)) {
+		return nil
+	}
+	steps, _ := p.setMode(p.eswitch(), spec.EswitchMode(was), leftReason, needs)
+	return steps
+}
+
+// resetDrivers gives the VFs that stay back to the kernel's own driver.
+func (p *port) resetDrivers() []Step {
+	var steps []Step
+	for i := range p.pf.VFs {
+		vf := &p.pf.VFs[i]
+		if vf.DriverOverride != "" && vf.DriverOverride == p.record.Made.Overrides[vf.Index] {
+			steps = append(steps, p.handBack(vf)...)
+		}
+	}
+	return steps
+}
+
+func (p *port) resetAutoProbe(needs []string) []Step {
+	now, was := op.Flag(p.pf.AutoProbe), op.Flag(p.record.Made.AutoProbe)
+	if was == now || !p.wrote(op.KindAutoProbe, now) {
+		return nil
+	}
+	s := p.setAutoProbe(now, was)
+	s.Reason, s.Needs = leftReason, needs
+	return []Step{s}
+}
+
+func (p *port) resetMTU(needs []string) []Step {
+	was := p.record.Made.MTU
+	if len(p.pf.Netdevs) == 0 || was == 0 || was == p.pf.Netdevs[0].MTU || !p.wrote(op.KindPFMTU, op.MTU(p.pf.Netdevs[0].MTU)) {
+		return nil
+	}
+	s := p.setMTU(0, was)
+	s.Reason, s.Needs = leftReason, needs
+	return []Step{p.waitingForAll(s)}
+}
+
+// resetVFMTUs lowers the MTU of VFs that stay: they cannot keep more than their PF.
+func (p *port) resetVFMTUs() []Step {
+	var steps []Step
+	was := p.record.Made.MTU
+	for i := range p.pf.VFs {
+		vf := &p.pf.VFs[i]
+		if len(vf.Netdevs) == 0 || vf.Netdevs[0].MTU <= was || p.in.Use.Of(vf.Address).Busy() {
+			continue
+		}
+		s := p.setVFMTU(vf.Index, vf.Netdevs[0].Name, vf.Netdevs[0].MTU, was)
+		s.Reason = leftReason
+		steps = append(steps, s)
+	}
+	return steps
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -81,7 +82,7 @@ type Made struct {
 	// Wrote are the last two values of the PF that we set out to write, by kind:
 	// a reset takes back only what still has the value that we gave it, and a run
 	// that was cut short may have left either.
-	Wrote map[Kind][]string `json:"wrote,omitempty"`
+	Wrote map[op.Kind][]string `json:"wrote,omitempty"`
 	// Overrides are the driver_override values that we set out to write, by VF
 	// index. They matter on VFs that somebody else made: ours go with all they
 	// have.
@@ -96,14 +97,15 @@ func (m *Made) clone() *Made {
 
 // wrote records the intent of a step. The way through 0 VFs makes nothing.
 func (m *Made) wrote(s *Step) {
-	was := m.Wrote[s.Kind]
-	if s.Kind == KindNumVFs && s.New == "0" || len(was) > 0 && was[len(was)-1] == s.New {
+	kind, value := s.Op.Kind(), op.Text(s.Op.Want())
+	was := m.Wrote[kind]
+	if op.Equal(s.Op.Want(), op.Count(0)) || len(was) > 0 && was[len(was)-1] == value {
 		return
 	}
 	if m.Wrote == nil {
-		m.Wrote = map[Kind][]string{}
+		m.Wrote = map[op.Kind][]string{}
 	}
-	m.Wrote[s.Kind] = append(slices.Clone(was[max(0, len(was)-1):]), s.New)
+	m.Wrote[kind] = append(slices.Clone(was[max(0, len(was)-1):]), value)
 }
 
 func (m *Made) override(vf int, value string) {
@@ -138,7 +140,7 @@ func (r PFState) After(was PFState) PFState {
 			}
 			for k, values := range r.Made.Wrote {
 				if m.Wrote == nil {
-					m.Wrote = map[Kind][]string{}
+					m.Wrote = map[op.Kind][]string{}
 				}
 				m.Wrote[k] = append(slices.Clone(m.Wrote[k]), values...)
 			}
@@ -230,13 +232,11 @@ func (s State) Begin(f *PFPlan, ids []string) State {
 		if f.Left || !slices.Contains(ids, s.ID) {
 			continue
 		}
-		switch s.Kind {
-		case KindNumVFs, KindAutoProbe, KindPFMTU, KindEswitch:
+		switch o := s.Op.(type) {
+		case op.SetNumVFs, op.SetAutoProbe, op.SetMTU, op.SetEswitchMode:
 			r.Made.wrote(s)
-		case KindVFOverride:
-			for _, vf := range s.VFs {
-				r.Made.override(vf, s.New)
-			}
+		case op.SetDriverOverride:
+			r.Made.override(o.Index, o.Driver.String())
 		}
 	}
 	// What an earlier run left open stays so until it is known to be done.

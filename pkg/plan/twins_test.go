@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
@@ -23,8 +24,8 @@ func TestOnePermanentAddressTwice(t *testing.T) {
 	}
 	macs := func(p *plan.Plan, pf string) (out []string) {
 		for _, s := range p.PF(pf).Steps {
-			if s.Kind == plan.KindVFMAC {
-				out = append(out, s.New)
+			if s.Op.Kind() == op.KindVFMAC {
+				out = append(out, op.Text(s.Op.Want()))
 			}
 		}
 		return out

@@ -1,85 +1,84 @@
 package plan
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
-	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 )
 
+// withVDPA is a VF whose vDPA device is planned.
+type withVDPA struct {
+	awaited
+	made bool // by a step of this plan
+}
+
 // vdpaNow is the VF's vDPA device as far as the steps before leave it.
-func (v *vfWork) vdpaNow() *inventory.VDPADevice {
-	if v.anew {
+func (v *awaited) vdpaNow() *inventory.VDPADevice {
+	if v.again {
 		return nil
 	}
-	return v.vf.VDPA
+	return v.now.VDPA
 }
 
 // vdpaWant is the driver that the VF's vDPA device should have, "" for no device.
-func (v *vfWork) vdpaWant() string {
+func (v *awaited) vdpaWant() op.Driver {
 	if v.group == nil || v.group.VDPA == "" {
 		return ""
 	}
-	return string(v.group.VDPA) + "_vdpa"
+	return op.Driver(v.group.VDPA + "_vdpa")
 }
 
 // vdpa plans the VF's vDPA device.
-func (w *work) vdpa(v *vfWork) {
+func (p *port) vdpa(v *awaited) (withVDPA, yield) {
+	out := withVDPA{awaited: *v}
 	have := v.vdpaNow()
 	if v.vdpaWant() == "" {
-		if have != nil && have.Name == VDPAName(v.vf.Address) {
-			s := Step{
-				ID: w.vfID(v.index, KindVDPADel), Kind: KindVDPADel, Action: ActionRemove, VFs: []int{v.index},
-				Path: "netlink vdpa " + have.Name, Old: have.Name,
-				Reason: "the document asks for no vDPA device", Disruption: DisruptReset, Needs: v.needs,
-			}
-			w.wait(&s)
-			w.add(s)
+		if have == nil || have.Name != op.VDPAName(v.now.Address) {
+			return out, yield{}
 		}
-		return
+		s := p.vfStep(v.index, op.DeleteVDPA{OnVF: p.onVF(v.index), Device: op.VDPADevice(have.Name)})
+		s.Reason, s.Disruption, s.Needs = "the document asks for no vDPA device", DisruptReset, v.needs
+		return out, yield{steps: []Step{p.waiting(s)}}
 	}
 	if have != nil {
-		return
+		return out, yield{}
 	}
-	if !v.anew && v.busy {
-		w.later(v, "vdpa")
-		return
+	var y yield
+	if !v.again && p.busy(&v.vf) {
+		y.found.later(&v.vf, keyVDPA)
+		return out, y
 	}
-	name := VDPAName(fmt.Sprintf("<VF %d>", v.index))
-	if v.vf != nil {
-		name = VDPAName(v.vf.Address)
+	o := op.AddVDPA{OnVF: p.onVF(v.index)}
+	if v.now != nil {
+		o.VFAddress = v.now.Address
 	}
-	if r, ok := w.record.Refused[w.vfID(v.index, KindVDPAAdd)]; ok && r.Holds(name, w.out.Carrier) {
-		w.refuse(v, &attribute{key: "vdpa"}, string(v.group.VDPA), r.Answer)
-		return
+	s := p.vfStep(v.index, o)
+	if r, ok := p.refused(s.ID, o.Want()); ok {
+		y.found.refusals = []vfRefusal{{vf: v.index, group: v.group, key: keyVDPA, want: string(v.group.VDPA), why: answered, answer: r.Answer}}
+		return out, y
 	}
-	v.vdpaMade = true
-	v.needs = append(slices.Clone(v.needs), w.add(Step{
-		ID: w.vfID(v.index, KindVDPAAdd), Kind: KindVDPAAdd, Action: ActionCreate, VFs: []int{v.index},
-		Path: "netlink vdpa", New: name,
-		Reason: "the document says vdpa", Disruption: DisruptNone, Needs: v.needs, Key: "vdpa", Pos: v.group.Pos,
-	}))
+	s.Reason, s.Needs, s.Key, s.Pos = "the document says vdpa", v.needs, keyVDPA, v.group.Pos
+	out.made, out.needs = true, append(slices.Clone(v.needs), s.ID)
+	return out, yield{steps: []Step{s}}
 }
 
 // vdpaDriver plans who uses the VF's vDPA device.
-func (w *work) vdpaDriver(v *vfWork) {
+func (p *port) vdpaDriver(v *withVDPA) []Step {
 	have, want := v.vdpaNow(), v.vdpaWant()
-	if want == "" || have != nil && have.Driver == want || have == nil && !v.vdpaMade {
-		return
+	if want == "" || have != nil && have.Driver == string(want) || have == nil && !v.made {
+		return nil
 	}
-	s := Step{
-		ID: w.vfID(v.index, KindVDPADriver), Kind: KindVDPADriver, Action: ActionChange, VFs: []int{v.index},
-		Path: sysRoot + sysfs.VDPADriverBind(want), New: want,
-		Reason: "the document says vdpa", Disruption: DisruptNone, Needs: v.needs, Key: "vdpa", Pos: v.group.Pos,
+	o := op.BindVDPA{OnVF: p.onVF(v.index), Driver: want}
+	taken := have != nil && have.Driver != ""
+	if taken {
+		o.Was = op.Driver(have.Driver)
 	}
-	if have != nil && have.Driver != "" {
-		s.Old = have.Driver
+	s := p.vfStep(v.index, o)
+	s.Reason, s.Needs, s.Key, s.Pos = "the document says vdpa", v.needs, keyVDPA, v.group.Pos
+	if taken {
 		s.Disruption = DisruptReset
-		w.wait(&s)
+		s = p.waiting(s)
 	}
-	w.add(s)
+	return []Step{s}
 }
-
-// VDPAName is the name of the vDPA device that is made on the VF.
-func VDPAName(address string) string { return "vdpa:" + address }

@@ -1,0 +1,173 @@
+package op
+
+import (
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+)
+
+// What a PF holds for its VFs (IFLA_VFINFO_LIST).
+
+// attribute is the object with the name that `ip link` gives it.
+func (v OnVF) attribute(name string) string {
+	return fmt.Sprintf("netlink %s vf %d %s", v.Name, v.Index, name)
+}
+
+// admin is what the snapshot shows of what the PF holds for the VF, nil when the
+// driver does not report it.
+func (v OnVF) admin(pf *inventory.PF) *inventory.VFAdmin {
+	if vf := pf.VF(v.Index); vf != nil {
+		return vf.Admin
+	}
+	return nil
+}
+
+// reported is f's value when the driver reports the setting with the name.
+func (v OnVF) reported(pf *inventory.PF, name string, f func(*inventory.VFAdmin) Value) (Value, bool) {
+	a := v.admin(pf)
+	if a == nil || slices.Contains(a.Unreported, name) {
+		return nil, false
+	}
+	return f(a), true
+}
+
+// address is an address of the inventory, which has addresses as text.
+func address(text string) (net.HardwareAddr, bool) {
+	a, err := net.ParseMAC(text)
+	return a, err == nil
+}
+
+// SetVFMAC sets the MAC address that the PF gives the VF.
+type SetVFMAC struct {
+	OnVF
+	Found
+	MAC MAC
+}
+
+func (SetVFMAC) Kind() Kind       { return KindVFMAC }
+func (o SetVFMAC) Object() string { return o.attribute("mac") }
+func (o SetVFMAC) Want() Value    { return o.MAC }
+func (o SetVFMAC) Read(pf *inventory.PF) (Value, bool) {
+	a := o.admin(pf)
+	if a == nil {
+		return nil, false
+	}
+	mac, ok := address(a.MAC)
+	return MAC(mac), ok
+}
+
+// SetVFNodeGUID sets the node GUID of an InfiniBand VF.
+type SetVFNodeGUID struct {
+	OnVF
+	Found
+	GUID GUID
+}
+
+func (SetVFNodeGUID) Kind() Kind       { return KindVFNodeGUID }
+func (o SetVFNodeGUID) Object() string { return o.attribute("node_guid") }
+func (o SetVFNodeGUID) Want() Value    { return o.GUID }
+func (o SetVFNodeGUID) Read(pf *inventory.PF) (Value, bool) {
+	a := o.admin(pf)
+	if a == nil {
+		return nil, false
+	}
+	guid, ok := address(a.NodeGUID)
+	return GUID(guid), ok
+}
+
+// SetVFPortGUID sets the port GUID of an InfiniBand VF.
+type SetVFPortGUID struct {
+	OnVF
+	Found
+	GUID GUID
+}
+
+func (SetVFPortGUID) Kind() Kind       { return KindVFPortGUID }
+func (o SetVFPortGUID) Object() string { return o.attribute("port_guid") }
+func (o SetVFPortGUID) Want() Value    { return o.GUID }
+func (o SetVFPortGUID) Read(pf *inventory.PF) (Value, bool) {
+	a := o.admin(pf)
+	if a == nil {
+		return nil, false
+	}
+	guid, ok := address(a.PortGUID)
+	return GUID(guid), ok
+}
+
+// SetVFVLAN sets the VF's VLAN tag.
+type SetVFVLAN struct {
+	OnVF
+	Found
+	VLAN VLAN
+}
+
+func (SetVFVLAN) Kind() Kind       { return KindVFVLAN }
+func (o SetVFVLAN) Object() string { return o.attribute("vlan") }
+func (o SetVFVLAN) Want() Value    { return o.VLAN }
+func (o SetVFVLAN) Read(pf *inventory.PF) (Value, bool) {
+	return o.reported(pf, "vlan", func(a *inventory.VFAdmin) Value {
+		return VLAN{ID: a.VLAN, QoS: a.QoS, Protocol: Protocol(a.VLANProto)}
+	})
+}
+
+// SetVFTrust sets whether the VF may change its MAC and become promiscuous.
+type SetVFTrust struct {
+	OnVF
+	Found
+	On Switch
+}
+
+func (SetVFTrust) Kind() Kind       { return KindVFTrust }
+func (o SetVFTrust) Object() string { return o.attribute("trust") }
+func (o SetVFTrust) Want() Value    { return o.On }
+func (o SetVFTrust) Read(pf *inventory.PF) (Value, bool) {
+	return o.reported(pf, "trust", func(a *inventory.VFAdmin) Value { return Switch(a.Trust) })
+}
+
+// SetVFSpoofCheck sets whether the VF may only send from its own MAC.
+type SetVFSpoofCheck struct {
+	OnVF
+	Found
+	On Switch
+}
+
+func (SetVFSpoofCheck) Kind() Kind       { return KindVFSpoof }
+func (o SetVFSpoofCheck) Object() string { return o.attribute("spoofchk") }
+func (o SetVFSpoofCheck) Want() Value    { return o.On }
+func (o SetVFSpoofCheck) Read(pf *inventory.PF) (Value, bool) {
+	return o.reported(pf, "spoofCheck", func(a *inventory.VFAdmin) Value { return Switch(a.SpoofCheck) })
+}
+
+// SetVFLinkState sets whether the VF's link follows the port's.
+type SetVFLinkState struct {
+	OnVF
+	Found
+	State LinkState
+}
+
+func (SetVFLinkState) Kind() Kind       { return KindVFLinkState }
+func (o SetVFLinkState) Object() string { return o.attribute("state") }
+func (o SetVFLinkState) Want() Value    { return o.State }
+func (o SetVFLinkState) Read(pf *inventory.PF) (Value, bool) {
+	a := o.admin(pf)
+	if a == nil || a.LinkState == "" {
+		return nil, false
+	}
+	return LinkState(a.LinkState), true
+}
+
+// SetVFRate limits what the VF sends.
+type SetVFRate struct {
+	OnVF
+	Found
+	Rate Rate
+}
+
+func (SetVFRate) Kind() Kind       { return KindVFRate }
+func (o SetVFRate) Object() string { return o.attribute("rate") }
+func (o SetVFRate) Want() Value    { return o.Rate }
+func (o SetVFRate) Read(pf *inventory.PF) (Value, bool) {
+	return o.reported(pf, "rate", func(a *inventory.VFAdmin) Value { return Rate{Min: a.MinRate, Max: a.MaxRate} })
+}

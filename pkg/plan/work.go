@@ -1,0 +1,220 @@
+package plan
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/nic"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
+	"github.com/talos-sriov/talos-sriov/pkg/selection"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+// port is the PF that is planned for, and all that is known about it. Nothing
+// changes it: the stages of planning are functions of it and of what the stage
+// before gives.
+type port struct {
+	in     *Input
+	pf     *inventory.PF
+	entry  *spec.PhysicalFunction
+	nic    nic.Behaviour
+	record PFState
+	// twin is another PF with the same permanent address, "" when there is none.
+	twin string
+	// carrier: the port has a link.
+	carrier bool
+	// forced: the holders of the PF's VFs are not waited for, by order on the
+	// machine or by one of the config that was not carried out yet.
+	forced bool
+}
+
+// yield is what a stage of planning gives beside the value for the next stage.
+type yield struct {
+	steps []Step
+	found findings
+}
+
+func (y *yield) add(o yield) {
+	y.steps = append(y.steps, o.steps...)
+	y.found.add(o.found)
+}
+
+// step is the operation as a step of the PF; the qualifier tells it from another of
+// its kind.
+func (p *port) step(o op.Op, qualifier string) Step {
+	id := p.pf.Address + "/" + string(o.Kind())
+	if qualifier != "" {
+		id += "=" + qualifier
+	}
+	return Step{ID: id, Op: o, Disruption: DisruptNone}
+}
+
+// vfStep is the operation as the one step of its kind about the VF.
+func (p *port) vfStep(index int, o op.Op) Step {
+	return Step{ID: p.vfID(index, o.Kind()), Op: o, Disruption: DisruptNone}
+}
+
+func (p *port) vfID(index int, k op.Kind) string {
+	return p.pf.Address + "/vf" + strconv.Itoa(index) + "/" + string(k)
+}
+
+func (p *port) onPF() op.OnPF { return op.OnPF{Address: p.pf.Address, Name: p.pf.Name()} }
+
+func (p *port) onVF(index int) op.OnVF { return op.OnVF{OnPF: p.onPF(), Index: index} }
+
+// member is the VF with the index as a member of the group.
+func (p *port) member(g *spec.VFGroup, index int) vfMember {
+	return vfMember{group: g, index: index, pf: p.hardwareAddr()}
+}
+
+// hardwareAddr is what the PF's stable addresses derive from, nil when there is
+// nothing that is its own.
+func (p *port) hardwareAddr() net.HardwareAddr {
+	if p.twin != "" {
+		return nil
+	}
+	return hardwareAddr(p.pf)
+}
+
+// group is the group of the VF, nil when it is in none.
+func (p *port) group(index int) *spec.VFGroup {
+	for i := range p.entry.VirtualFunctions {
+		if g := &p.entry.VirtualFunctions[i]; slices.Contains(g.Indexes, index) {
+			return g
+		}
+	}
+	return nil
+}
+
+// refused is the driver's answer of this boot to the step, if it still counts for
+// the value.
+func (p *port) refused(id string, want op.Value) (Refusal, bool) {
+	r, ok := p.record.Refused[id]
+	return r, ok && r.Holds(op.Text(want), p.carrier)
+}
+
+// existing are the indexes of the VFs that exist now.
+func (p *port) existing() []int {
+	out := make([]int, 0, len(p.pf.VFs))
+	for i := range p.pf.VFs {
+		out = append(out, p.pf.VFs[i].Index)
+	}
+	return out
+}
+
+// waiting is the step as it waits for the holders of the VFs that it is about; or
+// goes on over them, where the operator forces it.
+func (p *port) waiting(s Step) Step { return p.waitingFor(s, s.Op.VFs()) }
+
+// waitingForAll is the step as it waits for the holders of all VFs of the PF.
+func (p *port) waitingForAll(s Step) Step { return p.waitingFor(s, p.existing()) }
+
+func (p *port) waitingFor(s Step, vfs []int) Step {
+	var holders []use.Holder
+	for _, i := range vfs {
+		vf := p.pf.VF(i)
+		if vf == nil {
+			continue
+		}
+		if st := p.in.Use.Of(vf.Address); st.Busy() {
+			holders = append(holders, st.Holders...)
+		}
+	}
+	s.Wait, s.Forced = holders, nil
+	if p.forced {
+		s.Wait, s.Forced = nil, holders
+	}
+	return s
+}
+
+// after are the IDs that there are.
+func after(ids ...string) []string {
+	return slices.DeleteFunc(ids, func(id string) bool { return id == "" })
+}
+
+// work is the computation for one PF.
+type work struct {
+	port
+	out PFPlan
+}
+
+func newWork(in *Input, pf *inventory.PF, entry *spec.PhysicalFunction, twin string) *work {
+	w := &work{
+		port: port{
+			in: in, pf: pf, entry: entry, nic: nic.ForDriver(pf.Driver), twin: twin,
+			record:  in.State.For(pf.Address, pf.Vendor+":"+pf.Device, permMAC(pf), in.BootID),
+			carrier: len(pf.Netdevs) > 0 && pf.Netdevs[0].Carrier,
+		},
+		out: PFPlan{Address: pf.Address, Name: pf.Name(), Entry: entry.Pos, Found: found(pf), Driver: pf.Driver},
+	}
+	if !slices.Contains(w.record.Forced, entry.Force) && !slices.Contains(in.State.Spent, entry.Force) {
+		w.out.Order = entry.Force
+	}
+	w.forced = in.Force[pf.Address] || w.out.Order != "" && !in.State.Lost
+	w.out.Carrier = w.carrier
+	return w
+}
+
+func found(pf *inventory.PF) PFState {
+	f := PFState{
+		Device: pf.Vendor + ":" + pf.Device, PermMAC: permMAC(pf),
+		Made: &Made{NumVFs: pf.NumVFs, AutoProbe: pf.AutoProbe, EswitchMode: pf.EswitchMode},
+	}
+	if len(pf.Netdevs) > 0 {
+		f.Made.MTU = pf.Netdevs[0].MTU
+	}
+	return f
+}
+
+func permMAC(pf *inventory.PF) string {
+	if len(pf.Netdevs) == 0 {
+		return ""
+	}
+	return pf.Netdevs[0].PermMAC
+}
+
+func (w *work) conflict(c *selection.Conflict) {
+	w.problem(Problem{
+		Pos: c.SecondPos,
+		Msg: fmt.Sprintf("two entries select this PF and disagree in %s: the one at line %d, column %d and the one at line %d, column %d",
+			strings.Join(c.Keys, ", "), c.FirstPos.Line, c.FirstPos.Column, c.SecondPos.Line, c.SecondPos.Column),
+		Hint: "narrow one match, or make both entries say the same",
+	})
+}
+
+// problem records pr for this PF.
+func (w *work) problem(pr Problem) { w.out.Problems = append(w.out.Problems, w.about(pr)) }
+
+func (w *work) notice(pr Problem) { w.out.Notices = append(w.out.Notices, w.about(pr)) }
+
+func (w *work) about(pr Problem) Problem {
+	if pr.Pos == (spec.Pos{}) {
+		pr.Pos = w.entry.Pos
+	}
+	pr.PF = w.pf.Address
+	return pr
+}
+
+// withdraw lists the VFs that pools must stop offering: those that a step
+// destroys or resets, whether it can run now or waits, and those that lack an
+// attribute for want of a link.
+func (w *work) withdraw(noLink []int) {
+	taken := slices.Clone(noLink)
+	for i := range w.out.Steps {
+		s := &w.out.Steps[i]
+		if s.Disruption == DisruptDestroyed || s.Disruption == DisruptReset {
+			taken = append(taken, s.Op.VFs()...)
+		}
+	}
+	slices.Sort(taken)
+	for _, v := range slices.Compact(taken) {
+		if vf := w.pf.VF(v); vf != nil {
+			w.out.Withdraw = append(w.out.Withdraw, vf.Address)
+		}
+	}
+}
