@@ -84,6 +84,14 @@ func (p *paths) network() inventory.Network {
 	return nl.Open()
 }
 
+// links is what netlink sets, none where network is none.
+func (p *paths) links() apply.Links {
+	if p.network() == nil {
+		return apply.NoLinks{}
+	}
+	return nl.Open()
+}
+
 func (p *paths) podResources() *podresources.Client {
 	return podresources.New(filepath.Join(p.kubelet, podresources.Socket))
 }
@@ -146,15 +154,19 @@ func (a *app) run(ctx context.Context, args []string) error {
 		}
 		attachments, locks = plugin, plugin
 	}
-	return agent.New(agent.Options{
+	daemon, err := agent.New(agent.Options{
 		Config: p.config, StateDir: p.state, KubeletDir: p.kubelet, Proc: p.proc, Dev: "/dev",
 		RunDir: *runDir, HostRoot: *root,
 		DeviceInfoDir: *infoDir, CDIDir: *cdiDir, PluginWatcher: *watcher,
 		Attachments: attachments, VFLocks: locks,
 		CNI:     install.Options{Source: *cniPlugin, OptDir: *optDir, Attachments: filepath.Join(*root, attachment.DefaultDir)},
 		Version: version, Log: a.logger(level), Resync: *resync, NetworkWait: *networkWait,
-		Sysfs: sys, Network: p.network(), Kubelet: p.podResources(), Events: kernelEvents{a.logger(level).With("component", "kernel-events")},
-	}, boot).Run(ctx)
+		Sysfs: sys, Network: p.network(), Links: p.links(), Kubelet: p.podResources(), Events: kernelEvents{a.logger(level).With("component", "kernel-events")},
+	}, boot)
+	if err != nil {
+		return err
+	}
+	return daemon.Run(ctx)
 }
 
 // takeover is how long a daemon that starts waits for the one before it to end:

@@ -98,6 +98,7 @@ var order = [][]string{
 	{"pkg/inventory", "pkg/install"},
 	{"pkg/selection"},
 	{"pkg/use"},
+	{"pkg/op"},
 	{"pkg/plan"},
 	{"pkg/state", "pkg/apply", "pkg/pool"},
 	{"pkg/health"},

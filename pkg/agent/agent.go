@@ -16,6 +16,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/install"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/metrics"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/source"
 	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
@@ -53,9 +54,10 @@ type Options struct {
 	Log     *slog.Logger
 
 	// Sysfs is where everything is read and written, Network what netlink
-	// knows; Network may be nil.
+	// knows (may be nil), and Links what it sets.
 	Sysfs   apply.Sysfs
 	Network inventory.Network
+	Links   apply.Links
 	// Kubelet is asked who holds which device.
 	Kubelet KubeletAsker
 	// Events opens the stream of kernel events.
@@ -139,7 +141,7 @@ type Agent struct {
 
 // New returns an agent that has not touched anything yet. bootID identifies the
 // boot (/proc/sys/kernel/random/boot_id).
-func New(opts Options, bootID string) *Agent {
+func New(opts Options, bootID string) (*Agent, error) {
 	if opts.Resync == 0 {
 		opts.Resync = 5 * time.Minute
 	}
@@ -180,10 +182,9 @@ func New(opts Options, bootID string) *Agent {
 	a.opened.vfio = use.VFIO{Dev: opts.Dev, Sys: opts.Sysfs}
 	a.collector = newCollector()
 	a.metrics = metrics.NewServer(a.collector.pages(), opts.Log.With("component", "metrics"), a.Wake)
-	// What reads the network sets it too; without netlink there is neither.
-	links, _ := opts.Network.(apply.Links)
-	a.applier = apply.New(opts.Sysfs, apply.Options{
-		Links:    links,
+	var err error
+	a.applier, err = apply.New(opts.Sysfs, apply.Options{
+		Links:    opts.Links,
 		Journal:  journal{a.store},
 		Gate:     gate{a},
 		VFLocks:  opts.VFLocks,
@@ -192,7 +193,7 @@ func New(opts Options, bootID string) *Agent {
 		OnAnswer: func(string) { a.Wake() },
 		Point:    opts.Point,
 	})
-	return a
+	return a, err
 }
 
 // Wake makes the loop look again. It never blocks.
@@ -268,7 +269,8 @@ func (a *Agent) Run(ctx context.Context) error {
 
 func (a *Agent) logWrite(w apply.Write) {
 	a.writes.Add(1)
-	log := a.log.With("pf", w.PF, "step", w.Step.ID, "path", w.Step.Path, "old", w.Step.Old, "new", w.Step.New, "took", w.Took.Round(time.Millisecond))
+	o := w.Step.Op
+	log := a.log.With("pf", w.PF, "step", w.Step.ID, "path", o.Object(), "old", op.Text(o.From()), "new", op.Text(o.Want()), "took", w.Took.Round(time.Millisecond))
 	if len(w.Step.Forced) > 0 {
 		log.Warn("forced by order of the operator, over its holders", "holders", use.Names(w.Step.Forced))
 	}

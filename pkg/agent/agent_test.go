@@ -144,14 +144,17 @@ func (n *node) start() {
 	if n.sysfs == nil {
 		n.sysfs = n.kernel
 	}
-	a := agent.New(agent.Options{
+	a, err := agent.New(agent.Options{
 		Config: n.config, StateDir: filepath.Join(n.dir, "state"), KubeletDir: filepath.Dir(n.kubelet.PluginDir()),
 		RunDir:        filepath.Join(filepath.Dir(n.kubelet.PluginDir()), "run"),
 		DeviceInfoDir: n.infoDir(), CDIDir: n.cdiDir(), CNI: n.cni, Attachments: n.attachments, OrphanGrace: n.grace,
 		Proc: "/proc", Version: "test", Log: slog.New(slog.NewTextHandler(n.log, nil)),
-		Dev: n.dev, Sysfs: n.sysfs, Network: n.kernel, Kubelet: n, Events: changes,
+		Dev: n.dev, Sysfs: n.sysfs, Network: n.kernel, Links: n.kernel, Kubelet: n, Events: changes,
 		NetworkWait: time.Nanosecond, Absent: cmp.Or(n.absent, time.Second),
 	}, cmp.Or(n.boot, "boot-1"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	var once sync.Once

@@ -40,4 +40,4 @@ func (d drift) seen(p *plan.Plan, hash string) []string {
 }
 
 // writes reports whether a step changes anything; others wait for the kernel.
-func writes(s plan.Step) bool { return s.Action != plan.ActionWait }
+func writes(s plan.Step) bool { return s.Op.Writes() }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 )
 
@@ -11,8 +12,8 @@ func TestDrift(t *testing.T) {
 	const pf = "0000:21:00.0"
 	plans := map[string]*plan.Plan{
 		"ready":   {PFs: []plan.PFPlan{{Address: pf}}},
-		"work":    {PFs: []plan.PFPlan{{Address: pf, Steps: []plan.Step{{ID: "x"}}}}},
-		"late":    {PFs: []plan.PFPlan{{Address: pf, Steps: []plan.Step{{ID: "x", Action: plan.ActionWait}}}}},
+		"work":    {PFs: []plan.PFPlan{{Address: pf, Steps: []plan.Step{{ID: "x", Op: op.SetNumVFs{N: 1}}}}}},
+		"late":    {PFs: []plan.PFPlan{{Address: pf, Steps: []plan.Step{{ID: "x", Op: op.AwaitNetdevs{}}}}}},
 		"problem": {PFs: []plan.PFPlan{{Address: pf, Problems: []plan.Problem{{Msg: "x"}}}}},
 	}
 	d := drift{}

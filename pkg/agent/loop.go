@@ -10,6 +10,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/cni"
 	"github.com/talos-sriov/talos-sriov/pkg/health"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
@@ -254,7 +255,7 @@ func (a *Agent) look(ctx context.Context, m *memory) *turn {
 	for _, pf := range m.drift.seen(t.idle(), t.verdict.hash) {
 		steps := t.plan.PF(pf).Steps
 		s := &steps[slices.IndexFunc(steps, writes)]
-		a.log.Warn("changed by somebody else, will be repaired", "pf", pf, "times", m.drift[pf].count, "path", s.Path, "found", s.Old, "want", s.New)
+		a.log.Warn("changed by somebody else, will be repaired", "pf", pf, "times", m.drift[pf].count, "path", s.Op.Object(), "found", op.Text(s.Op.From()), "want", op.Text(s.Op.Want()))
 	}
 	return t
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
@@ -70,10 +71,13 @@ func TestOpenedAsksNobodyWhoWasGivenTheVF(t *testing.T) {
 func TestOpenVFIsNotGivenToAnotherPod(t *testing.T) {
 	const id = "0000:21:10.0"
 	dir := t.TempDir()
-	a := New(Options{
+	a, err := New(Options{
 		Config: filepath.Join(dir, "c.yaml"), StateDir: filepath.Join(dir, "state"), KubeletDir: dir, RunDir: filepath.Join(dir, "run"),
-		Proc: "/proc", Dev: "/dev", Log: slog.New(slog.DiscardHandler), Kubelet: silentKubelet{},
+		Proc: "/proc", Dev: "/dev", Log: slog.New(slog.DiscardHandler), Kubelet: silentKubelet{}, Links: apply.NoLinks{},
 	}, "boot-1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	errno := error(unix.EBUSY)
 	a.opened.vfio.OpenFile = func(string, int, uint32) (int, error) {
 		if errno != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
@@ -51,7 +52,7 @@ func withhold(p *plan.Plan, snap *inventory.Snapshot, used use.Set) map[string]w
 			out[pf.VF(index).Address] = withheld{causeStray, strayReason}
 		}
 		for j := range f.Steps {
-			for _, index := range f.Steps[j].VFs {
+			for _, index := range f.Steps[j].Op.VFs() {
 				if vf := pf.VF(index); vf != nil && out[vf.Address].why == "" {
 					out[vf.Address] = withheld{causeUnfinished, "not configured yet: " + f.Steps[j].Reason}
 				}
@@ -210,7 +211,7 @@ func report(t *turn, ran map[string]*apply.PFReport, offered *pool.Assignment, p
 func reportPF(t *turn, f *plan.PFPlan, ran *apply.PFReport) status.PF {
 	out := status.PF{
 		Address: f.Address, Name: f.Name, Entry: f.Entry, State: status.PFReady,
-		Steps: f.Steps, Errors: f.Problems, Notices: f.Notices,
+		Steps: plan.Texts(f.Steps), Errors: f.Problems, Notices: f.Notices,
 	}
 	if pf := t.snap.PF(f.Address); pf != nil {
 		out.Driver = pf.Driver
@@ -259,8 +260,8 @@ func runProblems(f *plan.PFPlan, r *apply.PFReport) []plan.Problem {
 	out := append([]plan.Problem(nil), r.Problems...)
 	for _, err := range stepErrors(r.Err) {
 		out = append(out, plan.Problem{
-			Pos: f.Entry, PF: f.Address, VFs: err.Step.VFs,
-			Msg: fmt.Sprintf("writing %q to %s failed: %s", err.Step.New, err.Step.Path, err.Words), Hint: err.Remedy,
+			Pos: f.Entry, PF: f.Address, VFs: err.Step.Op.VFs(),
+			Msg: fmt.Sprintf("writing %q to %s failed: %s", op.Text(err.Step.Op.Want()), err.Step.Op.Object(), err.Words), Hint: err.Remedy,
 		})
 	}
 	return out

@@ -1,10 +1,11 @@
 package agent
 
 import (
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 )
 
@@ -21,27 +22,33 @@ const (
 type retries map[string]retry
 
 type retry struct {
-	work  string // what failed, see signature
+	work  work // what failed
 	pause time.Duration
 	after time.Time
 }
 
-// signature identifies the work on a PF: the same steps from the same state.
-func signature(f *plan.PFPlan) string {
-	var b strings.Builder
+// work identifies what is to be done on a PF: the same steps from the same state.
+type work []change
+
+type change struct {
+	id         string
+	from, want op.Value
+	waits      bool
+}
+
+func workOn(f *plan.PFPlan) work {
+	out := make(work, 0, len(f.Steps))
 	for i := range f.Steps {
 		s := &f.Steps[i]
-		b.WriteString(s.ID)
-		b.WriteByte(' ')
-		b.WriteString(s.Old)
-		b.WriteByte('>')
-		b.WriteString(s.New)
-		if len(s.Wait) > 0 {
-			b.WriteByte('!')
-		}
-		b.WriteByte('\n')
+		out = append(out, change{id: s.ID, from: s.Op.From(), want: s.Op.Want(), waits: len(s.Wait) > 0})
 	}
-	return b.String()
+	return out
+}
+
+func (w work) equal(o work) bool {
+	return slices.EqualFunc(w, o, func(a, b change) bool {
+		return a.id == b.id && a.waits == b.waits && op.Equal(a.from, b.from) && op.Equal(a.want, b.want)
+	})
 }
 
 // due returns the part of the plan that may run now, nil when there is none, and
@@ -54,7 +61,7 @@ func (r retries) due(p *plan.Plan, now time.Time) (*plan.Plan, time.Duration) {
 		if !ready(f) {
 			continue
 		}
-		if was, failed := r[f.Address]; failed && was.work == signature(f) && now.Before(was.after) {
+		if was, failed := r[f.Address]; failed && was.work.equal(workOn(f)) && now.Before(was.after) {
 			if left := was.after.Sub(now); wait == 0 || left < wait {
 				wait = left
 			}
@@ -91,9 +98,9 @@ func (r retries) ended(p *plan.Plan, rep *apply.Report, now time.Time) {
 		if f == nil {
 			continue
 		}
-		was, work := r[out.Address], signature(f)
+		was, work := r[out.Address], workOn(f)
 		pause := firstPause
-		if was.work == work {
+		if was.work.equal(work) {
 			pause = min(2*was.pause, lastPause)
 		}
 		r[out.Address] = retry{work: work, pause: pause, after: now.Add(pause)}

@@ -15,6 +15,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/sysfstest"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
@@ -113,7 +114,7 @@ func states() map[string]plan.State {
 			for _, device := range []string{"8086:10c9", "15b3:1021", "8086:159b"} {
 				st.PFs[pf] = plan.PFState{
 					Device: device, SafeSpec: "h", Forced: []string{"now"}, Open: []string{"", pf + "/vf0/vf-mac"},
-					Made:    &plan.Made{Wrote: map[plan.Kind][]string{plan.KindNumVFs: {"2", "3"}}, EswitchMode: "legacy", MTU: 1400},
+					Made:    &plan.Made{Wrote: map[op.Kind][]string{op.KindNumVFs: {"2", "3"}}, EswitchMode: "legacy", MTU: 1400},
 					Refused: map[string]plan.Refusal{pf + "/vf0/vf-trust": {Value: "on", Volatile: true}},
 				}
 				if device[:4] == map[bool]string{true: "15b3", false: "8086"}[pf == "0000:01:00.0"] {

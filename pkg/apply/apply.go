@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
@@ -48,22 +49,21 @@ type Write struct {
 	Error error // nil, the kernel's answer, or a *StuckError
 }
 
-// Options are the surroundings of an Applier. The zero value works: no
-// journal, no gate, no events.
+// Options are the surroundings of an Applier. Only Links is required: without the
+// rest there is no journal, no gate, no events.
 type Options struct {
 	Journal Journal
 	Gate    Gate
 	// VFLocks is held while an attribute of a VF is written.
 	VFLocks VFLocks
-	// Links does what netlink, devlink and ethtool do; nil on a machine where
-	// only sysfs is to be had.
+	// Links does what netlink, devlink and ethtool do. It is required.
 	Links Links
 	// Events wakes the wait for VFs' netdevs. Without it they are looked for
 	// once.
-	Events Waiter
+	Events *Hub
 	// WriteTimeout bounds one write; default 30 s for sriov_numvfs, 60 s for
 	// the eswitch mode, 10 s else. Making VFs has 2 s more for each.
-	WriteTimeout func(plan.Kind) time.Duration
+	WriteTimeout func(op.Kind) time.Duration
 	// AwaitTimeout bounds the wait for netdevs; default 10 s.
 	AwaitTimeout time.Duration
 	// OnWrite is called after each write, from several goroutines.
@@ -95,8 +95,14 @@ type flight struct {
 	stuck bool
 }
 
-// New returns an Applier that writes through sys.
-func New(sys Sysfs, opts Options) *Applier {
+// ErrNoLinks says that an Applier was to be made without Links.
+var ErrNoLinks = errors.New("an applier needs netlink")
+
+// New returns an Applier that writes through sys and opts.Links.
+func New(sys Sysfs, opts Options) (*Applier, error) {
+	if opts.Links == nil {
+		return nil, ErrNoLinks
+	}
 	if opts.WriteTimeout == nil {
 		opts.WriteTimeout = defaultWriteTimeout
 	}
@@ -112,14 +118,14 @@ func New(sys Sysfs, opts Options) *Applier {
 	if opts.Point == nil {
 		opts.Point = func(string) {}
 	}
-	return &Applier{sys: sys, opts: opts, busy: make(map[string]*flight)}
+	return &Applier{sys: sys, opts: opts, busy: make(map[string]*flight)}, nil
 }
 
-func defaultWriteTimeout(k plan.Kind) time.Duration {
+func defaultWriteTimeout(k op.Kind) time.Duration {
 	switch k {
-	case plan.KindNumVFs:
+	case op.KindNumVFs:
 		return 30 * time.Second
-	case plan.KindEswitch:
+	case op.KindEswitch:
 		return time.Minute // mlx5 rebuilds all its tables
 	}
 	return 10 * time.Second
@@ -147,8 +153,6 @@ type PFReport struct {
 	Held []use.Holder
 	// Problems are no errors of a write: VFs without a driver or netdev yet.
 	Problems []plan.Problem
-	// Writes is how many writes were made.
-	Writes int
 	// Stuck is true while the kernel has not answered a write.
 	Stuck bool
 	// Err joins a *StepError for each failed step.
@@ -162,15 +166,6 @@ func (r *Report) Err() error {
 		errs = append(errs, r.PFs[i].Err)
 	}
 	return errors.Join(errs...)
-}
-
-// Writes is how many writes were made on all PFs.
-func (r *Report) Writes() int {
-	n := 0
-	for i := range r.PFs {
-		n += r.PFs[i].Writes
-	}
-	return n
 }
 
 // Run runs what can run of p now, and returns when every PF is through or
@@ -189,20 +184,6 @@ func (a *Applier) Run(ctx context.Context, p *plan.Plan) *Report {
 	}
 	wg.Wait()
 	return rep
-}
-
-// Stuck says which PFs (by address) have a write that the kernel has not
-// answered.
-func (a *Applier) Stuck() map[string]plan.Step {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	out := make(map[string]plan.Step)
-	for pf, f := range a.busy {
-		if f.stuck {
-			out[pf] = f.step
-		}
-	}
-	return out
 }
 
 // run is the work on one PF.
@@ -309,7 +290,7 @@ func (r *run) claim(ctx context.Context, ready []*plan.Step) []*plan.Step {
 	var vfs []int
 	for _, s := range ready {
 		if takes(s) {
-			vfs = append(vfs, s.VFs...)
+			vfs = append(vfs, s.Op.VFs()...)
 		}
 	}
 	if len(vfs) == 0 {
@@ -332,7 +313,7 @@ func (r *run) claim(ctx context.Context, ready []*plan.Step) []*plan.Step {
 			if err != nil {
 				r.fail(s, fmt.Errorf("it is not known whether the VFs are in use: %w", err))
 			}
-			wait = err != nil || s.Forced == nil && slices.ContainsFunc(s.VFs, func(i int) bool { return held[addrs[i]] })
+			wait = err != nil || s.Forced == nil && slices.ContainsFunc(s.Op.VFs(), func(i int) bool { return held[addrs[i]] })
 		}
 		if wait {
 			out[s.ID] = true
@@ -411,30 +392,24 @@ func (r *run) steps(ctx context.Context, ready []*plan.Step) {
 }
 
 func (r *run) step(ctx context.Context, s *plan.Step, changed <-chan struct{}) error {
-	switch s.Kind {
-	case plan.KindAwait:
-		unbound, bare, err := r.awaitNetdevs(ctx, s, changed)
-		r.notReady(s, unbound, bare)
-		return err
-	case plan.KindAwaitAddress:
-		return r.awaitAddress(ctx, s, changed)
-	case plan.KindAwaitRDMA:
-		return r.awaitRDMA(ctx, s, changed)
+	if !s.Op.Writes() {
+		return r.await(ctx, s, changed)
 	}
 	unlock, err := r.lock(ctx, s)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	r.linkBefore = s.Kind != plan.KindVFRate || r.carrier()
-	write, err := r.executor(s)
+	_, rate := s.Op.(op.SetVFRate)
+	r.linkBefore = !rate || r.carrier()
+	write, err := r.request(s.Op)
 	if err != nil {
 		return err
 	}
 	return r.write(ctx, s, write)
 }
 
-func (r *run) notReady(s *plan.Step, unbound, bare []int) {
+func (r *run) notReady(unbound, bare []int) {
 	if len(unbound) > 0 {
 		r.out.Problems = append(r.out.Problems, plan.Problem{
 			PF: r.pf.Address, VFs: unbound, Pos: r.pf.Entry, Pending: true,
@@ -464,14 +439,15 @@ func (r *run) ended(s *plan.Step, err error) {
 	if r.refused == nil {
 		r.refused = make(map[string]plan.Refusal)
 	}
-	r.refused[s.ID] = plan.Refusal{Value: s.New, Answer: answer, Volatile: volatile, Carrier: r.linkBefore && r.carrier()}
+	value := op.Text(s.Op.Want())
+	r.refused[s.ID] = plan.Refusal{Value: value, Answer: answer, Volatile: volatile, Carrier: r.linkBefore && r.carrier()}
 	r.out.Refused = append(r.out.Refused, s.ID)
 	if s.Optional || errors.Is(err, errNotTaken) {
 		return // the next plan tells
 	}
 	r.out.Problems = append(r.out.Problems, plan.Problem{
-		Pos: s.Pos, PF: r.pf.Address, VFs: s.VFs, Partial: true,
-		Msg:  fmt.Sprintf("%s: the driver %s refuses %q (%s)", s.Key, r.pf.Driver, s.New, answer),
+		Pos: s.Pos, PF: r.pf.Address, VFs: s.Op.VFs(), Partial: true,
+		Msg:  fmt.Sprintf("%s: the driver %s refuses %q (%s)", s.Key, r.pf.Driver, value, answer),
 		Hint: fmt.Sprintf("remove %s from this group, or list it under the group's `optional`; everything else of the group is configured", s.Key),
 	})
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
@@ -61,27 +62,35 @@ func compute(k *modelkernel.Kernel, c *spec.Config, held ...string) *plan.Plan {
 
 func TestCreatesAndThenWritesNothing(t *testing.T) {
 	k := machine()
-	a := apply.New(k, apply.Options{})
+	a := newApplier(k, apply.Options{})
 	cfg := config(map[string]int{pf0: 4, pf1: 7})
 	rep := a.Run(t.Context(), compute(k, cfg))
 	if err := rep.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if rep.Writes() != 2 {
-		t.Errorf("%d writes, want one for each PF: %q", rep.Writes(), k.Writes())
+	if len(k.Writes()) != 2 {
+		t.Errorf("want one write for each PF: %q", k.Writes())
 	}
 	p := compute(k, cfg)
 	if !p.Done() {
 		t.Errorf("not done: %+v", p)
 	}
-	if again := a.Run(t.Context(), p); again.Writes() != 0 || len(k.Writes()) != 2 {
+	if a.Run(t.Context(), p); len(k.Writes()) != 2 {
 		t.Errorf("the second run wrote: %q", k.Writes())
+	}
+}
+
+// TestLinksAreRequired: without netlink there is no applier, so that no step finds
+// out that there is none.
+func TestLinksAreRequired(t *testing.T) {
+	if a, err := apply.New(machine(), apply.Options{}); a != nil || !errors.Is(err, apply.ErrNoLinks) {
+		t.Errorf("New() = %v, %v", a, err)
 	}
 }
 
 func TestGrowGoesThroughZero(t *testing.T) {
 	k := machine()
-	a := apply.New(k, apply.Options{})
+	a := newApplier(k, apply.Options{})
 	a.Run(t.Context(), compute(k, config(map[string]int{pf0: 4})))
 	rep := a.Run(t.Context(), compute(k, config(map[string]int{pf0: 6})))
 	if err := rep.Err(); err != nil {
@@ -95,7 +104,7 @@ func TestGrowGoesThroughZero(t *testing.T) {
 
 func TestHeldVFWaitsAndTheOtherPFGoesOn(t *testing.T) {
 	k := machine()
-	a := apply.New(k, apply.Options{})
+	a := newApplier(k, apply.Options{})
 	a.Run(t.Context(), compute(k, config(map[string]int{pf0: 4})))
 	k.Hold("0000:21:10.2", "p")
 	cfg := config(map[string]int{pf0: 2, pf1: 3})
@@ -135,8 +144,8 @@ func TestGateSeesAPodThatCameAfterThePlan(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := machine()
-			apply.New(k, apply.Options{}).Run(t.Context(), compute(k, config(map[string]int{pf0: 4})))
-			rep := apply.New(k, apply.Options{Gate: g}).Run(t.Context(), compute(k, config(map[string]int{pf0: 2})))
+			newApplier(k, apply.Options{}).Run(t.Context(), compute(k, config(map[string]int{pf0: 4})))
+			rep := newApplier(k, apply.Options{Gate: g}).Run(t.Context(), compute(k, config(map[string]int{pf0: 2})))
 			if n := k.Snapshot().PF(pf0).NumVFs; n != 4 {
 				t.Fatalf("%d VFs left", n)
 			}
@@ -164,7 +173,7 @@ func TestErrnosInWords(t *testing.T) {
 			}
 			return modelkernel.Fault{}
 		})
-		rep := apply.New(k, apply.Options{}).Run(t.Context(), compute(k, config(map[string]int{pf0: 4, pf1: 2})))
+		rep := newApplier(k, apply.Options{}).Run(t.Context(), compute(k, config(map[string]int{pf0: 4, pf1: 2})))
 		err := rep.Err()
 		if !errors.Is(err, errno) {
 			t.Errorf("%v: the errno is lost in %v", errno, err)
@@ -190,7 +199,7 @@ func TestStuckWriteIsReportedAndNeverRaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := machine()
 		answered := make(chan string, 1)
-		a := apply.New(k, apply.Options{OnAnswer: func(pf string) { answered <- pf }})
+		a := newApplier(k, apply.Options{OnAnswer: func(pf string) { answered <- pf }})
 		a.Run(t.Context(), compute(k, config(map[string]int{pf0: 2})))
 		release := make(chan struct{})
 		k.Faults(func(name, value string) modelkernel.Fault {
@@ -210,11 +219,11 @@ func TestStuckWriteIsReportedAndNeverRaced(t *testing.T) {
 			t.Fatalf("report: %+v", rep.PFs[0])
 		}
 		writes := len(k.Writes())
-		if again := a.Run(t.Context(), compute(k, cfg)); !again.PFs[0].Stuck || again.Writes() != 0 || len(k.Writes()) != writes {
+		if again := a.Run(t.Context(), compute(k, cfg)); !again.PFs[0].Stuck || len(k.Writes()) != writes {
 			t.Errorf("the stuck PF was written to again: %q", k.Writes())
 		}
-		if s := a.Stuck()[pf0]; s.New != "0" {
-			t.Errorf("Stuck() = %+v", a.Stuck())
+		if o, ok := stuck.Step.Op.(op.SetNumVFs); !ok || o.N != 0 {
+			t.Errorf("stuck in %+v", stuck.Step)
 		}
 		close(release)
 		if pf := <-answered; pf != pf0 {
@@ -236,7 +245,7 @@ func TestNetdevsAreAwaitedByEvents(t *testing.T) {
 		var hub apply.Hub
 		k.OnChange(hub.Notify)
 		start := time.Now()
-		rep := apply.New(k, apply.Options{Events: &hub}).Run(t.Context(), compute(k, config(map[string]int{pf0: 7})))
+		rep := newApplier(k, apply.Options{Events: &hub}).Run(t.Context(), compute(k, config(map[string]int{pf0: 7})))
 		if len(rep.PFs[0].Problems) > 0 || rep.Err() != nil {
 			t.Errorf("%+v", rep.PFs[0])
 		}
@@ -258,7 +267,7 @@ func TestMissingVFDriverIsPending(t *testing.T) {
 		k.AddPF(modelkernel.PF{Address: pf0, Vendor: "8086", Device: "10c9", VFDevice: "10ca", Driver: "igb", Total: 7, Name: "enp33s0"})
 		var hub apply.Hub
 		k.OnChange(hub.Notify)
-		rep := apply.New(k, apply.Options{Events: &hub}).Run(t.Context(), compute(k, config(map[string]int{pf0: 2})))
+		rep := newApplier(k, apply.Options{Events: &hub}).Run(t.Context(), compute(k, config(map[string]int{pf0: 2})))
 		if err := rep.Err(); err != nil {
 			t.Errorf("a missing module is an error: %v", err)
 		}
@@ -286,17 +295,17 @@ func (j *journal) End(context.Context, *plan.PFPlan, plan.Outcome) error {
 func TestIntentComesFirst(t *testing.T) {
 	k := machine()
 	j := &journal{err: unix.EROFS}
-	rep := apply.New(k, apply.Options{Journal: j}).Run(t.Context(), compute(k, config(map[string]int{pf0: 2})))
+	rep := newApplier(k, apply.Options{Journal: j}).Run(t.Context(), compute(k, config(map[string]int{pf0: 2})))
 	if !errors.Is(rep.Err(), unix.EROFS) || len(k.Writes()) != 0 {
 		t.Errorf("err %v, writes %q", rep.Err(), k.Writes())
 	}
 	j.err, j.log = nil, nil
-	apply.New(k, apply.Options{Journal: j}).Run(t.Context(), compute(k, config(map[string]int{pf0: 2})))
+	newApplier(k, apply.Options{Journal: j}).Run(t.Context(), compute(k, config(map[string]int{pf0: 2})))
 	if d := cmp.Diff([]string{"begin 2", "end"}, j.log); d != "" {
 		t.Error(d)
 	}
 	j.log = nil
-	apply.New(k, apply.Options{Journal: j}).Run(t.Context(), compute(k, config(map[string]int{pf0: 2})))
+	newApplier(k, apply.Options{Journal: j}).Run(t.Context(), compute(k, config(map[string]int{pf0: 2})))
 	if len(j.log) != 0 {
 		t.Errorf("a run without steps was journalled: %q", j.log)
 	}
@@ -304,14 +313,15 @@ func TestIntentComesFirst(t *testing.T) {
 
 func TestEndedContextStopsBetweenWrites(t *testing.T) {
 	k := machine()
-	apply.New(k, apply.Options{}).Run(t.Context(), compute(k, config(map[string]int{pf0: 2})))
+	newApplier(k, apply.Options{}).Run(t.Context(), compute(k, config(map[string]int{pf0: 2})))
 	ctx, cancel := context.WithCancel(t.Context())
-	a := apply.New(k, apply.Options{OnWrite: func(apply.Write) { cancel() }})
+	before := len(k.Writes())
+	a := newApplier(k, apply.Options{OnWrite: func(apply.Write) { cancel() }})
 	rep := a.Run(ctx, compute(k, config(map[string]int{pf0: 4})))
-	if !errors.Is(rep.Err(), context.Canceled) || rep.Writes() != 1 || len(rep.PFs[0].Skipped) != 2 {
+	if !errors.Is(rep.Err(), context.Canceled) || len(k.Writes()) != before+1 || len(rep.PFs[0].Skipped) != 2 {
 		t.Errorf("%+v", rep.PFs[0])
 	}
-	apply.New(k, apply.Options{}).Run(t.Context(), compute(k, config(map[string]int{pf0: 4})))
+	newApplier(k, apply.Options{}).Run(t.Context(), compute(k, config(map[string]int{pf0: 4})))
 	if n := k.Snapshot().PF(pf0).NumVFs; n != 4 {
 		t.Errorf("%d VFs in the end", n)
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
@@ -111,7 +110,7 @@ func walk(t *testing.T, sc scenario, at int, lose bool) (end string, points int)
 			runtime.Goexit() // nothing more of this run happens
 		}
 	}
-	n.a = apply.New(n.k, opts)
+	n.a = newApplier(n.k, opts)
 	for range 8 {
 		p := n.plan()
 		if killed || !runnable(p) {

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 )
 
@@ -22,10 +23,11 @@ type StepError struct {
 }
 
 func (e *StepError) Error() string {
-	s := fmt.Sprintf("%s (%s): %s of %q to %s: %s", e.Name, e.PF, e.Step.Kind, e.Step.New, e.Step.Path, e.Words)
-	if e.Name == e.PF || e.Name == "" {
-		s = fmt.Sprintf("%s: %s of %q to %s: %s", e.PF, e.Step.Kind, e.Step.New, e.Step.Path, e.Words)
+	o, who := e.Step.Op, e.PF
+	if e.Name != e.PF && e.Name != "" {
+		who = fmt.Sprintf("%s (%s)", e.Name, e.PF)
 	}
+	s := fmt.Sprintf("%s: %s of %q to %s: %s", who, o.Kind(), op.Text(o.Want()), o.Object(), e.Words)
 	if e.Remedy != "" {
 		s += "; " + e.Remedy
 	}
@@ -50,29 +52,28 @@ func (e *StuckError) Error() string {
 // sysfs and netlink take here: sriov_numvfs_store and sriov_enable
 // (drivers/pci/iov.c), the drivers' sriov_configure, rtnl_setlink's VF part.
 func explain(s *plan.Step, err error) (words, remedy string) {
+	n, numVFs := s.Op.(op.SetNumVFs)
 	var stuck *StuckError
 	if errors.As(err, &stuck) {
 		remedy = "nothing more is written to this PF until it does; the plan goes on by itself then"
-		if s.Kind == plan.KindNumVFs && s.New == "0" {
+		if numVFs && n.N == 0 {
 			remedy = "the kernel waits for a process that holds a VF's vfio device: end it; " + remedy
 		}
 		return err.Error(), remedy
 	}
 	if errors.Is(err, ErrNotBound) {
-		return err.Error(), "see the kernel log of " + s.New + "; vfio-pci needs an IOMMU group: VT-d or AMD-Vi on in the firmware and intel_iommu=on on the kernel's command line"
+		return err.Error(), "see the kernel log of " + op.Text(s.Op.Want()) + "; vfio-pci needs an IOMMU group: VT-d or AMD-Vi on in the firmware and intel_iommu=on on the kernel's command line"
 	}
 	var errno unix.Errno
 	if !errors.As(err, &errno) {
 		return err.Error(), ""
 	}
-	sysfs := s.Kind == plan.KindNumVFs || s.Kind == plan.KindAutoProbe
-	if errno == unix.ENOENT && (s.Kind == plan.KindVDPADriver || s.Kind == plan.KindVDPAAdd) {
-		return "ENOENT: the kernel has no vDPA, or no such vDPA driver",
-			"add the modules vdpa, vhost_vdpa or virtio_vdpa, and the card's own (mlx5_vdpa), to the machine config (kernel.modules)"
+	if errno == unix.ENOENT {
+		return absent(s.Op)
 	}
 	switch errno {
 	case unix.EBUSY:
-		if s.Kind == plan.KindNumVFs {
+		if numVFs {
 			return "EBUSY: VFs exist already, and the kernel changes their number only through 0",
 				"somebody else made VFs meanwhile; planned again from what is there now"
 		}
@@ -94,11 +95,6 @@ func explain(s *plan.Step, err error) (words, remedy string) {
 		return "EROFS: /sys is mounted read-only", "the service spec needs security.writeableSysfs: true"
 	case unix.ENODEV, unix.ENXIO:
 		return errnoName(errno) + ": the device is going away, or has no driver", "taken up again when it is back"
-	case unix.ENOENT:
-		if sysfs {
-			return "ENOENT: the PF is gone, or its driver cannot make VFs", "check that the PF's driver is bound and has SR-IOV support"
-		}
-		return "ENOENT: the device is gone", "taken up again when it is back"
 	case unix.EOPNOTSUPP, unix.EPROTONOSUPPORT:
 		return errnoName(errno) + ": the driver does not support this", "take the key out of the document, or list it under `optional`"
 	case unix.EAGAIN:
@@ -109,6 +105,18 @@ func explain(s *plan.Step, err error) (words, remedy string) {
 		return "ETIMEDOUT: the device did not answer its driver", "see the kernel log of the PF's driver; a reset of the card may be needed"
 	}
 	return errnoName(errno) + ": " + errno.Error(), ""
+}
+
+// absent explains ENOENT.
+func absent(o op.Op) (words, remedy string) {
+	switch o.(type) {
+	case op.AddVDPA, op.BindVDPA:
+		return "ENOENT: the kernel has no vDPA, or no such vDPA driver",
+			"add the modules vdpa, vhost_vdpa or virtio_vdpa, and the card's own (mlx5_vdpa), to the machine config (kernel.modules)"
+	case op.SetNumVFs, op.SetAutoProbe:
+		return "ENOENT: the PF is gone, or its driver cannot make VFs", "check that the PF's driver is bound and has SR-IOV support"
+	}
+	return "ENOENT: the device is gone", "taken up again when it is back"
 }
 
 func errnoName(e unix.Errno) string {
@@ -133,7 +141,8 @@ func refusal(s *plan.Step, err error) (answer string, volatile, refused bool) {
 	}
 	for _, e := range []unix.Errno{unix.EOPNOTSUPP, unix.EPROTONOSUPPORT, unix.EINVAL} {
 		if errors.Is(err, e) {
-			return errnoName(e), e == unix.EINVAL && s.Kind == plan.KindVFRate, true
+			_, rate := s.Op.(op.SetVFRate)
+			return errnoName(e), e == unix.EINVAL && rate, true
 		}
 	}
 	return "", false, false

@@ -6,271 +6,227 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
 // errNotYet says that the thing a step is about is not there yet. An earlier
-// step has told so already.
+// step has reported it already.
 var errNotYet = errors.New("not there yet")
 
 // ErrNotBound says that the kernel offered a VF to its driver and the driver did
 // not bind: the kernel answers such a probe with success.
 var ErrNotBound = errors.New("the driver did not bind the VF")
 
-// executor returns the write that a step is. A few steps are more than one
-// request; each of those can be repeated.
-func (r *run) executor(s *plan.Step) (func(context.Context) error, error) {
-	switch s.Kind {
-	case plan.KindAutoProbe:
-		return r.sysfsWrite(sysfs.DriversAutoprobe(s.PF), s.New), nil
-	case plan.KindNumVFs:
-		return r.sysfsWrite(sysfs.NumVFs(s.PF), s.New), nil
-	case plan.KindVFUnbind, plan.KindVFOverride, plan.KindVFProbe:
-		return r.driver(s)
-	}
+// request is what a step asks of the kernel. A few are more than one request;
+// each of those can be repeated.
+type request func(context.Context) error
+
+// request returns what carries the operation out. What it is about is found before,
+// so that an error here is no write.
+func (r *run) request(o op.Op) (request, error) {
 	links := r.a.opts.Links
-	if links == nil {
-		return nil, fmt.Errorf("a step of kind %q needs netlink, which this Applier has not: %w", s.Kind, unix.EOPNOTSUPP)
+	switch o := o.(type) {
+	case op.SetAutoProbe:
+		return r.sysfsWrite(sysfs.DriversAutoprobe(o.Address), flag(o.On)), nil
+	case op.SetNumVFs:
+		return r.sysfsWrite(sysfs.NumVFs(o.Address), strconv.Itoa(int(o.N))), nil
+	case op.UnbindVF:
+		return r.onVF(o.OnVF, func(_ context.Context, vf string) error {
+			return r.a.sys.Write(sysfs.DriverUnbind(string(o.Driver)), vf)
+		})
+	case op.SetDriverOverride:
+		return r.onVF(o.OnVF, func(_ context.Context, vf string) error { return r.override(vf, o.Driver) })
+	case op.ProbeVF:
+		return r.onVF(o.OnVF, func(_ context.Context, vf string) error { return r.probe(vf, o.Driver) })
+	case op.SetEswitchMode:
+		return func(ctx context.Context) error {
+			return links.SetEswitchMode(ctx, nl.BusPCI, o.Address, string(o.Mode))
+		}, nil
+	case op.SetSteeringMode:
+		return func(ctx context.Context) error { return r.steering(ctx, o) }, nil
+	case op.SetTCOffload:
+		return r.onPF(o.OnPF, func(ctx context.Context, pf nl.LinkRef) error {
+			return links.SetTCOffload(ctx, pf.Name, bool(o.On))
+		})
+	case op.SetPFUp:
+		return r.onPF(o.OnPF, func(ctx context.Context, pf nl.LinkRef) error { return links.SetUp(ctx, pf, true) })
+	case op.SetMTU:
+		return onLink(func() (nl.LinkRef, error) { return r.link(sysfs.Device(o.Address), o.Netdev) },
+			func(ctx context.Context, l nl.LinkRef) error { return links.SetMTU(ctx, l, int(o.MTU)) })
+	case op.SetVFMTU:
+		return onLink(func() (nl.LinkRef, error) { return r.vfLink(o.OnVF) },
+			func(ctx context.Context, l nl.LinkRef) error { return links.SetMTU(ctx, l, int(o.MTU)) })
+	case op.AddVDPA:
+		return r.onVF(o.OnVF, func(ctx context.Context, vf string) error {
+			return links.VDPAAdd(ctx, op.VDPAName(vf), nl.BusPCI, vf)
+		})
+	case op.DeleteVDPA:
+		return func(ctx context.Context) error { return links.VDPADel(ctx, string(o.Device)) }, nil
+	case op.BindVDPA:
+		return r.onVF(o.OnVF, func(_ context.Context, vf string) error { return r.bindVDPA(op.VDPAName(vf), o.Driver) })
 	}
-	switch s.Kind {
-	case plan.KindEswitch:
-		return func(ctx context.Context) error { return links.SetEswitchMode(ctx, nl.BusPCI, s.PF, s.New) }, nil
-	case plan.KindSteering:
-		return func(ctx context.Context) error { return r.steering(ctx, s) }, nil
-	case plan.KindVDPAAdd, plan.KindVDPADel, plan.KindVDPADriver:
-		return r.vdpa(s)
-	case plan.KindVFMTU:
-		return r.mtu(s, func() (nl.LinkRef, error) { return r.vfLink(s.VFs[0]) })
+	set := attribute(links, o)
+	if set == nil {
+		return nil, fmt.Errorf("an operation of kind %q cannot be run by this version", o.Kind())
 	}
-	pf, err := r.pfLink()
-	if err != nil {
-		return nil, err
-	}
-	switch s.Kind {
-	case plan.KindTCOffload:
-		return func(ctx context.Context) error { return links.SetTCOffload(ctx, pf.Name, s.New == "on") }, nil
-	case plan.KindPFMTU:
-		return r.mtu(s, func() (nl.LinkRef, error) { return r.pfLinkOf(s) })
-	case plan.KindPFUp:
-		return func(ctx context.Context) error { return links.SetUp(ctx, pf, s.New == "up") }, nil
-	}
-	return attribute(links, pf, s)
+	return r.onPF(op.OnPF{Address: o.PF(), Name: r.pf.Name}, set)
 }
 
-// attribute returns the request that sets one attribute of a VF through its PF.
-func attribute(links Links, pf nl.LinkRef, s *plan.Step) (func(context.Context) error, error) {
-	vf, on := s.VFs[0], s.New == "on"
-	switch s.Kind {
-	case plan.KindVFMAC, plan.KindVFNodeGUID, plan.KindVFPortGUID:
-		addr, err := net.ParseMAC(s.New)
-		if err != nil {
-			return nil, err
+// attribute is the request that sets an attribute of a VF through its PF, nil for
+// any other operation.
+func attribute(links Links, o op.Op) func(context.Context, nl.LinkRef) error {
+	switch o := o.(type) {
+	case op.SetVFMAC:
+		return func(ctx context.Context, pf nl.LinkRef) error {
+			return links.SetVFMAC(ctx, pf, o.Index, net.HardwareAddr(o.MAC))
 		}
-		set := links.SetVFMAC
-		switch s.Kind {
-		case plan.KindVFNodeGUID:
-			set = links.SetVFNodeGUID
-		case plan.KindVFPortGUID:
-			set = links.SetVFPortGUID
+	case op.SetVFNodeGUID:
+		return func(ctx context.Context, pf nl.LinkRef) error {
+			return links.SetVFNodeGUID(ctx, pf, o.Index, net.HardwareAddr(o.GUID))
 		}
-		return func(ctx context.Context) error { return set(ctx, pf, vf, addr) }, nil
-	case plan.KindVFVLAN:
-		var v nl.VLAN
-		var proto string
-		if _, err := fmt.Sscan(s.New, &v.ID, &v.QoS, &proto); err != nil {
-			return nil, fmt.Errorf("VLAN %q: %w", s.New, err)
+	case op.SetVFPortGUID:
+		return func(ctx context.Context, pf nl.LinkRef) error {
+			return links.SetVFPortGUID(ctx, pf, o.Index, net.HardwareAddr(o.GUID))
 		}
-		if proto == "802.1ad" {
-			v.Proto = nl.Proto8021AD
+	case op.SetVFVLAN:
+		return func(ctx context.Context, pf nl.LinkRef) error { return links.SetVFVLAN(ctx, pf, o.Index, vlan(o.VLAN)) }
+	case op.SetVFTrust:
+		return func(ctx context.Context, pf nl.LinkRef) error { return links.SetVFTrust(ctx, pf, o.Index, bool(o.On)) }
+	case op.SetVFSpoofCheck:
+		return func(ctx context.Context, pf nl.LinkRef) error {
+			return links.SetVFSpoofCheck(ctx, pf, o.Index, bool(o.On))
 		}
-		return func(ctx context.Context) error { return links.SetVFVLAN(ctx, pf, vf, v) }, nil
-	case plan.KindVFTrust:
-		return func(ctx context.Context) error { return links.SetVFTrust(ctx, pf, vf, on) }, nil
-	case plan.KindVFSpoof:
-		return func(ctx context.Context) error { return links.SetVFSpoofCheck(ctx, pf, vf, on) }, nil
-	case plan.KindVFLinkState:
-		state := map[string]nl.LinkState{
-			"auto": nl.LinkStateAuto, "enable": nl.LinkStateEnable, "disable": nl.LinkStateDisable,
-		}[s.New]
-		return func(ctx context.Context) error { return links.SetVFLinkState(ctx, pf, vf, state) }, nil
-	case plan.KindVFRate:
-		var low, high int
-		if _, err := fmt.Sscan(s.New, &low, &high); err != nil {
-			return nil, fmt.Errorf("rate %q: %w", s.New, err)
+	case op.SetVFLinkState:
+		return func(ctx context.Context, pf nl.LinkRef) error {
+			return links.SetVFLinkState(ctx, pf, o.Index, linkState(o.State))
 		}
-		return func(ctx context.Context) error { return links.SetVFRate(ctx, pf, vf, low, high) }, nil
+	case op.SetVFRate:
+		return func(ctx context.Context, pf nl.LinkRef) error {
+			return links.SetVFRate(ctx, pf, o.Index, o.Rate.Min, o.Rate.Max)
+		}
 	}
-	return nil, fmt.Errorf("a step of kind %q cannot be run by this version", s.Kind)
+	return nil
 }
 
-func (r *run) mtu(s *plan.Step, of func() (nl.LinkRef, error)) (func(context.Context) error, error) {
-	mtu, err := strconv.Atoi(s.New)
-	if err != nil {
-		return nil, err
+func flag(on op.Flag) string {
+	if on {
+		return "1"
 	}
-	link, err := of()
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) error { return r.a.opts.Links.SetMTU(ctx, link, mtu) }, nil
+	return "0"
 }
 
-// driver returns the write of a step that changes which driver a VF has.
-func (r *run) driver(s *plan.Step) (func(context.Context) error, error) {
-	addr, err := r.vfAddress(s.VFs[0])
+func vlan(l op.VLAN) nl.VLAN {
+	v := nl.VLAN{ID: l.ID, QoS: l.QoS}
+	if l.Is8021AD() {
+		v.Proto = nl.Proto8021AD
+	}
+	return v
+}
+
+func linkState(s op.LinkState) nl.LinkState {
+	switch spec.LinkState(s) {
+	case spec.LinkStateEnable:
+		return nl.LinkStateEnable
+	case spec.LinkStateDisable:
+		return nl.LinkStateDisable
+	default:
+		return nl.LinkStateAuto
+	}
+}
+
+// onVF is a request about a VF by its address now.
+func (r *run) onVF(vf op.OnVF, f func(ctx context.Context, vf string) error) (request, error) {
+	addr, err := r.vfAddress(vf.Index)
 	if err != nil {
 		return nil, err
 	}
-	switch s.Kind {
-	case plan.KindVFUnbind:
-		return r.sysfsWrite(sysfs.DriverUnbind(s.Old), addr), nil
-	case plan.KindVFOverride:
-		value := s.New
-		if value == "" {
-			value = "\n" // what removes it; the empty write is none
-		}
-		return r.sysfsWrite(sysfs.DriverOverride(addr), value), nil
+	return func(ctx context.Context) error { return f(ctx, addr) }, nil
+}
+
+// onPF is a request through the PF's interface now: a change of the eswitch mode
+// may have given it another.
+func (r *run) onPF(pf op.OnPF, f func(context.Context, nl.LinkRef) error) (request, error) {
+	return onLink(func() (nl.LinkRef, error) { return r.link(sysfs.Device(pf.Address), pf.Name) }, f)
+}
+
+func onLink(find func() (nl.LinkRef, error), f func(context.Context, nl.LinkRef) error) (request, error) {
+	l, err := find()
+	if err != nil {
+		return nil, err
 	}
-	return func(context.Context) error {
-		if err := r.a.sys.Write(sysfs.DriversProbe(), addr); err != nil {
-			return err
+	return func(ctx context.Context) error { return f(ctx, l) }, nil
+}
+
+func (r *run) sysfsWrite(name, value string) request {
+	return func(context.Context) error { return r.a.sys.Write(name, value) }
+}
+
+func (r *run) override(vf string, driver op.Driver) error {
+	value := string(driver)
+	if value == "" {
+		value = "\n" // what removes it; the empty write is none
+	}
+	return r.a.sys.Write(sysfs.DriverOverride(vf), value)
+}
+
+// probe offers the VF to the drivers, of which one is expected to bind it.
+func (r *run) probe(vf string, driver op.Driver) error {
+	if err := r.a.sys.Write(sysfs.DriversProbe(), vf); err != nil {
+		return err
+	}
+	want := string(driver)
+	if l, err := r.a.sys.ReadLink(sysfs.Driver(vf)); err == nil {
+		if got := sysfs.Base(l); want != "" && got != want && nic.Userspace(want) {
+			return fmt.Errorf("%w: %s did", ErrNotBound, got)
 		}
-		if l, err := r.a.sys.ReadLink(sysfs.Driver(addr)); err == nil {
-			if got := sysfs.Base(l); s.New != "" && got != s.New && nic.Userspace(s.New) {
-				return fmt.Errorf("%w: %s did", ErrNotBound, got)
-			}
-			return nil
-		}
-		if nic.Userspace(s.New) {
-			return ErrNotBound
-		}
-		return nil // its module may be on the way: the wait for the netdev tells
-	}, nil
+		return nil
+	}
+	if nic.Userspace(want) {
+		return ErrNotBound
+	}
+	return nil // its module may be on the way: the wait for the netdev shows it
 }
 
 // steering sets the devlink parameter, where there is one: what has none works
 // as it is.
-func (r *run) steering(ctx context.Context, s *plan.Step) error {
-	const name = "flow_steering_mode"
-	links := r.a.opts.Links
-	p, err := links.DevlinkParam(ctx, nl.BusPCI, s.PF, name)
-	if errors.Is(err, nl.ErrUnsupported) || err == nil && p.Value == s.New {
+func (r *run) steering(ctx context.Context, o op.SetSteeringMode) error {
+	links, want := r.a.opts.Links, string(o.Mode)
+	p, err := links.DevlinkParam(ctx, nl.BusPCI, o.Address, op.ParamSteeringMode)
+	if errors.Is(err, nl.ErrUnsupported) || err == nil && p.Value == want {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	err = links.SetDevlinkParam(ctx, nl.BusPCI, s.PF, name, s.New)
+	err = links.SetDevlinkParam(ctx, nl.BusPCI, o.Address, op.ParamSteeringMode, want)
 	if errors.Is(err, nl.ErrUnsupported) || errors.Is(err, unix.EINVAL) {
 		return nil
 	}
 	return err
 }
 
-// vdpa returns the requests of a step about a VF's vDPA device.
-func (r *run) vdpa(s *plan.Step) (func(context.Context) error, error) {
-	addr, err := r.vfAddress(s.VFs[0])
-	if err != nil {
-		return nil, err
+// bindVDPA gives the vDPA device to the driver. The bus binds whatever driver comes
+// first; the override makes it this one for good.
+func (r *run) bindVDPA(name string, driver op.Driver) error {
+	want := string(driver)
+	if err := r.a.sys.Write(sysfs.VDPADriverOverride(name), want); err != nil {
+		return err
 	}
-	name := plan.VDPAName(addr)
-	switch s.Kind {
-	case plan.KindVDPAAdd:
-		return func(ctx context.Context) error { return r.a.opts.Links.VDPAAdd(ctx, name, nl.BusPCI, addr) }, nil
-	case plan.KindVDPADel:
-		return func(ctx context.Context) error { return r.a.opts.Links.VDPADel(ctx, name) }, nil
-	}
-	return func(context.Context) error {
-		// The bus binds whatever driver comes first; the override makes it this
-		// one for good.
-		if err := r.a.sys.Write(sysfs.VDPADriverOverride(name), s.New); err != nil {
+	if l, err := r.a.sys.ReadLink(sysfs.VDPADeviceDriver(name)); err == nil {
+		got := sysfs.Base(l)
+		if got == want {
+			return nil
+		}
+		if err := r.a.sys.Write(sysfs.VDPADriverUnbind(got), name); err != nil {
 			return err
 		}
-		if l, err := r.a.sys.ReadLink(sysfs.Join(sysfs.VDPADevice(name), sysfs.LinkDriver)); err == nil {
-			got := sysfs.Base(l)
-			if got == s.New {
-				return nil
-			}
-			if err := r.a.sys.Write(sysfs.VDPADriverUnbind(got), name); err != nil {
-				return err
-			}
-		}
-		return r.a.sys.Write(sysfs.VDPADriverBind(s.New), name)
-	}, nil
-}
-
-func (r *run) sysfsWrite(name, value string) func(context.Context) error {
-	return func(context.Context) error { return r.a.sys.Write(name, value) }
-}
-
-func (r *run) vfAddress(index int) (string, error) {
-	l, err := r.a.sys.ReadLink(sysfs.VirtFn(r.pf.Address, index))
-	if err != nil {
-		return "", err
 	}
-	return sysfs.Base(l), nil
-}
-
-// pfLink is the PF's interface now: a change of the eswitch mode may have given
-// it another.
-func (r *run) pfLink() (nl.LinkRef, error) { return r.link(sysfs.Device(r.pf.Address), r.pf.Name) }
-
-// pfLinkOf is the interface that the step's path names, when the PF has it.
-func (r *run) pfLinkOf(s *plan.Step) (nl.LinkRef, error) {
-	name := r.pf.Name
-	if rest, ok := strings.CutPrefix(s.Path, "/sys/"+sysfs.NetClass+"/"); ok {
-		name, _, _ = strings.Cut(rest, "/")
-	}
-	return r.link(sysfs.Device(r.pf.Address), name)
-}
-
-// vfLink is the VF's interface; errNotYet when it has none here.
-func (r *run) vfLink(index int) (nl.LinkRef, error) {
-	l, err := r.link(sysfs.VirtFn(r.pf.Address, index), "")
-	if errors.Is(err, unix.ENODEV) {
-		return l, errNotYet
-	}
-	return l, err
-}
-
-// link is the interface of the device: the one with the name, else the first
-// that is no representor.
-func (r *run) link(device, name string) (nl.LinkRef, error) {
-	names, err := r.a.sys.ReadDir(sysfs.Join(device, "net"))
-	if err != nil && !sysfs.IsAbsent(err) {
-		return nl.LinkRef{}, err
-	}
-	found := ""
-	for _, n := range names {
-		port, _ := sysfs.ReadString(r.a.sys, sysfs.NetAttr(n, sysfs.NetPhysPortName))
-		if n == name || found == "" && !strings.Contains(port, "pf") {
-			found = n
-		}
-	}
-	if found == "" {
-		return nl.LinkRef{}, fmt.Errorf("%s has no network interface: %w", device, unix.ENODEV)
-	}
-	index, err := sysfs.ReadInt(r.a.sys, sysfs.NetAttr(found, sysfs.NetIfIndex))
-	if err != nil {
-		return nl.LinkRef{}, err
-	}
-	return nl.LinkRef{Index: index, Name: found}, nil
-}
-
-// carrier reports whether the PF's port has a link now: making VFs takes it down
-// for a moment with some drivers, so what the plan saw does not count.
-func (r *run) carrier() bool {
-	l, err := r.pfLink()
-	if err != nil {
-		return false
-	}
-	on, err := sysfs.ReadInt(r.a.sys, sysfs.NetAttr(l.Name, sysfs.NetCarrier))
-	return err == nil && on == 1
+	return r.a.sys.Write(sysfs.VDPADriverBind(want), name)
 }

@@ -73,11 +73,21 @@ func proved(s *inventory.Snapshot) plan.State {
 
 // start is what a new process has: nothing but the record.
 func (n *node) start() {
-	n.a = apply.New(n.k, n.options())
+	n.a = newApplier(n.k, n.options())
+}
+
+// newApplier is an applier of the model kernel.
+func newApplier(k *modelkernel.Kernel, o apply.Options) *apply.Applier {
+	o.Links = k
+	a, err := apply.New(k, o)
+	if err != nil {
+		panic(err)
+	}
+	return a
 }
 
 func (n *node) options() apply.Options {
-	return apply.Options{Links: n.k, Journal: n, Gate: n.gate}
+	return apply.Options{Journal: n, Gate: n.gate}
 }
 
 func (n *node) plan() *plan.Plan {

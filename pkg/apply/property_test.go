@@ -19,7 +19,7 @@ import (
 func TestConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := machine()
-		a := apply.New(k, apply.Options{})
+		a := newApplier(k, apply.Options{})
 		// A starting state that somebody made by hand.
 		for _, pf := range []string{pf0, pf1} {
 			if rapid.Bool().Draw(t, "autoprobe off") {

@@ -15,7 +15,6 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 	"golang.org/x/sys/unix"
 
-	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
@@ -203,7 +202,7 @@ func (s *script) start() {
 			runtime.Goexit()
 		}
 	}
-	s.n.a = apply.New(s.n.k, opts)
+	s.n.a = newApplier(s.n.k, opts)
 }
 
 func (s *script) fault(name, value string) modelkernel.Fault {

@@ -8,4 +8,5 @@ import (
 var (
 	_ Sysfs = (*sysfs.FS)(nil)
 	_ Links = (*nl.Handle)(nil)
+	_ Links = NoLinks{}
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 )
 
@@ -19,10 +20,10 @@ type VFLocks interface {
 // lock takes the lock of the VF of which the step sets an attribute. It is held for
 // one write, and given back also when the kernel does not answer that in time.
 func (r *run) lock(ctx context.Context, s *plan.Step) (unlock func(), err error) {
-	if r.a.opts.VFLocks == nil || !setsAttribute(s.Kind) {
+	if r.a.opts.VFLocks == nil || !setsAttribute(s.Op) {
 		return func() {}, nil
 	}
-	addr, err := r.vfAddress(s.VFs[0])
+	addr, err := r.vfAddress(s.Op.VFs()[0])
 	if err != nil {
 		return nil, err
 	}
@@ -32,11 +33,13 @@ func (r *run) lock(ctx context.Context, s *plan.Step) (unlock func(), err error)
 	return unlock, nil
 }
 
-// setsAttribute reports whether a step of the kind sets what the CNI plugin sets.
-func setsAttribute(k plan.Kind) bool {
-	switch k {
-	case plan.KindVFMAC, plan.KindVFVLAN, plan.KindVFTrust, plan.KindVFSpoof, plan.KindVFLinkState, plan.KindVFRate, plan.KindVFMTU:
+// setsAttribute reports whether the operation sets what the CNI plugin sets.
+func setsAttribute(o op.Op) bool {
+	switch o.(type) {
+	case op.SetVFMTU:
 		return true
+	case op.SetVFNodeGUID, op.SetVFPortGUID:
+		return false // the plugin sets none
 	}
-	return false
+	return op.IsAttribute(o)
 }

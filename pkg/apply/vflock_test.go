@@ -60,17 +60,17 @@ func TestAttributesUnderTheLockOfTheVF(t *testing.T) {
 	o := n.options()
 	o.VFLocks = l
 	o.OnWrite = func(w apply.Write) {
-		held, kind := l.now(), string(w.Step.Kind)
+		held, kind := l.now(), string(w.Step.Op.Kind())
 		attribute := strings.HasPrefix(kind, "vf-") && kind != "vf-unbind" && kind != "vf-override" && kind != "vf-probe"
 		ok := len(held) == 0
 		if attribute {
-			ok = len(held) == 1 && held[n.k.Snapshot().PF(w.PF).VFs[w.Step.VFs[0]].Address]
+			ok = len(held) == 1 && held[n.k.Snapshot().PF(w.PF).VFs[w.Step.Op.VFs()[0]].Address]
 		}
 		if !ok {
 			wrong = append(wrong, w.Step.ID)
 		}
 	}
-	n.a = apply.New(n.k, o)
+	n.a = newApplier(n.k, o)
 	n.converge(t)
 	if len(wrong) > 0 || l.taken < 16 {
 		t.Errorf("%d locks taken; without the lock, or under it: %v", l.taken, wrong)
@@ -108,7 +108,7 @@ func TestStuckWriteGivesTheLockBack(t *testing.T) {
 		n := newNode(doc(pfEntry(pf0, 4, everything())))
 		o := n.options()
 		o.VFLocks = l
-		n.a = apply.New(n.k, o)
+		n.a = newApplier(n.k, o)
 		answer := make(chan struct{})
 		n.k.Faults(func(name, _ string) modelkernel.Fault {
 			if strings.HasPrefix(name, "netlink/") && strings.Contains(name, "/vf") {
@@ -117,8 +117,8 @@ func TestStuckWriteGivesTheLockBack(t *testing.T) {
 			return modelkernel.Fault{}
 		})
 		rep := n.a.Run(t.Context(), n.plan())
-		if len(n.a.Stuck()) == 0 || l.taken == 0 || len(l.now()) > 0 {
-			t.Errorf("stuck %v, %d locks taken, held %v: %v", n.a.Stuck(), l.taken, l.now(), rep.Err())
+		if !rep.PFs[0].Stuck || l.taken == 0 || len(l.now()) > 0 {
+			t.Errorf("stuck %v, %d locks taken, held %v: %v", rep.PFs[0].Stuck, l.taken, l.now(), rep.Err())
 		}
 		close(answer)
 	})

@@ -3,27 +3,24 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"sync"
 	"time"
 
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
-// Waiter brings word that something changed in the kernel.
-type Waiter interface {
-	// Subscribe returns a channel that has an element after each change since
-	// the call (several changes may share one), and a function that ends it.
-	Subscribe() (changed <-chan struct{}, cancel func())
-}
-
-// Hub is a Waiter that passes on what Notify says. Its zero value is ready.
+// Hub passes on that something changed in the kernel. Its zero value is ready.
 type Hub struct {
 	mu   sync.Mutex
 	subs map[chan struct{}]struct{}
 }
 
-// Subscribe implements Waiter.
+// Subscribe returns a channel that has an element after each change since the
+// call (several changes may share one), and a function that ends it.
 func (h *Hub) Subscribe() (<-chan struct{}, func()) {
 	c := make(chan struct{}, 1)
 	h.mu.Lock()
@@ -39,7 +36,7 @@ func (h *Hub) Subscribe() (<-chan struct{}, func()) {
 	}
 }
 
-// Notify tells every subscriber. It never blocks.
+// Notify wakes every subscriber. It never blocks.
 func (h *Hub) Notify() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -76,16 +73,35 @@ func (r *run) until(ctx context.Context, changed <-chan struct{}, look func() bo
 // errNotTaken says that a VF's driver did not bring what it was bound for.
 var errNotTaken = errors.New("the VF's driver did not take it")
 
+// await runs a step that only waits.
+func (r *run) await(ctx context.Context, s *plan.Step, changed <-chan struct{}) error {
+	switch o := s.Op.(type) {
+	case op.AwaitNetdevs:
+		unbound, bare, err := r.awaitNetdevs(ctx, o, changed)
+		r.notReady(unbound, bare)
+		return err
+	case op.AwaitVFAddress:
+		return r.awaitAddress(ctx, o, changed)
+	case op.AwaitVFRDMA:
+		return r.awaitRDMA(ctx, o, changed)
+	}
+	return fmt.Errorf("an operation of kind %q cannot be waited for by this version", s.Op.Kind())
+}
+
 // awaitAddress returns when the VF's netdev has the address.
-func (r *run) awaitAddress(ctx context.Context, s *plan.Step, changed <-chan struct{}) error {
+func (r *run) awaitAddress(ctx context.Context, o op.AwaitVFAddress, changed <-chan struct{}) error {
 	there := false
 	ok, err := r.until(ctx, changed, func() bool {
-		l, err := r.vfLink(s.VFs[0])
+		l, err := r.vfLink(o.OnVF)
 		if there = err == nil; !there {
 			return false
 		}
 		addr, err := sysfs.ReadString(r.a.sys, sysfs.NetAttr(l.Name, sysfs.NetAddress))
-		return err == nil && addr == s.New
+		if err != nil {
+			return false
+		}
+		mac, err := net.ParseMAC(addr)
+		return err == nil && o.MAC.Equal(op.MAC(mac))
 	})
 	switch {
 	case ok || err != nil:
@@ -98,9 +114,9 @@ func (r *run) awaitAddress(ctx context.Context, s *plan.Step, changed <-chan str
 }
 
 // awaitRDMA returns when the VF has an RDMA device.
-func (r *run) awaitRDMA(ctx context.Context, s *plan.Step, changed <-chan struct{}) error {
+func (r *run) awaitRDMA(ctx context.Context, o op.AwaitVFRDMA, changed <-chan struct{}) error {
 	ok, err := r.until(ctx, changed, func() bool {
-		names, err := r.a.sys.ReadDir(sysfs.Join(sysfs.VirtFn(s.PF, s.VFs[0]), "infiniband"))
+		names, err := r.a.sys.ReadDir(sysfs.VFRDMA(o.Address, o.Index))
 		return err == nil && len(names) > 0
 	})
 	if ok || err != nil {
@@ -109,12 +125,12 @@ func (r *run) awaitRDMA(ctx context.Context, s *plan.Step, changed <-chan struct
 	return errNotTaken
 }
 
-// awaitNetdevs returns when each of the step's VFs has a netdev, or at the
+// awaitNetdevs returns when each of the VFs has a netdev, or at the
 // deadline with the VFs that have no driver and those that have one but no
 // netdev. A VF without a driver is waited for as well: its module is often
 // loaded by udev, after the VF appears.
-func (r *run) awaitNetdevs(ctx context.Context, s *plan.Step, changed <-chan struct{}) (unbound, bare []int, err error) {
-	left := s.VFs
+func (r *run) awaitNetdevs(ctx context.Context, o op.AwaitNetdevs, changed <-chan struct{}) (unbound, bare []int, err error) {
+	left := o.Indexes
 	_, err = r.until(ctx, changed, func() bool {
 		unbound, bare = nil, nil
 		var still []int
@@ -144,11 +160,11 @@ const (
 )
 
 func (r *run) netdev(index int) vfState {
-	link := sysfs.VirtFn(r.pf.Address, index)
-	if names, err := r.a.sys.ReadDir(sysfs.Join(link, "net")); err == nil && len(names) > 0 {
+	pf := r.pf.Address
+	if names, err := r.a.sys.ReadDir(sysfs.Nets(sysfs.VirtFn(pf, index))); err == nil && len(names) > 0 {
 		return vfReady
 	}
-	if _, err := r.a.sys.ReadLink(sysfs.Join(link, sysfs.LinkDriver)); err != nil {
+	if _, err := r.a.sys.ReadLink(sysfs.VFDriver(pf, index)); err != nil {
 		return vfUnbound
 	}
 	return vfBare

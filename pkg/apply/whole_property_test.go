@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
-	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
@@ -170,7 +169,7 @@ func TestConvergesWhole(t *testing.T) {
 						runtime.Goexit()
 					}
 				}
-				n.a = apply.New(n.k, opts)
+				n.a = newApplier(n.k, opts)
 				n.a.Run(t.Context(), n.plan())
 				pods(t, n)
 				if rapid.Bool().Draw(t, "somebody meddles") {

@@ -4,15 +4,15 @@ import (
 	"context"
 	"time"
 
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 )
 
 // write runs one write with its bound. Over time, the write is left to the
 // kernel, the PF is marked stuck, and the answer frees it whenever it comes.
-func (r *run) write(ctx context.Context, s *plan.Step, write func(context.Context) error) error {
+func (r *run) write(ctx context.Context, s *plan.Step, write request) error {
 	r.point("write/" + s.ID)
 	start := time.Now()
-	r.out.Writes++
 	answer := make(chan error, 1)
 	// The kernel is left to finish what it was asked, whatever ends meanwhile;
 	// the context bounds the waiting of those who can stop waiting.
@@ -23,9 +23,9 @@ func (r *run) write(ctx context.Context, s *plan.Step, write func(context.Contex
 		defer cancel()
 		answer <- write(wctx)
 	}()
-	limit := r.a.opts.WriteTimeout(s.Kind)
-	if s.Kind == plan.KindNumVFs && s.Action == plan.ActionCreate {
-		limit += time.Duration(len(s.VFs)) * perVF
+	limit := r.a.opts.WriteTimeout(s.Op.Kind())
+	if o, ok := s.Op.(op.SetNumVFs); ok {
+		limit += time.Duration(o.N) * perVF
 	}
 	bound := time.NewTimer(limit)
 	defer bound.Stop()

@@ -10,8 +10,22 @@ import (
 
 // What a PF holds for its VFs (IFLA_VFINFO_LIST).
 
-// attribute is the object with the name that `ip link` gives it.
-func (v OnVF) attribute(name string) string {
+// Attribute is the VF of an operation on one attribute, and what was found of it.
+type Attribute struct {
+	OnVF
+	Found
+}
+
+func (Attribute) attribute() {}
+
+// IsAttribute reports whether the operation sets an attribute of a VF.
+func IsAttribute(o Op) bool {
+	_, ok := o.(interface{ attribute() })
+	return ok
+}
+
+// object is the object with the name that `ip link` gives it.
+func (v OnVF) object(name string) string {
 	return fmt.Sprintf("netlink %s vf %d %s", v.Name, v.Index, name)
 }
 
@@ -41,13 +55,12 @@ func address(text string) (net.HardwareAddr, bool) {
 
 // SetVFMAC sets the MAC address that the PF gives the VF.
 type SetVFMAC struct {
-	OnVF
-	Found
+	Attribute
 	MAC MAC
 }
 
 func (SetVFMAC) Kind() Kind       { return KindVFMAC }
-func (o SetVFMAC) Object() string { return o.attribute("mac") }
+func (o SetVFMAC) Object() string { return o.object("mac") }
 func (o SetVFMAC) Want() Value    { return o.MAC }
 func (o SetVFMAC) Read(pf *inventory.PF) (Value, bool) {
 	a := o.admin(pf)
@@ -60,13 +73,12 @@ func (o SetVFMAC) Read(pf *inventory.PF) (Value, bool) {
 
 // SetVFNodeGUID sets the node GUID of an InfiniBand VF.
 type SetVFNodeGUID struct {
-	OnVF
-	Found
+	Attribute
 	GUID GUID
 }
 
 func (SetVFNodeGUID) Kind() Kind       { return KindVFNodeGUID }
-func (o SetVFNodeGUID) Object() string { return o.attribute("node_guid") }
+func (o SetVFNodeGUID) Object() string { return o.object("node_guid") }
 func (o SetVFNodeGUID) Want() Value    { return o.GUID }
 func (o SetVFNodeGUID) Read(pf *inventory.PF) (Value, bool) {
 	a := o.admin(pf)
@@ -79,13 +91,12 @@ func (o SetVFNodeGUID) Read(pf *inventory.PF) (Value, bool) {
 
 // SetVFPortGUID sets the port GUID of an InfiniBand VF.
 type SetVFPortGUID struct {
-	OnVF
-	Found
+	Attribute
 	GUID GUID
 }
 
 func (SetVFPortGUID) Kind() Kind       { return KindVFPortGUID }
-func (o SetVFPortGUID) Object() string { return o.attribute("port_guid") }
+func (o SetVFPortGUID) Object() string { return o.object("port_guid") }
 func (o SetVFPortGUID) Want() Value    { return o.GUID }
 func (o SetVFPortGUID) Read(pf *inventory.PF) (Value, bool) {
 	a := o.admin(pf)
@@ -98,13 +109,12 @@ func (o SetVFPortGUID) Read(pf *inventory.PF) (Value, bool) {
 
 // SetVFVLAN sets the VF's VLAN tag.
 type SetVFVLAN struct {
-	OnVF
-	Found
+	Attribute
 	VLAN VLAN
 }
 
 func (SetVFVLAN) Kind() Kind       { return KindVFVLAN }
-func (o SetVFVLAN) Object() string { return o.attribute("vlan") }
+func (o SetVFVLAN) Object() string { return o.object("vlan") }
 func (o SetVFVLAN) Want() Value    { return o.VLAN }
 func (o SetVFVLAN) Read(pf *inventory.PF) (Value, bool) {
 	return o.reported(pf, "vlan", func(a *inventory.VFAdmin) Value {
@@ -114,13 +124,12 @@ func (o SetVFVLAN) Read(pf *inventory.PF) (Value, bool) {
 
 // SetVFTrust sets whether the VF may change its MAC and become promiscuous.
 type SetVFTrust struct {
-	OnVF
-	Found
+	Attribute
 	On Switch
 }
 
 func (SetVFTrust) Kind() Kind       { return KindVFTrust }
-func (o SetVFTrust) Object() string { return o.attribute("trust") }
+func (o SetVFTrust) Object() string { return o.object("trust") }
 func (o SetVFTrust) Want() Value    { return o.On }
 func (o SetVFTrust) Read(pf *inventory.PF) (Value, bool) {
 	return o.reported(pf, "trust", func(a *inventory.VFAdmin) Value { return Switch(a.Trust) })
@@ -128,13 +137,12 @@ func (o SetVFTrust) Read(pf *inventory.PF) (Value, bool) {
 
 // SetVFSpoofCheck sets whether the VF may only send from its own MAC.
 type SetVFSpoofCheck struct {
-	OnVF
-	Found
+	Attribute
 	On Switch
 }
 
 func (SetVFSpoofCheck) Kind() Kind       { return KindVFSpoof }
-func (o SetVFSpoofCheck) Object() string { return o.attribute("spoofchk") }
+func (o SetVFSpoofCheck) Object() string { return o.object("spoofchk") }
 func (o SetVFSpoofCheck) Want() Value    { return o.On }
 func (o SetVFSpoofCheck) Read(pf *inventory.PF) (Value, bool) {
 	return o.reported(pf, "spoofCheck", func(a *inventory.VFAdmin) Value { return Switch(a.SpoofCheck) })
@@ -142,13 +150,12 @@ func (o SetVFSpoofCheck) Read(pf *inventory.PF) (Value, bool) {
 
 // SetVFLinkState sets whether the VF's link follows the port's.
 type SetVFLinkState struct {
-	OnVF
-	Found
+	Attribute
 	State LinkState
 }
 
 func (SetVFLinkState) Kind() Kind       { return KindVFLinkState }
-func (o SetVFLinkState) Object() string { return o.attribute("state") }
+func (o SetVFLinkState) Object() string { return o.object("state") }
 func (o SetVFLinkState) Want() Value    { return o.State }
 func (o SetVFLinkState) Read(pf *inventory.PF) (Value, bool) {
 	a := o.admin(pf)
@@ -160,13 +167,12 @@ func (o SetVFLinkState) Read(pf *inventory.PF) (Value, bool) {
 
 // SetVFRate limits what the VF sends.
 type SetVFRate struct {
-	OnVF
-	Found
+	Attribute
 	Rate Rate
 }
 
 func (SetVFRate) Kind() Kind       { return KindVFRate }
-func (o SetVFRate) Object() string { return o.attribute("rate") }
+func (o SetVFRate) Object() string { return o.object("rate") }
 func (o SetVFRate) Want() Value    { return o.Rate }
 func (o SetVFRate) Read(pf *inventory.PF) (Value, bool) {
 	return o.reported(pf, "rate", func(a *inventory.VFAdmin) Value { return Rate{Min: a.MinRate, Max: a.MaxRate} })

@@ -39,12 +39,12 @@ type vfMember struct {
 }
 
 // setting makes an attribute of typed functions.
-func setting[V op.Value](key string, want func(vfMember) (V, bool), set func(op.OnVF, op.Found, V) op.Op, can func(*nic.Behaviour, V) nic.Support) attribute {
+func setting[V op.Value](key string, want func(vfMember) (V, bool), set func(op.Attribute, V) op.Op, can func(*nic.Behaviour, V) nic.Support) attribute {
 	return attribute{
 		key:  key,
 		want: func(m vfMember) (op.Value, bool) { return want(m) },
 		set: func(vf op.OnVF, was, v op.Value) op.Op {
-			return set(vf, op.Found{Was: was}, v.(V)) //nolint:errcheck,forcetypeassert // it is what want gave
+			return set(op.Attribute{OnVF: vf, Found: op.Found{Was: was}}, v.(V)) //nolint:errcheck,forcetypeassert // it is what want gave
 		},
 		can: func(b *nic.Behaviour, v op.Value) nic.Support {
 			return can(b, v.(V)) //nolint:errcheck,forcetypeassert // it is what want gave
@@ -79,32 +79,32 @@ const (
 // attributes in the order in which they are set.
 var attributes = []attribute{
 	setting(keyMAC, vfMember.mac,
-		func(vf op.OnVF, f op.Found, v op.MAC) op.Op { return op.SetVFMAC{OnVF: vf, Found: f, MAC: v} },
+		func(a op.Attribute, v op.MAC) op.Op { return op.SetVFMAC{Attribute: a, MAC: v} },
 		func(*nic.Behaviour, op.MAC) nic.Support { return nic.Unknown }).readAtBind().
 		derivable(func(g *spec.VFGroup) bool { return g.MACAddresses.Mode == spec.MACStable }),
 	setting("guids", vfMember.guid,
-		func(vf op.OnVF, f op.Found, v op.GUID) op.Op { return op.SetVFNodeGUID{OnVF: vf, Found: f, GUID: v} },
+		func(a op.Attribute, v op.GUID) op.Op { return op.SetVFNodeGUID{Attribute: a, GUID: v} },
 		func(b *nic.Behaviour, _ op.GUID) nic.Support { return b.GUIDs }).readAtBind().
 		derivable(func(g *spec.VFGroup) bool { return g.GUIDs.Mode == spec.MACStable }),
 	setting("guids", vfMember.guid,
-		func(vf op.OnVF, f op.Found, v op.GUID) op.Op { return op.SetVFPortGUID{OnVF: vf, Found: f, GUID: v} },
+		func(a op.Attribute, v op.GUID) op.Op { return op.SetVFPortGUID{Attribute: a, GUID: v} },
 		func(b *nic.Behaviour, _ op.GUID) nic.Support { return b.GUIDs }).readAtBind(),
 	setting("vlan", vfMember.vlan,
-		func(vf op.OnVF, f op.Found, v op.VLAN) op.Op { return op.SetVFVLAN{OnVF: vf, Found: f, VLAN: v} },
+		func(a op.Attribute, v op.VLAN) op.Op { return op.SetVFVLAN{Attribute: a, VLAN: v} },
 		canVLAN).startsAs(op.VLAN{}),
 	setting("trust", func(m vfMember) (op.Switch, bool) { return toggle(m.group.Trust) },
-		func(vf op.OnVF, f op.Found, v op.Switch) op.Op { return op.SetVFTrust{OnVF: vf, Found: f, On: v} },
+		func(a op.Attribute, v op.Switch) op.Op { return op.SetVFTrust{Attribute: a, On: v} },
 		func(b *nic.Behaviour, _ op.Switch) nic.Support { return b.Trust }).startsAs(op.Switch(false)),
 	setting("spoofCheck", func(m vfMember) (op.Switch, bool) { return toggle(m.group.SpoofCheck) },
-		func(vf op.OnVF, f op.Found, v op.Switch) op.Op { return op.SetVFSpoofCheck{OnVF: vf, Found: f, On: v} },
+		func(a op.Attribute, v op.Switch) op.Op { return op.SetVFSpoofCheck{Attribute: a, On: v} },
 		func(b *nic.Behaviour, _ op.Switch) nic.Support { return b.SpoofCheck }),
 	setting("linkState", func(m vfMember) (op.LinkState, bool) { return op.LinkState(m.group.LinkState), m.group.LinkState != "" },
-		func(vf op.OnVF, f op.Found, v op.LinkState) op.Op {
-			return op.SetVFLinkState{OnVF: vf, Found: f, State: v}
+		func(a op.Attribute, v op.LinkState) op.Op {
+			return op.SetVFLinkState{Attribute: a, State: v}
 		},
 		func(b *nic.Behaviour, _ op.LinkState) nic.Support { return b.LinkState }).startsAs(op.LinkState(spec.LinkStateAuto)),
 	setting("rate", vfMember.rate,
-		func(vf op.OnVF, f op.Found, v op.Rate) op.Op { return op.SetVFRate{OnVF: vf, Found: f, Rate: v} },
+		func(a op.Attribute, v op.Rate) op.Op { return op.SetVFRate{Attribute: a, Rate: v} },
 		canRate).startsAs(op.Rate{}),
 }
 

@@ -142,16 +142,16 @@ const (
 // PF is one physical function that the document selects, or that is still to
 // be reset because it left the document.
 type PF struct {
-	Address string         `yaml:"address" json:"address"`
-	Name    string         `yaml:"name" json:"name"`
-	Driver  string         `yaml:"driver,omitempty" json:"driver,omitempty"`
-	State   PFState        `yaml:"state" json:"state"`
-	Entry   spec.Pos       `yaml:"entry" json:"entry"`
-	Desired Desired        `yaml:"desired" json:"desired"`
-	Actual  Actual         `yaml:"actual" json:"actual"`
-	Steps   []plan.Step    `yaml:"steps,omitempty" json:"steps,omitempty"`
-	Errors  []plan.Problem `yaml:"problems,omitempty" json:"problems,omitempty"`
-	Notices []plan.Problem `yaml:"notices,omitempty" json:"notices,omitempty"`
+	Address string          `yaml:"address" json:"address"`
+	Name    string          `yaml:"name" json:"name"`
+	Driver  string          `yaml:"driver,omitempty" json:"driver,omitempty"`
+	State   PFState         `yaml:"state" json:"state"`
+	Entry   spec.Pos        `yaml:"entry" json:"entry"`
+	Desired Desired         `yaml:"desired" json:"desired"`
+	Actual  Actual          `yaml:"actual" json:"actual"`
+	Steps   []plan.StepText `yaml:"steps,omitempty" json:"steps,omitempty"`
+	Errors  []plan.Problem  `yaml:"problems,omitempty" json:"problems,omitempty"`
+	Notices []plan.Problem  `yaml:"notices,omitempty" json:"notices,omitempty"`
 	// Drift is how often, since the daemon started, the PF was found changed
 	// although its document was not.
 	Drift int `yaml:"drift,omitempty" json:"drift,omitempty"`

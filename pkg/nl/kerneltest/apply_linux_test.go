@@ -12,6 +12,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
@@ -45,13 +46,20 @@ func (l pciLinks) SetEswitchMode(ctx context.Context, _, _, mode string) error {
 	return l.Handle.SetEswitchMode(ctx, bus, l.d.name, mode)
 }
 
-func step(kind plan.Kind, key, value string, vfs ...int) plan.Step {
-	return plan.Step{ID: address + "/" + string(kind), Kind: kind, Key: key, PF: address, VFs: vfs, New: value, Path: "netdevsim"}
+func step(key string, o op.Op) plan.Step {
+	return plan.Step{ID: address + "/" + string(o.Kind()), Key: key, Op: o}
 }
+
+var onPF = op.OnPF{Address: address, Name: "netdevsim"}
+
+func onVF(index int) op.Attribute { return op.Attribute{OnVF: op.OnVF{OnPF: onPF, Index: index}} }
 
 func (d *device) apply(steps ...plan.Step) apply.PFReport {
 	d.t.Helper()
-	a := apply.New(pciView{d}, apply.Options{Links: pciLinks{d.nl, d}})
+	a, err := apply.New(pciView{d}, apply.Options{Links: pciLinks{d.nl, d}})
+	if err != nil {
+		d.t.Fatal(err)
+	}
 	p := &plan.Plan{PFs: []plan.PFPlan{{Address: address, Name: d.pf.Name, Driver: "netdevsim", Steps: steps}}}
 	return a.Run(d.t.Context(), p).PFs[0]
 }
@@ -60,15 +68,15 @@ func (d *device) apply(steps ...plan.Step) apply.PFReport {
 func TestApplyAttributes(t *testing.T) {
 	d := newDevice(t, 5, 0)
 	rep := d.apply(
-		step(plan.KindNumVFs, "", "3"),
-		step(plan.KindPFMTU, "", "2000"),
-		step(plan.KindPFUp, "", "up"),
-		step(plan.KindVFMAC, "macAddresses", "02:00:00:00:00:21", 1),
-		step(plan.KindVFVLAN, "vlan", "300 6 802.1ad", 1),
-		step(plan.KindVFTrust, "trust", "on", 1),
-		step(plan.KindVFSpoof, "spoofCheck", "on", 1),
-		step(plan.KindVFLinkState, "linkState", "enable", 1),
-		step(plan.KindVFRate, "rate", "20 200", 1),
+		step("", op.SetNumVFs{OnPF: onPF, N: 3}),
+		step("", op.SetMTU{OnPF: onPF, Netdev: d.pf.Name, MTU: 2000}),
+		step("", op.SetPFUp{OnPF: onPF}),
+		step("macAddresses", op.SetVFMAC{Attribute: onVF(1), MAC: op.MAC{2, 0, 0, 0, 0, 0x21}}),
+		step("vlan", op.SetVFVLAN{Attribute: onVF(1), VLAN: op.VLAN{ID: 300, QoS: 6, Protocol: op.Protocol8021AD}}),
+		step("trust", op.SetVFTrust{Attribute: onVF(1), On: true}),
+		step("spoofCheck", op.SetVFSpoofCheck{Attribute: onVF(1), On: true}),
+		step("linkState", op.SetVFLinkState{Attribute: onVF(1), State: "enable"}),
+		step("rate", op.SetVFRate{Attribute: onVF(1), Rate: op.Rate{Min: 20, Max: 200}}),
 	)
 	if rep.Err != nil || len(rep.Done) != 9 || len(rep.Problems)+len(rep.Refused) != 0 {
 		t.Fatalf("%+v", rep)
@@ -90,11 +98,11 @@ func TestApplyAttributes(t *testing.T) {
 // driver, key and answer; the rest of the group is configured.
 func TestApplyRefusal(t *testing.T) {
 	d := newDevice(t, 6, 3)
-	rate := step(plan.KindVFRate, "rate", "0 100", 0)
+	rate := step("rate", op.SetVFRate{Attribute: onVF(0), Rate: op.Rate{Max: 100}})
 	rep := d.apply(
-		step(plan.KindEswitch, "", "switchdev"),
+		step("", op.SetEswitchMode{OnPF: onPF, Mode: "switchdev"}),
 		rate,
-		step(plan.KindVFTrust, "trust", "on", 0),
+		step("trust", op.SetVFTrust{Attribute: onVF(0), On: true}),
 	)
 	if rep.Err != nil || len(rep.Done) != 2 || !slices.Equal(rep.Refused, []string{rate.ID}) || len(rep.Problems) != 1 {
 		t.Fatalf("%+v", rep)

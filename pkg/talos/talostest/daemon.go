@@ -77,12 +77,15 @@ func Daemon(t testing.TB, n *Node, kubelet *PodResources) (document func(string)
 	state := filepath.Join(n.Files, "var/lib/sriov")
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	a := agent.New(agent.Options{
+	a, err := agent.New(agent.Options{
 		Config: config, StateDir: state, KubeletDir: filepath.Dir(registry.PluginDir()),
 		RunDir: filepath.Join(filepath.Dir(registry.PluginDir()), "run"), DeviceInfoDir: filepath.Join(dir, "dp"),
 		CDIDir: filepath.Join(dir, "cdi"), Proc: "/proc", Version: "test", Log: slog.New(slog.DiscardHandler),
-		Sysfs: kernel, Network: kernel, Kubelet: kubelet, Events: events, NetworkWait: time.Nanosecond,
+		Sysfs: kernel, Network: kernel, Links: kernel, Kubelet: kubelet, Events: events, NetworkWait: time.Nanosecond,
 	}, "b0071d")
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() { done <- a.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
