@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"sync"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
 )
@@ -138,7 +140,7 @@ func planNode(ctx context.Context, n *talos.Node, d *document, force []string) (
 	var wg sync.WaitGroup
 	wg.Go(func() { view, errs[0] = n.View(ctx) })
 	wg.Go(func() { st, errs[1] = n.Status(ctx) })
-	wg.Go(func() { in.State, damaged, errs[2] = n.Record(ctx) })
+	wg.Go(func() { in.Record, damaged, errs[2] = n.Record(ctx) })
 	wg.Go(func() { in.BootID, errs[3] = n.BootID(ctx) })
 	wg.Wait()
 	for _, err := range errs {
@@ -155,7 +157,7 @@ func planNode(ctx context.Context, n *talos.Node, d *document, force []string) (
 		return nil, err
 	}
 	if damaged != nil {
-		out.Notes = append(out.Notes, fmt.Sprintf("%s/state.json is damaged, or of another version than sriovctl knows, and what it says was not used: %v", talos.StateDir, damaged))
+		out.Notes = append(out.Notes, fmt.Sprintf("%s is damaged, or of another version than sriovctl knows, and what it says was not used: %v", path.Join(state.Dir, state.RecordFile), damaged))
 	}
 	if !sees(d.config, in.Snapshot, st) {
 		out.Notes = append(out.Notes, "the Talos API does not show VF attributes and eswitch modes, so what the document says of them is planned as if it were not set yet")

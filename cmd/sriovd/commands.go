@@ -41,7 +41,7 @@ type paths struct {
 
 func (p *paths) register(fs *flag.FlagSet) {
 	fs.StringVar(&p.config, "config", hostRoot+spec.NodePath(), "the document: a `file`, or a directory that holds one *.yaml")
-	fs.StringVar(&p.state, "state-dir", "/host/var/lib/sriov", "`directory` for the status file and what must outlive a restart")
+	fs.StringVar(&p.state, "state-dir", hostRoot+state.Dir, "`directory` for the status file and what must outlive a restart")
 	fs.StringVar(&p.kubelet, "kubelet-dir", "/host/var/lib/kubelet", "the kubelet's root `directory`")
 	fs.StringVar(&p.sysfs, "sysfs", "/sys", "where sysfs is mounted")
 	fs.StringVar(&p.proc, "proc", "/proc", "where procfs is mounted")
@@ -248,10 +248,10 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	record, damaged := state.Read(p.state)
+	rec, damaged := state.Read(p.state)
 	if damaged != nil {
 		fmt.Fprintf(a.stderr, "sriovd plan: %v\n", damaged)
-		record.Lost = true
+		rec.Lost = true
 	}
 	notes := state.ReadAllocations(p.state, boot)
 	kubelet := p.podResources().Ask(ctx)
@@ -260,7 +260,7 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	})
 	return render(a.stdout, plan.Compute(plan.Input{
 		Config: cfg, SpecHash: hash, Snapshot: snap, Use: held,
-		State: record, BootID: boot, Quiet: plan.QuietNow(snap),
+		Record: rec, BootID: boot, Quiet: plan.QuietNow(snap),
 	}))
 }
 

@@ -93,7 +93,7 @@ func testBinary(t *testing.T, name, arch string, limit int64) {
 // order is the direction of imports: a package may import only packages that
 // stand in an earlier line, or are named beside it.
 var order = [][]string{
-	{"pkg/spec", "pkg/sysfs", "pkg/nic", "pkg/nl", "pkg/source", "pkg/metrics", "pkg/lock"},
+	{"pkg/spec", "pkg/sysfs", "pkg/nic", "pkg/nl", "pkg/source", "pkg/metrics", "pkg/lock", "pkg/record"},
 	{"pkg/kevent"},
 	{"pkg/inventory", "pkg/install"},
 	{"pkg/selection"},

@@ -30,7 +30,7 @@ func RunDir(run string) string { return filepath.Join(run, "sriov") }
 type Options struct {
 	// Config is the document, or a folder that holds it.
 	Config string
-	// StateDir is /var/lib/sriov; KubeletDir is /var/lib/kubelet.
+	// StateDir is state.Dir on the host; KubeletDir is /var/lib/kubelet.
 	StateDir, KubeletDir string
 	// RunDir is the host's /run. Our sockets are in a directory of ours in it.
 	RunDir string
@@ -175,7 +175,7 @@ func New(opts Options, bootID string) (*Agent, error) {
 		HostPath:      opts.hostPath,
 	})
 	if opts.CNI.Source != "" {
-		opts.CNI.Record, opts.CNI.Version = filepath.Join(opts.StateDir, "cni.json"), opts.Version
+		opts.CNI.Record, opts.CNI.Version = a.store.CNIPath(), opts.Version
 		a.cni = newCNITask(opts.CNI, a.store.Writable, a.Wake, opts.Log.With("component", "cni-install"))
 	}
 	a.offered.plugin = a.plugin

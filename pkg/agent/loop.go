@@ -13,6 +13,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/source"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
@@ -236,7 +237,7 @@ func (a *Agent) look(ctx context.Context, m *memory) *turn {
 		t.snap = &inventory.Snapshot{}
 		return t
 	}
-	t.snap, t.readErr = a.read(ctx, needs(t.verdict, a.store.State(), a.offered.assignment()))
+	t.snap, t.readErr = a.read(ctx, needs(t.verdict, a.store.Record(), a.offered.assignment()))
 	if t.readErr != nil {
 		t.snap = &inventory.Snapshot{}
 	}
@@ -286,7 +287,7 @@ func (a *Agent) compute(t *turn) (*plan.Plan, verdict) {
 	v := t.verdict
 	in := plan.Input{
 		Config: v.cfg, SpecHash: v.hash, Snapshot: t.snap, Use: t.use,
-		Quiet: t.quiet, State: a.store.State(), BootID: a.bootID, Force: a.store.Forced(),
+		Quiet: t.quiet, Record: a.store.Record(), BootID: a.bootID, Force: a.store.ForceRequests(),
 	}
 	p := plan.Compute(in)
 	bad := refused(p)
@@ -359,21 +360,21 @@ func (a *Agent) act(ctx context.Context, m *memory, t *turn) {
 		}
 	}
 	a.start(ctx, m, t, a.reclaimable(m, t))
-	if err := a.store.Update(func(st plan.State) plan.State {
-		next, _ := st.Proven(t.plan, t.verdict.hash)
+	if err := a.store.Update(func(r record.Record) record.Record {
+		next, _ := r.Proven(t.plan.Evidence(), t.verdict.hash)
 		return next
 	}); err != nil {
 		a.unsaved(err)
 	}
 	idle := t.idle()
 	// With a record that was lost, all PFs' orders are taken note of at once.
-	if a.store.Read() && (len(t.busy) == 0 || !a.store.State().Lost) {
+	if a.store.Read() && (len(t.busy) == 0 || !a.store.Record().Lost) {
 		a.recordOrders(idle)
 	}
-	for pf := range a.store.Forced() {
+	for pf := range a.store.ForceRequests() {
 		if f := t.plan.PF(pf); !t.busy[pf] && (f == nil || len(f.Steps) == 0) {
-			if err := a.store.Obeyed(pf); err != nil {
-				m.said.do("force/"+pf, err.Error(), func() { a.log.Error("cannot remove a force order", "pf", pf, "error", err) })
+			if err := a.store.Acknowledge(pf); err != nil {
+				m.said.do("force/"+pf, err.Error(), func() { a.log.Error("cannot remove force request", "pf", pf, "error", err) })
 			}
 		}
 	}
@@ -397,17 +398,17 @@ func acceptable(m *memory, t *turn) ([]byte, bool) {
 
 // recordOrders records the document's orders that were carried out.
 func (a *Agent) recordOrders(p *plan.Plan) {
-	var before plan.State
+	var lost bool
 	var done []string
-	if err := a.store.Update(func(st plan.State) plan.State {
-		before = st
-		st, done = st.Obeyed(p)
-		return st
+	if err := a.store.Update(func(r record.Record) record.Record {
+		lost = r.Lost
+		r, done = r.Acknowledge(p.Tokens())
+		return r
 	}); err != nil {
 		a.unsaved(err)
 	}
 	for _, pf := range done {
-		if f := p.PF(pf); before.Lost {
+		if f := p.PF(pf); lost {
 			a.log.Warn("order to force not followed: the record of earlier orders was lost, so it may be an old one", "pf", pf, "name", f.Name, "force", f.Order, "hint", "write another text")
 		} else {
 			a.log.Info("order to force carried out, later changes wait for pods again", "pf", pf, "name", f.Name, "force", f.Order)

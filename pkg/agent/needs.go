@@ -4,8 +4,8 @@ import (
 	"slices"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -13,7 +13,7 @@ import (
 // one, and the record of what was changed before. offered is nil as long as
 // nothing was offered: the first list does not wait for the error counters,
 // whose first reading says nothing anyhow.
-func needs(v verdict, st plan.State, offered *pool.Assignment) inventory.Needs {
+func needs(v verdict, rec record.Record, offered *pool.Assignment) inventory.Needs {
 	var n inventory.Needs
 	for _, cfg := range []*spec.Config{v.cfg, v.good} {
 		if cfg == nil {
@@ -26,7 +26,7 @@ func needs(v verdict, st plan.State, offered *pool.Assignment) inventory.Needs {
 		}
 	}
 	// What was changed may have to be taken back, whatever the document says.
-	for _, pf := range st.PFs {
+	for _, pf := range rec.PFs {
 		n.VFSettings = n.VFSettings || pf.Made != nil || len(pf.Open) > 0
 	}
 	if offered != nil {

@@ -3,8 +3,8 @@ package agent
 import (
 	"testing"
 
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -14,7 +14,7 @@ func TestNeeds(t *testing.T) {
 	pfs := &spec.Config{PhysicalFunctions: make([]spec.PhysicalFunction, 1)}
 	for name, tc := range map[string]struct {
 		v              verdict
-		st             plan.State
+		rec            record.Record
 		settings, acpi bool
 	}{
 		"nothing configured":           {},
@@ -23,17 +23,17 @@ func TestNeeds(t *testing.T) {
 		"physical functions":           {v: verdict{cfg: pfs}, settings: true},
 		"the last good one has some":   {v: verdict{cfg: byDriver, good: pfs}, settings: true},
 		"something is to be undone": {
-			st: plan.State{PFs: map[string]plan.PFState{"a": {Made: &plan.Made{}}}}, settings: true,
+			rec: record.Record{PFs: map[string]record.PF{"a": {Made: &record.Made{}}}}, settings: true,
 		},
-		"a run did not end":     {st: plan.State{PFs: map[string]plan.PFState{"a": {Open: []string{"x"}}}}, settings: true},
-		"only a record of safe": {st: plan.State{PFs: map[string]plan.PFState{"a": {SafeSpec: "x"}}}},
+		"a run did not end":     {rec: record.Record{PFs: map[string]record.PF{"a": {Open: []string{"x"}}}}, settings: true},
+		"only a record of safe": {rec: record.Record{PFs: map[string]record.PF{"a": {SafeSpec: "x"}}}},
 	} {
-		n := needs(tc.v, tc.st, nil)
+		n := needs(tc.v, tc.rec, nil)
 		if n.VFSettings != tc.settings || n.ACPIIndexes != tc.acpi || n.AER != nil {
 			t.Errorf("%s: %+v", name, n)
 		}
 	}
-	n := needs(verdict{}, plan.State{}, &pool.Assignment{Pools: []pool.Pool{{Devices: []pool.Device{{ID: "0000:01:10.0"}}}}})
+	n := needs(verdict{}, record.Record{}, &pool.Assignment{Pools: []pool.Pool{{Devices: []pool.Device{{ID: "0000:01:10.0"}}}}})
 	if !n.AER("0000:01:10.0") || n.AER("0000:01:10.2") {
 		t.Error("the error counters of the offered devices are wanted, and no others")
 	}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -127,10 +127,10 @@ func (g gate) Claim(ctx context.Context, pf string, vfs []string) ([]use.Holder,
 // journal keeps apply's intents in the store.
 type journal struct{ store *state.Store }
 
-func (j journal) Begin(_ context.Context, f *plan.PFPlan, ids []string) error {
-	return j.store.Update(func(st plan.State) plan.State { return st.Begin(f, ids) })
+func (j journal) Begin(_ context.Context, run record.Run, ids []string) error {
+	return j.store.Update(func(r record.Record) record.Record { return r.Begin(run, ids) })
 }
 
-func (j journal) End(_ context.Context, f *plan.PFPlan, out plan.Outcome) error {
-	return j.store.Update(func(st plan.State) plan.State { return st.End(f, out) })
+func (j journal) End(_ context.Context, run record.Run, out record.Outcome) error {
+	return j.store.Update(func(r record.Record) record.Record { return r.End(run, out) })
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/sysfstest"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
-	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
@@ -107,15 +107,15 @@ func documents(t *testing.T) map[string]*spec.Config {
 }
 
 // states are records of every kind.
-func states() map[string]plan.State {
-	record := func(boot string) plan.State {
-		st := plan.State{BootID: boot, PFs: map[string]plan.PFState{"": {}}}
+func states() map[string]record.Record {
+	during := func(boot string) record.Record {
+		st := record.Record{BootID: boot, PFs: map[string]record.PF{"": {}}}
 		for _, pf := range []string{"0000:21:00.0", "0000:01:00.0", "0000:17:00.0"} {
 			for _, device := range []string{"8086:10c9", "15b3:1021", "8086:159b"} {
-				st.PFs[pf] = plan.PFState{
+				st.PFs[pf] = record.PF{
 					Device: device, SafeSpec: "h", Forced: []string{"now"}, Open: []string{"", pf + "/vf0/vf-mac"},
-					Made:    &plan.Made{Wrote: map[op.Kind][]string{op.KindNumVFs: {"2", "3"}}, EswitchMode: "legacy", MTU: 1400},
-					Refused: map[string]plan.Refusal{pf + "/vf0/vf-trust": {Value: "on", Volatile: true}},
+					Made:    &record.Made{Wrote: map[record.Setting][]string{record.NumVFs: {"2", "3"}}, EswitchMode: "legacy", MTU: 1400},
+					Refused: map[string]record.Refusal{pf + "/vf0/vf-trust": {Value: "on", Volatile: true}},
 				}
 				if device[:4] == map[bool]string{true: "15b3", false: "8086"}[pf == "0000:01:00.0"] {
 					break
@@ -124,9 +124,9 @@ func states() map[string]plan.State {
 		}
 		return st
 	}
-	return map[string]plan.State{
-		"zero": {}, "this boot": record("b"), "another boot": record("a"), "no boot": record(""), "lost": {Lost: true},
-		"empty PF": {BootID: "b", PFs: map[string]plan.PFState{"0000:21:00.0": {Made: &plan.Made{}}}},
+	return map[string]record.Record{
+		"zero": {}, "this boot": during("b"), "another boot": during("a"), "no boot": during(""), "lost": {Lost: true},
+		"empty PF": {BootID: "b", PFs: map[string]record.PF{"0000:21:00.0": {Made: &record.Made{}}}},
 	}
 }
 
@@ -160,7 +160,7 @@ func TestPureFunctionsTakeEveryValue(t *testing.T) {
 			quiet, _ := w.See(s, time.Time{}, 0)
 			for record, st := range records {
 				for _, boot := range []string{"b", ""} {
-					in := plan.Input{Config: cfg, SpecHash: "h", Snapshot: s, Quiet: quiet, State: st, BootID: boot, Use: use.Judge(use.Evidence{Snapshot: s})}
+					in := plan.Input{Config: cfg, SpecHash: "h", Snapshot: s, Quiet: quiet, Record: st, BootID: boot, Use: use.Judge(use.Evidence{Snapshot: s})}
 					check(t, fmt.Sprintf("%s, %s, %s, boot %q", machine, doc, record, boot), in)
 				}
 			}
@@ -193,8 +193,8 @@ func check(t *testing.T, what string, in plan.Input) {
 	if err := plan.JSON(io.Discard, p); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
-	st, _ := in.State.Obeyed(p)
-	st, _ = st.Proven(p, in.SpecHash)
+	st, _ := in.Record.Acknowledge(p.Tokens())
+	st, _ = st.Proven(p.Evidence(), in.SpecHash)
 	for i := range p.PFs {
 		f := &p.PFs[i]
 		ids := make([]string, 0, len(f.Steps))
@@ -204,7 +204,7 @@ func check(t *testing.T, what string, in plan.Input) {
 		if slices.Contains(ids, "") {
 			t.Errorf("%s: a step without ID: %+v", what, f.Steps)
 		}
-		st = st.Begin(f, ids).End(f, plan.Outcome{Unfinished: ids}).Boot("other")
+		st = st.Begin(f.Run(), ids).End(f.Run(), record.Outcome{Unfinished: ids}).Boot("other")
 	}
 }
 

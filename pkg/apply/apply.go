@@ -11,6 +11,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -25,12 +26,12 @@ type Sysfs interface {
 
 // Journal is told of intent before effect.
 type Journal interface {
-	// Begin must have stored that the steps with these IDs are about to run on
-	// f when it returns nil. An error keeps every one of them from running.
-	Begin(ctx context.Context, f *plan.PFPlan, ids []string) error
-	// End stores that no step of f is under way any more, and what the run came
+	// Begin must have stored that the run's steps with these IDs are about to be
+	// done when it returns nil. An error keeps every one of them from running.
+	Begin(ctx context.Context, run record.Run, ids []string) error
+	// End stores that no step of the run is under way any more, and what it came
 	// to.
-	End(ctx context.Context, f *plan.PFPlan, out plan.Outcome) error
+	End(ctx context.Context, run record.Run, out record.Outcome) error
 }
 
 // Gate has the last look before VFs are destroyed or reset: the plan's view of
@@ -194,7 +195,7 @@ type run struct {
 	flight *flight
 	// For the record.
 	unfinished []string
-	refused    map[string]plan.Refusal
+	refused    map[string]record.Refusal
 	// linkBefore: the port had a link before the write under way. A link that
 	// comes while the driver refuses a value must not make that its last word.
 	linkBefore bool
@@ -219,7 +220,7 @@ func (r *run) run(ctx context.Context) {
 	}
 	r.point("begin")
 	if j := r.a.opts.Journal; j != nil {
-		if err := j.Begin(ctx, r.pf, ids); err != nil {
+		if err := j.Begin(ctx, r.pf.Run(), ids); err != nil {
 			r.out.Skipped = ids
 			r.out.Err = fmt.Errorf("%s (%s): nothing was changed, because the intent could not be recorded: %w", r.pf.Name, r.pf.Address, err)
 			return
@@ -231,7 +232,7 @@ func (r *run) run(ctx context.Context) {
 	}
 	r.point("end")
 	if j := r.a.opts.Journal; j != nil {
-		if err := j.End(ctx, r.pf, r.outcome()); err != nil {
+		if err := j.End(ctx, r.pf.Run(), r.outcome()); err != nil {
 			r.out.Err = errors.Join(r.out.Err, fmt.Errorf("%s (%s): the end of the run could not be recorded: %w", r.pf.Name, r.pf.Address, err))
 		}
 	}
@@ -437,10 +438,10 @@ func (r *run) ended(s *plan.Step, err error) {
 		return
 	}
 	if r.refused == nil {
-		r.refused = make(map[string]plan.Refusal)
+		r.refused = make(map[string]record.Refusal)
 	}
 	value := op.Text(s.Op.Want())
-	r.refused[s.ID] = plan.Refusal{Value: value, Answer: answer, Volatile: volatile, Carrier: r.linkBefore && r.carrier()}
+	r.refused[s.ID] = record.Refusal{Value: value, Answer: answer, Volatile: volatile, Carrier: r.linkBefore && r.carrier()}
 	r.out.Refused = append(r.out.Refused, s.ID)
 	if s.Optional || errors.Is(err, errNotTaken) {
 		return // the next plan tells
@@ -462,6 +463,6 @@ func (r *run) fail(s *plan.Step, err error) {
 func (r *run) point(name string) { r.a.opts.Point(r.pf.Address + "/" + name) }
 
 // outcome is what the run came to for later plans.
-func (r *run) outcome() plan.Outcome {
-	return plan.Outcome{Unfinished: r.unfinished, Waiting: len(r.out.Waiting) > 0, Refused: r.refused}
+func (r *run) outcome() record.Outcome {
+	return record.Outcome{Unfinished: r.unfinished, Waiting: len(r.out.Waiting) > 0, Refused: r.refused}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -282,12 +283,12 @@ type journal struct {
 	log []string
 }
 
-func (j *journal) Begin(_ context.Context, f *plan.PFPlan, ids []string) error {
+func (j *journal) Begin(_ context.Context, _ record.Run, ids []string) error {
 	j.log = append(j.log, fmt.Sprint("begin ", len(ids)))
 	return j.err
 }
 
-func (j *journal) End(context.Context, *plan.PFPlan, plan.Outcome) error {
+func (j *journal) End(context.Context, record.Run, record.Outcome) error {
 	j.log = append(j.log, "end")
 	return nil
 }

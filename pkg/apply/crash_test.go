@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -122,7 +122,7 @@ func walk(t *testing.T, sc scenario, at int, lose bool) (end string, points int)
 		t.Fatalf("there is no point %d", at)
 	}
 	if lose {
-		n.state = plan.State{BootID: boot}
+		n.rec = record.Record{BootID: boot}
 	}
 	n.start()
 	if p := n.converge(t); !p.Done() {

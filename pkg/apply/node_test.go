@@ -12,6 +12,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -25,13 +26,13 @@ const (
 type node struct {
 	k     *modelkernel.Kernel
 	a     *apply.Applier
-	state plan.State
+	rec   record.Record
 	cfg   *spec.Config
 	held  []string
 	gate  apply.Gate
 	force map[string]bool
 
-	mu sync.Mutex // guards state
+	mu sync.Mutex // guards rec
 }
 
 func (n *node) link(t testing.TB, pf string) nl.LinkRef {
@@ -50,25 +51,25 @@ func newNode(cfg *spec.Config) *node {
 	n := &node{k: machine(), cfg: cfg}
 	n.k.AddPF(modelkernel.PF{Address: mlx, Vendor: "15b3", Device: "1021", VFDevice: "101e", Driver: "mlx5_core", Total: 8, Name: "enp1s0f0np0", MAC: "b8:3f:d2:00:00:01", Offset: 2, Stride: 1, Eswitch: true})
 	n.k.AddPF(modelkernel.PF{Address: ice, Vendor: "8086", Device: "159b", VFDevice: "1889", Driver: "ice", Total: 8, Name: "ens1f0", MAC: "b4:96:91:00:00:01", Offset: 8, Stride: 1, Eswitch: true})
-	n.state = proved(n.k.Snapshot())
+	n.rec = proved(n.k.Snapshot())
 	n.start()
 	return n
 }
 
 // proved is the record of a machine that was up for a while under the document
 // with the hash: each port that has a link and no address is no uplink.
-func proved(s *inventory.Snapshot) plan.State {
-	p := &plan.Plan{}
+func proved(s *inventory.Snapshot) record.Record {
+	var seen []record.Evidence
 	quiet := plan.QuietNow(s)
 	for i := range s.PFs {
 		pf := &s.PFs[i]
-		p.PFs = append(p.PFs, plan.PFPlan{
-			Address: pf.Address, Safe: quiet[pf.Address],
-			Found: plan.PFState{Device: pf.Vendor + ":" + pf.Device, PermMAC: pf.Netdevs[0].PermMAC},
+		seen = append(seen, record.Evidence{
+			Card: record.Card{Address: pf.Address, Device: pf.Vendor + ":" + pf.Device, PermMAC: pf.Netdevs[0].PermMAC},
+			Safe: quiet[pf.Address],
 		})
 	}
-	st, _ := plan.State{BootID: boot}.Proven(p, hash)
-	return st
+	r, _ := record.Record{BootID: boot}.Proven(seen, hash)
+	return r
 }
 
 // start is what a new process has: nothing but the record.
@@ -97,7 +98,7 @@ func (n *node) plan() *plan.Plan {
 		kl.Held[h] = []use.Holder{{Device: h, Namespace: "default", Pod: "p", Source: use.SourcePodResources}}
 	}
 	return plan.Compute(plan.Input{
-		Config: n.cfg, SpecHash: hash, Snapshot: s, Quiet: plan.QuietNow(s), State: n.state, BootID: boot, Force: n.force,
+		Config: n.cfg, SpecHash: hash, Snapshot: s, Quiet: plan.QuietNow(s), Record: n.rec, BootID: boot, Force: n.force,
 		Use: use.Judge(use.Evidence{Snapshot: s, Kubelet: kl}),
 	})
 }
@@ -156,17 +157,17 @@ func text(p *plan.Plan) string {
 }
 
 // The node is the journal of its applier. PFs run in parallel.
-func (n *node) Begin(_ context.Context, f *plan.PFPlan, ids []string) error {
+func (n *node) Begin(_ context.Context, run record.Run, ids []string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.state = n.state.Begin(f, ids)
+	n.rec = n.rec.Begin(run, ids)
 	return nil
 }
 
-func (n *node) End(_ context.Context, f *plan.PFPlan, out plan.Outcome) error {
+func (n *node) End(_ context.Context, run record.Run, out record.Outcome) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.state = n.state.End(f, out)
+	n.rec = n.rec.End(run, out)
 	return nil
 }
 

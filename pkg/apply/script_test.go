@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -155,7 +155,7 @@ func (s *script) do(verb string, args []string, rest string) {
 		s.crash = args[0]
 	case "restart":
 		if len(args) > 0 {
-			n.state = plan.State{BootID: boot}
+			n.rec = record.Record{BootID: boot}
 		}
 		n.start()
 	case "hold":

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
@@ -22,8 +23,8 @@ type Input struct {
 	// Quiet are the PFs that have been seen quiet for some seconds; see Watch. What
 	// Snapshot says against it counts.
 	Quiet Quiet
-	// State is what earlier runs recorded, and BootID the boot of now.
-	State  State
+	// Record is what earlier runs wrote down, and BootID the boot of now.
+	Record record.Record
 	BootID string
 	// Force holds the addresses of the PFs on which the operator of the machine
 	// said not to wait for holders.
@@ -40,7 +41,7 @@ func Compute(in Input) *Plan {
 	if in.Snapshot == nil {
 		in.Snapshot = &inventory.Snapshot{}
 	}
-	p.Orders = orders(in.Config)
+	p.Orders = forceTokens(in.Config)
 	sel := selection.PFs(in.Config, in.Snapshot)
 	for i := range sel.Entries {
 		entryFindings(p, &in.Config.PhysicalFunctions[i], &sel.Entries[i])

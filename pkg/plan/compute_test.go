@@ -14,6 +14,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -107,8 +108,8 @@ func TestComputeGolden(t *testing.T) {
 			fresh, old := entry(4, 6, "enp33s0"), entry(9, 6, "enp65s0")
 			fresh.Force, old.Force = "today", "yesterday"
 			return plan.Input{Config: config(fresh, old), Snapshot: k.Snapshot(),
-				State: plan.State{PFs: map[string]plan.PFState{igb1: {Device: "8086:10c9", Forced: []string{"before", "yesterday"}}}},
-				Use:   judged(k, map[string]string{"0000:21:10.2": "trader-0", "0000:41:10.2": "trader-1"})}
+				Record: record.Record{PFs: map[string]record.PF{igb1: {Device: "8086:10c9", Forced: []string{"before", "yesterday"}}}},
+				Use:    judged(k, map[string]string{"0000:21:10.2": "trader-0", "0000:41:10.2": "trader-1"})}
 		}},
 		{"shrink-unknown", func(t *testing.T) plan.Input {
 			k := machine()
@@ -222,31 +223,31 @@ func TestEarlyStart(t *testing.T) {
 	if blocked(seen) {
 		t.Fatal("with evidence the PF is still blocked")
 	}
-	st, news := plan.State{BootID: "b1"}.Proven(seen, "h1")
+	st, news := record.Record{BootID: "b1"}.Proven(seen.Evidence(), "h1")
 	if !news {
 		t.Fatal("the proof was not recorded")
 	}
-	if _, again := st.Proven(seen, "h1"); again {
+	if _, again := st.Proven(seen.Evidence(), "h1"); again {
 		t.Error("the same proof is news twice")
 	}
-	if next := compute(plan.Input{SpecHash: "h1", BootID: "b2", State: st.Boot("b2")}); blocked(next) {
+	if next := compute(plan.Input{SpecHash: "h1", BootID: "b2", Record: st.Boot("b2")}); blocked(next) {
 		t.Error("the next boot did not start at once")
 	}
-	if changed := compute(plan.Input{SpecHash: "h2", BootID: "b2", State: st.Boot("b2")}); !blocked(changed) {
+	if changed := compute(plan.Input{SpecHash: "h2", BootID: "b2", Record: st.Boot("b2")}); !blocked(changed) {
 		t.Error("a changed document started without evidence")
 	}
 	other := machine().Snapshot()
 	other.PF(igb0).Netdevs[0].PermMAC = "52:54:00:00:00:99"
-	if swapped := compute(plan.Input{SpecHash: "h1", BootID: "b2", State: st.Boot("b2"), Snapshot: other}); !blocked(swapped) {
+	if swapped := compute(plan.Input{SpecHash: "h1", BootID: "b2", Record: st.Boot("b2"), Snapshot: other}); !blocked(swapped) {
 		t.Error("another card in the slot inherited the proof")
 	}
 	uplink := machine().Snapshot()
 	uplink.PF(igb0).Uplink = "carries the address 10.0.0.1/24"
-	refused := compute(plan.Input{SpecHash: "h1", BootID: "b2", State: st, Snapshot: uplink})
+	refused := compute(plan.Input{SpecHash: "h1", BootID: "b2", Record: st, Snapshot: uplink})
 	if !blocked(refused) || refused.PFs[0].Problems[0].Pending {
 		t.Error("an uplink went ahead on an old proof")
 	}
-	if lost, news := st.Proven(refused, "h1"); !news || lost.PFs[igb0].SafeSpec != "" {
+	if lost, news := st.Proven(refused.Evidence(), "h1"); !news || lost.PFs[igb0].SafeSpec != "" {
 		t.Error("an uplink kept its safe record")
 	}
 	allow := config(entry(4, 4, "enp33s0"))
@@ -264,24 +265,6 @@ func TestWithdrawNamesAllDestroyedVFs(t *testing.T) {
 	want := []string{"0000:21:10.0", "0000:21:10.2", "0000:21:10.4"}
 	if d := cmp.Diff(want, p.PFs[0].Withdraw); d != "" {
 		t.Error(d)
-	}
-}
-
-func TestStateForgetsOldBoots(t *testing.T) {
-	f := &plan.PFPlan{Address: igb0, Found: plan.PFState{Device: "8086:10c9", PermMAC: "m", Made: &plan.Made{NumVFs: 0, MTU: 1500}}}
-	st := plan.State{BootID: "b1"}.Begin(f, []string{"x"})
-	f.Found.Made.NumVFs = 4
-	if st = st.End(f, plan.Outcome{}).Begin(f, []string{"y"}); st.PFs[igb0].Made.NumVFs != 0 {
-		t.Error("the second run of a boot overwrote what the PF was before the first")
-	}
-	if r := st.For(igb0, "8086:10c9", "m", "b2"); r.Made != nil || r.Open != nil {
-		t.Errorf("another boot sees %+v", r)
-	}
-	if r := st.For(igb0, "8086:1521", "m", "b1"); r.Made != nil {
-		t.Error("another card sees the record")
-	}
-	if n := len(st.Boot("b2").PFs); n != 0 {
-		t.Errorf("%d records without a proof outlived the boot", n)
 	}
 }
 

@@ -4,7 +4,7 @@
 // it disrupts and whom it waits for. Text and JSON show a plan to people.
 //
 // It is pure. It may import pkg/spec, pkg/inventory, pkg/selection, pkg/nic,
-// pkg/use (data only) and pkg/sysfs (names only). It never reads or writes the
+// pkg/use (data only), pkg/record and pkg/sysfs (names only). It never reads or writes the
 // machine, never logs, and never looks at the clock.
 //
 // The rules about VFs that somebody holds, or may hold:
@@ -18,8 +18,8 @@
 //
 // What the kernel does not report is compared with nothing: it is written when
 // the VF is made, and once more only when a run was cut short before it
-// (PFState.Open). What the driver refused stays refused for the boot
-// (PFState.Refused), so that a second run writes nothing.
+// (record.PF.Open). What the driver refused stays refused for the boot
+// (record.PF.Refused), so that a second run writes nothing.
 //
 // VFs are made with autoprobe off whenever one of them is not for the kernel's
 // own driver or has an address to read first; driver_override then says which

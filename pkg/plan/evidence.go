@@ -19,7 +19,7 @@ import (
 //     look for some seconds (Watch). A PF without interfaces is quiet while its
 //     driver is one that makes none;
 //   - an earlier proof: the PF was quiet under the same document, and it is the
-//     same card (PFState.SafeSpec).
+//     same card (record.PF.SafeSpec).
 //
 // Nothing else does. Time alone proves nothing, a default route through another
 // interface proves nothing about this PF, and a port that is down or has no link

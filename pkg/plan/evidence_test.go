@@ -14,6 +14,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 )
 
 // failing makes netlink's answer to what fail with the errno.
@@ -93,7 +94,7 @@ func TestOnlyPositiveEvidence(t *testing.T) {
 			if pr.Pending == c.refused || !strings.Contains(pr.Msg, c.say) || !strings.Contains(pr.Hint, c.hint) || !strings.Contains(pr.Hint, "`allowUplink: true`") {
 				t.Errorf("problem %+v, want %q, hint %q", pr, c.say, c.hint)
 			}
-			if st, _ := (plan.State{BootID: "b"}).Proven(p, "h"); st.PFs[igb0].SafeSpec != "" {
+			if st, _ := (record.Record{BootID: "b"}).Proven(p.Evidence(), "h"); st.PFs[igb0].SafeSpec != "" {
 				t.Error("recorded as safe")
 			}
 
@@ -103,7 +104,7 @@ func TestOnlyPositiveEvidence(t *testing.T) {
 				t.Error("an older look outweighs the snapshot")
 			}
 			if !c.refused {
-				in.State, _ = plan.State{BootID: "b"}.Proven(&plan.Plan{PFs: []plan.PFPlan{{Address: igb0, Safe: true, Found: plan.PFState{Device: "8086:10c9"}}}}, "h")
+				in.Record, _ = record.Record{BootID: "b"}.Proven([]record.Evidence{{Card: record.Card{Address: igb0, Device: "8086:10c9"}, Safe: true}}, "h")
 				if len(plan.Compute(in).PF(igb0).Steps) == 0 {
 					t.Error("an earlier proof under the same document does not count")
 				}
@@ -211,14 +212,14 @@ func TestLinkStepsWaitForAnswers(t *testing.T) {
 func TestLeftPFIsTakenBackWithEvidence(t *testing.T) {
 	k := machine()
 	write(t, k, "bus/pci/devices/"+igb0+"/sriov_numvfs", "4")
-	made := plan.State{BootID: "b", PFs: map[string]plan.PFState{igb0: {
-		Device: "8086:10c9", Made: &plan.Made{Wrote: map[op.Kind][]string{op.KindNumVFs: {"4"}}},
+	made := record.Record{BootID: "b", PFs: map[string]record.PF{igb0: {
+		Device: "8086:10c9", Made: &record.Made{Wrote: map[record.Setting][]string{record.NumVFs: {"4"}}},
 	}}}
 	steps := func(in plan.Input) *plan.PFPlan {
 		in.BootID, in.Snapshot, in.Use = "b", k.Snapshot(), judged(k, nil)
 		return plan.Compute(in).PF(igb0)
 	}
-	if f := steps(plan.Input{State: made, Quiet: plan.Quiet{igb0: true}}); len(f.Steps) == 0 {
+	if f := steps(plan.Input{Record: made, Quiet: plan.Quiet{igb0: true}}); len(f.Steps) == 0 {
 		t.Errorf("quiet: %+v", f)
 	}
 	safe := made.Clone()
@@ -226,10 +227,10 @@ func TestLeftPFIsTakenBackWithEvidence(t *testing.T) {
 	r.SafeSpec = "h"
 	safe.PFs[igb0] = r
 	failing(k, unix.ENOBUFS, modelkernel.AskLinks)
-	if f := steps(plan.Input{State: made, Quiet: plan.Quiet{igb0: true}}); len(f.Steps) > 0 || len(f.Notices) != 1 {
+	if f := steps(plan.Input{Record: made, Quiet: plan.Quiet{igb0: true}}); len(f.Steps) > 0 || len(f.Notices) != 1 {
 		t.Errorf("nothing known: %+v", f)
 	}
-	if f := steps(plan.Input{State: safe}); len(f.Steps) == 0 {
+	if f := steps(plan.Input{Record: safe}); len(f.Steps) == 0 {
 		t.Errorf("found safe under the document that made it: %+v", f)
 	}
 }

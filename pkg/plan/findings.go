@@ -202,7 +202,7 @@ func module(driver string) string { return strings.ReplaceAll(driver, "-", "_") 
 // reportSpent says why an order in the config has no effect on steps that wait.
 func (w *work) reportSpent() {
 	waits := slices.ContainsFunc(w.out.Steps, func(s Step) bool { return len(s.Wait) > 0 })
-	if waits && w.entry.Force != "" && (w.in.State.Lost || slices.Contains(w.in.State.Spent, w.entry.Force)) {
+	if waits && w.entry.Force != "" && (w.in.Record.Lost || slices.Contains(w.in.Record.Spent, w.entry.Force)) {
 		w.notice(Problem{
 			Msg:  fmt.Sprintf("force: %q is not followed: the record of earlier orders was lost, so it may be an old one", w.entry.Force),
 			Hint: "write another text",

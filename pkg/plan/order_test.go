@@ -9,6 +9,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 )
 
 // An order of the document counts until the PF is as the document says, and
@@ -17,37 +18,37 @@ func TestOrderIsCarriedOutOnce(t *testing.T) {
 	k := machine()
 	write(t, k, "bus/pci/devices/"+igb0+"/sriov_numvfs", "4")
 	held := judged(k, map[string]string{"0000:21:10.2": "trader-0"})
-	compute := func(st plan.State, count int, order string) *plan.Plan {
+	compute := func(st record.Record, count int, order string) *plan.Plan {
 		e := entry(4, count, "enp33s0")
 		e.Force = order
-		return plan.Compute(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Use: held, State: st, BootID: st.BootID, Quiet: plan.QuietNow(k.Snapshot())})
+		return plan.Compute(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Use: held, Record: st, BootID: st.BootID, Quiet: plan.QuietNow(k.Snapshot())})
 	}
 	waits := func(p *plan.Plan) bool {
 		return slices.ContainsFunc(p.PFs[0].Steps, func(s plan.Step) bool { return len(s.Wait) > 0 })
 	}
-	st := plan.State{BootID: "b1"}
+	st := record.Record{BootID: "b1"}
 	if waits(compute(st, 6, "a")) {
 		t.Fatal("a new order is not followed")
 	}
-	if _, done := st.Obeyed(compute(st, 6, "a")); len(done) > 0 {
+	if _, done := st.Acknowledge(compute(st, 6, "a").Tokens()); len(done) > 0 {
 		t.Error("an order counts as carried out while steps are left")
 	}
 	if p := compute(st, 99, "a"); p.Done() {
 		t.Error("99 VFs are no problem")
-	} else if _, done := st.Obeyed(p); len(done) > 0 {
+	} else if _, done := st.Acknowledge(p.Tokens()); len(done) > 0 {
 		t.Error("an order counts as carried out while the PF cannot be as the document says")
 	}
-	st, done := st.Obeyed(compute(st, 4, "a"))
+	st, done := st.Acknowledge(compute(st, 4, "a").Tokens())
 	if !slices.Equal(done, []string{igb0}) {
 		t.Fatalf("carried out on %v, want %s", done, igb0)
 	}
-	if _, again := st.Obeyed(compute(st, 4, "a")); len(again) > 0 {
+	if _, again := st.Acknowledge(compute(st, 4, "a").Tokens()); len(again) > 0 {
 		t.Error("carried out twice")
 	}
 	for i := range 15 {
-		st, _ = st.Obeyed(compute(st, 4, "b"+strconv.Itoa(i)))
+		st, _ = st.Acknowledge(compute(st, 4, "b"+strconv.Itoa(i)).Tokens())
 	}
-	for _, later := range []plan.State{st, st.Boot("b2")} {
+	for _, later := range []record.Record{st, st.Boot("b2")} {
 		if !waits(compute(later, 6, "a")) || !waits(compute(later, 6, "b0")) {
 			t.Errorf("boot %s: an old order is followed again", later.BootID)
 		}
@@ -64,16 +65,16 @@ func TestOrderWithoutRecord(t *testing.T) {
 	write(t, k, "bus/pci/devices/"+igb0+"/sriov_numvfs", "4")
 	e := entry(4, 6, "enp33s0")
 	e.Force = "a"
-	in := plan.Input{Config: config(e), Snapshot: k.Snapshot(), Use: judged(k, map[string]string{"0000:21:10.2": "trader-0"}), Quiet: plan.QuietNow(k.Snapshot()), State: plan.State{Lost: true}}
+	in := plan.Input{Config: config(e), Snapshot: k.Snapshot(), Use: judged(k, map[string]string{"0000:21:10.2": "trader-0"}), Quiet: plan.QuietNow(k.Snapshot()), Record: record.Record{Lost: true}}
 	p := plan.Compute(in)
 	if len(p.PFs[0].Steps[0].Wait) == 0 {
 		t.Error("an order is followed although nobody knows whether it is an old one")
 	}
-	st, done := in.State.Obeyed(p)
+	st, done := in.Record.Acknowledge(p.Tokens())
 	if st.Lost || !slices.Equal(done, []string{igb0}) {
 		t.Errorf("lost %v, carried out on %v", st.Lost, done)
 	}
-	in.State = st
+	in.Record = st
 	if len(plan.Compute(in).PFs[0].Steps[0].Wait) == 0 {
 		t.Error("the order is followed after all")
 	}
@@ -87,10 +88,10 @@ func TestLostRecordAndWhatComesLater(t *testing.T) {
 	e := entry(4, 6, "enp*s0")
 	e.Force = "old"
 	held := judged(k, map[string]string{"0000:41:10.2": "trader-0"})
-	waits := func(st plan.State, order string) bool {
+	waits := func(st record.Record, order string) bool {
 		e := e
 		e.Force = order
-		p := plan.Compute(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Quiet: plan.QuietNow(k.Snapshot()), Use: held, State: st, BootID: "b"})
+		p := plan.Compute(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Quiet: plan.QuietNow(k.Snapshot()), Use: held, Record: st, BootID: "b"})
 		f := p.PF(igb1)
 		if waits := len(f.Steps[0].Wait) > 0; waits != slices.ContainsFunc(f.Notices, func(pr plan.Problem) bool { return strings.Contains(pr.Msg, "is not followed") }) {
 			t.Errorf("waits %v, notices %+v", waits, f.Notices)
@@ -100,20 +101,20 @@ func TestLostRecordAndWhatComesLater(t *testing.T) {
 	early := k.Snapshot() // the other PF's driver has not bound it yet
 	early.PFs = slices.DeleteFunc(early.PFs, func(pf inventory.PF) bool { return pf.Address == igb1 })
 
-	st, done := plan.State{BootID: "b", Lost: true}.Obeyed(plan.Compute(plan.Input{Snapshot: early}))
+	st, done := record.Record{BootID: "b", Lost: true}.Acknowledge(plan.Compute(plan.Input{Snapshot: early}).Tokens())
 	if !st.Lost || len(done) > 0 {
 		t.Fatalf("without a document the record counts as complete: %+v, %v", st, done)
 	}
-	st, _ = st.Obeyed(plan.Compute(plan.Input{Config: config(e), Snapshot: early, State: st, BootID: "b"}))
+	st, _ = st.Acknowledge(plan.Compute(plan.Input{Config: config(e), Snapshot: early, Record: st, BootID: "b"}).Tokens())
 	text, err := json.Marshal(st)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var read plan.State
+	var read record.Record
 	if err := json.Unmarshal(text, &read); err != nil {
 		t.Fatal(err)
 	}
-	for name, st := range map[string]plan.State{"the same process": st, "the next one": read, "the next boot": st.Boot("b2")} {
+	for name, st := range map[string]record.Record{"the same process": st, "the next one": read, "the next boot": st.Boot("b2")} {
 		if !waits(st, "old") {
 			t.Errorf("%s: the old order is followed on a PF that appeared later", name)
 		}

@@ -2,9 +2,9 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/talos-sriov/talos-sriov/pkg/op"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -41,8 +41,8 @@ func (w *work) reset() bool {
 
 // wrote reports whether the value that the object has now is ours: only what still
 // has it is reset.
-func (p *port) wrote(k op.Kind, now op.Value) bool {
-	return slices.Contains(p.record.Made.Wrote[k], now.String())
+func (p *port) wrote(s record.Setting, now op.Value) bool {
+	return p.record.Made.Has(s, now.String())
 }
 
 // resetSteps are one setting after the other.
@@ -70,7 +70,7 @@ func (p *port) resetSteps() []Step {
 }
 
 func (p *port) resetVFs() []Step {
-	if n := p.pf.NumVFs; n == 0 || !p.wrote(op.KindNumVFs, op.Count(n)) {
+	if n := p.pf.NumVFs; n == 0 || !p.wrote(record.NumVFs, op.Count(n)) {
 		return nil
 	}
 	return []Step{p.removeVFs("the PF left the document, which had made them")}
@@ -78,7 +78,7 @@ func (p *port) resetVFs() []Step {
 
 func (p *port) resetMode(needs []string) []Step {
 	was := p.record.Made.EswitchMode
-	if was == "" || was == p.pf.EswitchMode || !p.wrote(op.KindEswitch, op.EswitchMode(p.pf.EswitchMode)) {
+	if was == "" || was == p.pf.EswitchMode || !p.wrote(record.EswitchMode, op.EswitchMode(p.pf.EswitchMode)) {
 		return nil
 	}
 	steps, _ := p.setMode(p.eswitch(), spec.EswitchMode(was), leftReason, needs)
@@ -99,7 +99,7 @@ func (p *port) resetDrivers() []Step {
 
 func (p *port) resetAutoProbe(needs []string) []Step {
 	now, was := op.Flag(p.pf.AutoProbe), op.Flag(p.record.Made.AutoProbe)
-	if was == now || !p.wrote(op.KindAutoProbe, now) {
+	if was == now || !p.wrote(record.AutoProbe, now) {
 		return nil
 	}
 	s := p.setAutoProbe(now, was)
@@ -109,7 +109,7 @@ func (p *port) resetAutoProbe(needs []string) []Step {
 
 func (p *port) resetMTU(needs []string) []Step {
 	was := p.record.Made.MTU
-	if len(p.pf.Netdevs) == 0 || was == 0 || was == p.pf.Netdevs[0].MTU || !p.wrote(op.KindPFMTU, op.MTU(p.pf.Netdevs[0].MTU)) {
+	if len(p.pf.Netdevs) == 0 || was == 0 || was == p.pf.Netdevs[0].MTU || !p.wrote(record.MTU, op.MTU(p.pf.Netdevs[0].MTU)) {
 		return nil
 	}
 	s := p.setMTU(0, was)

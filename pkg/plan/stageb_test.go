@@ -6,10 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
-	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
@@ -127,25 +124,6 @@ func TestImpossible(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestRecordOfAnEarlierProcess(t *testing.T) {
-	was := plan.PFState{
-		Made: &plan.Made{NumVFs: 0, Wrote: map[op.Kind][]string{op.KindNumVFs: {"4"}}},
-		Open: []string{"a"}, Refused: map[string]plan.Refusal{"r": {Value: "1"}},
-	}
-	now := plan.PFState{Made: &plan.Made{NumVFs: 4, Wrote: map[op.Kind][]string{op.KindPFMTU: {"9000"}}}, Open: []string{"b"}}
-	got := now.After(was)
-	want := plan.PFState{
-		Made: &plan.Made{NumVFs: 0, Wrote: map[op.Kind][]string{op.KindNumVFs: {"4"}, op.KindPFMTU: {"9000"}}},
-		Open: []string{"b", "a"}, Refused: map[string]plan.Refusal{"r": {Value: "1"}},
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Error(d)
-	}
-	if len(was.Made.Wrote) != 1 || len(now.Open) != 1 {
-		t.Error("an argument was changed")
 	}
 }
 

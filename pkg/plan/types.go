@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -40,9 +41,10 @@ type PFPlan struct {
 	// Order is the document's order not to wait for holders, until it is carried
 	// out.
 	Order string `json:"order,omitempty" yaml:"order,omitempty"`
-	// Found is what the PF is now, for the journal: which card it is, and in
-	// Made what a reset would have to bring back.
-	Found PFState `json:"-" yaml:"-"`
+	// Card is which card the PF is, and Found what it is like now: what a reset would
+	// have to bring back. Both are for the record.
+	Card  record.Card `json:"-" yaml:"-"`
+	Found record.Made `json:"-" yaml:"-"`
 	// Safe is true when the PF is seen not to carry the machine's network, now and
 	// for some seconds: worth recording with the document's hash for the next early
 	// start.
@@ -86,15 +88,6 @@ func (p *Plan) Done() bool {
 		}
 	}
 	return true
-}
-
-func (f *PFPlan) has(id string) bool {
-	for i := range f.Steps {
-		if f.Steps[i].ID == id {
-			return true
-		}
-	}
-	return false
 }
 
 // PF returns the plan of the PF with the address, or nil.

@@ -10,6 +10,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
@@ -23,7 +24,7 @@ type port struct {
 	pf     *inventory.PF
 	entry  *spec.PhysicalFunction
 	nic    nic.Behaviour
-	record PFState
+	record record.PF
 	// twin is another PF with the same permanent address, "" when there is none.
 	twin string
 	// carrier: the port has a link.
@@ -83,17 +84,12 @@ func (p *port) hardwareAddr() net.HardwareAddr {
 
 // group is the group of the VF, nil when it is in none.
 func (p *port) group(index int) *spec.VFGroup {
-	for i := range p.entry.VirtualFunctions {
-		if g := &p.entry.VirtualFunctions[i]; slices.Contains(g.Indexes, index) {
-			return g
-		}
-	}
-	return nil
+	return p.entry.Group(index)
 }
 
 // refused is the driver's answer of this boot to the step, if it still counts for
 // the value.
-func (p *port) refused(id string, want op.Value) (Refusal, bool) {
+func (p *port) refused(id string, want op.Value) (record.Refusal, bool) {
 	r, ok := p.record.Refused[id]
 	return r, ok && r.Holds(op.Text(want), p.carrier)
 }
@@ -147,28 +143,29 @@ func newWork(in *Input, pf *inventory.PF, entry *spec.PhysicalFunction, twin str
 	w := &work{
 		port: port{
 			in: in, pf: pf, entry: entry, nic: nic.ForDriver(pf.Driver), twin: twin,
-			record:  in.State.For(pf.Address, pf.Vendor+":"+pf.Device, permMAC(pf), in.BootID),
+			record:  in.Record.Of(card(pf), in.BootID),
 			carrier: len(pf.Netdevs) > 0 && pf.Netdevs[0].Carrier,
 		},
-		out: PFPlan{Address: pf.Address, Name: pf.Name(), Entry: entry.Pos, Found: found(pf), Driver: pf.Driver},
+		out: PFPlan{Address: pf.Address, Name: pf.Name(), Entry: entry.Pos, Card: card(pf), Found: found(pf), Driver: pf.Driver},
 	}
-	if !slices.Contains(w.record.Forced, entry.Force) && !slices.Contains(in.State.Spent, entry.Force) {
+	if !slices.Contains(w.record.Forced, entry.Force) && !slices.Contains(in.Record.Spent, entry.Force) {
 		w.out.Order = entry.Force
 	}
-	w.forced = in.Force[pf.Address] || w.out.Order != "" && !in.State.Lost
+	w.forced = in.Force[pf.Address] || w.out.Order != "" && !in.Record.Lost
 	w.out.Carrier = w.carrier
 	return w
 }
 
-func found(pf *inventory.PF) PFState {
-	f := PFState{
-		Device: pf.Vendor + ":" + pf.Device, PermMAC: permMAC(pf),
-		Made: &Made{NumVFs: pf.NumVFs, AutoProbe: pf.AutoProbe, EswitchMode: pf.EswitchMode},
-	}
+func card(pf *inventory.PF) record.Card {
+	return record.Card{Address: pf.Address, Device: pf.Vendor + ":" + pf.Device, PermMAC: permMAC(pf)}
+}
+
+func found(pf *inventory.PF) record.Made {
+	m := record.Made{NumVFs: pf.NumVFs, AutoProbe: pf.AutoProbe, EswitchMode: pf.EswitchMode}
 	if len(pf.Netdevs) > 0 {
-		f.Made.MTU = pf.Netdevs[0].MTU
+		m.MTU = pf.Netdevs[0].MTU
 	}
-	return f
+	return m
 }
 
 func permMAC(pf *inventory.PF) string {

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -31,7 +31,7 @@ func filled(t *testing.T) string {
 
 func holdsAll(t *testing.T, s *state.Store) {
 	t.Helper()
-	if st := s.State(); st.PFs[pf].SafeSpec != full.SafeSpec || st.Lost {
+	if st := s.Record(); st.PFs[pf].SafeSpec != full.SafeSpec || st.Lost {
 		t.Errorf("record %+v", st)
 	}
 	if good := s.LastGood(); !good.Known || string(good.Document) != "good" {
@@ -182,9 +182,9 @@ func TestConcurrentUpdates(t *testing.T) {
 	for i := range many {
 		wg.Go(func() {
 			name := fmt.Sprintf("0000:%02x:00.0", i)
-			if err := s.Update(func(st plan.State) plan.State {
-				st.PFs[name] = plan.PFState{Device: "8086:10c9"}
-				return st
+			if err := s.Update(func(r record.Record) record.Record {
+				r.PFs[name] = record.PF{Device: "8086:10c9"}
+				return r
 			}); err != nil {
 				t.Error(err)
 			}
@@ -201,7 +201,7 @@ func TestConcurrentUpdates(t *testing.T) {
 	}
 	wg.Wait()
 	again := open(t, dir, "boot-1")
-	if n := len(again.State().PFs); n != many {
+	if n := len(again.Record().PFs); n != many {
 		t.Errorf("%d records on the disk, want %d", n, many)
 	}
 	if n := len(again.Allocations().Notes); n != many {

@@ -1,5 +1,5 @@
 // Package state keeps what must outlive the daemon, in one directory
-// (/var/lib/sriov): the record of what earlier runs made (plan.State), the last
+// (/var/lib/sriov): the record of what earlier runs made (pkg/record), the last
 // good document, notes of what the kubelet took, and the operator's force orders.
 //
 // The directory is read as soon as it is there, whether or not it can be written:
@@ -14,5 +14,5 @@
 //
 // Nothing read from here ever causes a write to hardware by itself: a record that
 // is lost, damaged, from another boot or from a newer version is as good as none.
-// The package may import plan and use, and nothing else of the project.
+// The package may import record and use, and nothing else of the project.
 package state

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -15,7 +16,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 )
 
 // version of the record's format. A record of another version is not read.
@@ -25,11 +26,11 @@ const version = 1
 // PF, notes some hundred a VF, and a document is at most 1 MiB.
 const maxFile = 4 << 20
 
-// record is the file as it is on disk.
-type record struct {
-	Version int        `json:"version"`
-	Sum     string     `json:"sum"` // SHA-256 of the compact JSON of State
-	State   plan.State `json:"state"`
+// recordContent is the content of the record's file.
+type recordContent struct {
+	Version int             `json:"version"`
+	Sum     string          `json:"sum"`   // SHA-256 of the compact form of State
+	State   json.RawMessage `json:"state"` // a record.Record
 }
 
 // readFile reads a file of the directory; nil when there is none.
@@ -56,53 +57,62 @@ func readFile(dir, name string) ([]byte, error) {
 	return data, nil
 }
 
-// Read reads the record in dir without touching anything; the zero State when
-// there is none. A damaged record is reported, and is as good as none; the state is
-// then one that is [plan.State.Lost].
-func Read(dir string) (plan.State, error) {
-	data, err := readFile(dir, recordFile)
+// Read reads the record in dir without touching anything; the zero record when
+// there is none. A damaged record is reported, and is as good as none; it is then one
+// that is [record.Record.Lost].
+func Read(dir string) (record.Record, error) {
+	data, err := readFile(dir, RecordFile)
 	if err != nil {
-		return plan.State{Lost: true}, fmt.Errorf("read record: %w: taken as none", err)
+		return record.Record{Lost: true}, fmt.Errorf("read record: %w: taken as none", err)
 	}
 	if data == nil {
-		return plan.State{}, nil
+		return record.Record{}, nil
 	}
-	st, err := decode(data)
+	rec, err := decode(data)
 	if err != nil {
-		return plan.State{Lost: true}, fmt.Errorf("record %s: %w: taken as none", filepath.Join(dir, recordFile), err)
+		return record.Record{Lost: true}, fmt.Errorf("record %s: %w: taken as none", filepath.Join(dir, RecordFile), err)
 	}
-	return st, nil
+	return rec, nil
 }
 
-func decode(data []byte) (plan.State, error) {
-	var r record
-	if err := json.Unmarshal(data, &r); err != nil {
-		return plan.State{}, err
+// decode reads the content of the record's file. The checksum is of what the file
+// has, not of what this program makes of it.
+func decode(data []byte) (record.Record, error) {
+	var c recordContent
+	if err := json.Unmarshal(data, &c); err != nil {
+		return record.Record{}, err
 	}
-	if r.Version != version {
-		return plan.State{}, fmt.Errorf("has format version %d, this program knows %d", r.Version, version)
+	if c.Version != version {
+		return record.Record{}, fmt.Errorf("has format version %d, this program knows %d", c.Version, version)
 	}
-	if sum, err := sumOf(r.State); err != nil || sum != r.Sum {
-		return plan.State{}, errors.New("checksum does not match its content")
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, c.State); err != nil || sumOf(compact.Bytes()) != c.Sum {
+		return record.Record{}, errors.New("checksum does not match its content")
 	}
-	return r.State, nil
+	var rec record.Record
+	err := json.Unmarshal(c.State, &rec)
+	return rec, err
 }
 
-func encode(st plan.State) ([]byte, error) {
-	sum, err := sumOf(st)
+func encode(rec record.Record) ([]byte, error) {
+	data, err := json.Marshal(rec)
 	if err != nil {
 		return nil, err
 	}
-	return indent(record{Version: version, Sum: sum, State: st})
+	return indent(recordContent{Version: version, Sum: sumOf(data), State: data})
 }
 
-func sumOf(st plan.State) (string, error) {
-	data, err := json.Marshal(st)
-	if err != nil {
-		return "", err
-	}
+func sumOf(data []byte) string {
 	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:]), nil
+	return hex.EncodeToString(sum[:])
+}
+
+// sameContent reports whether two values are the same in a file. Values that differ
+// only in the process (a clock reading, an empty list for none) are.
+func sameContent(a, b any) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 func readLastGood(dir string) (LastGood, error) {
@@ -147,7 +157,7 @@ func (s *Store) writeFiles() error {
 		return nil
 	}
 	want, have := s.revisions, s.written
-	st, alloc, good := clone(s.st), s.alloc.clone(), slices.Clone(s.good.Document)
+	rec, alloc, good := s.rec.Clone(), s.alloc.clone(), slices.Clone(s.good.Document)
 	s.mu.Unlock()
 	if have == want {
 		return nil
@@ -156,7 +166,7 @@ func (s *Store) writeFiles() error {
 	err := cmp.Or(
 		s.file(lastGoodFile, &have.good, want.good, func() ([]byte, error) { return good, nil }),
 		s.file(notesFile, &have.notes, want.notes, func() ([]byte, error) { return indent(alloc) }),
-		s.file(recordFile, &have.record, want.record, func() ([]byte, error) { return encode(st) }),
+		s.file(RecordFile, &have.record, want.record, func() ([]byte, error) { return encode(rec) }),
 	)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,14 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
-
-const notesFile = "allocations.json"
 
 // Allocations are our own notes of what the kubelet took, of one boot.
 type Allocations struct {
@@ -128,13 +125,7 @@ func (s *Store) updateNotes(change func(Allocations) Allocations) error {
 	s.mu.Lock()
 	next := change(s.alloc)
 	next.BootID = s.bootID
-	if len(next.Notes) == 0 {
-		next.Notes = nil
-	}
-	if len(next.Given) == 0 {
-		next.Given = nil
-	}
-	changed := !reflect.DeepEqual(next, s.alloc)
+	changed := !sameContent(next, s.alloc)
 	if changed {
 		s.alloc = next
 		s.revisions.notes++

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/state"
 )
 
@@ -24,26 +24,26 @@ func open(t *testing.T, dir, boot string) *state.Store {
 	return s
 }
 
-func update(t *testing.T, s *state.Store, r plan.PFState) {
+func update(t *testing.T, s *state.Store, f record.PF) {
 	t.Helper()
-	err := s.Update(func(st plan.State) plan.State {
-		st.PFs[pf] = r
-		return st
+	err := s.Update(func(r record.Record) record.Record {
+		r.PFs[pf] = f
+		return r
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-var full = plan.PFState{
+var full = record.PF{
 	PermMAC: "52:54:00:00:00:01", Device: "8086:10c9", SafeSpec: "abc",
-	Made: &plan.Made{NumVFs: 0, AutoProbe: true, MTU: 1500}, Open: []string{"x"},
+	Made: &record.Made{NumVFs: 0, AutoProbe: true, MTU: 1500}, Open: []string{"x"},
 }
 
 func TestRecordOutlivesTheProcess(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sriov")
 	update(t, open(t, dir, "boot-1"), full)
-	got := open(t, dir, "boot-1").State().PFs[pf]
+	got := open(t, dir, "boot-1").Record().PFs[pf]
 	if d := cmp.Diff(full, got); d != "" {
 		t.Errorf("same boot (-want +got):\n%s", d)
 	}
@@ -56,7 +56,7 @@ func TestRecordOfAnotherBoot(t *testing.T) {
 	update(t, open(t, dir, "boot-1"), full)
 	want := full
 	want.Made, want.Open = nil, nil
-	if d := cmp.Diff(want, open(t, dir, "boot-2").State().PFs[pf]); d != "" {
+	if d := cmp.Diff(want, open(t, dir, "boot-2").Record().PFs[pf]); d != "" {
 		t.Errorf("next boot (-want +got):\n%s", d)
 	}
 }
@@ -79,7 +79,7 @@ func TestFolderArrivesLate(t *testing.T) {
 	if o := s.Open(); o.Read || o.Unwritable == nil || o.Damaged != nil {
 		t.Fatalf("Open without the directory: %+v, want it neither read nor writable", o)
 	}
-	early := plan.PFState{Device: "8086:10c9", Made: &plan.Made{NumVFs: 0}}
+	early := record.PF{Device: "8086:10c9", Made: &record.Made{NumVFs: 0}}
 	update(t, s, early)
 	if err := s.SetLastGood([]byte("new")); err != nil {
 		t.Fatal(err)
@@ -93,7 +93,7 @@ func TestFolderArrivesLate(t *testing.T) {
 	want := early
 	want.SafeSpec = "abc"
 	again := open(t, dir, "boot-2")
-	if d := cmp.Diff(want, again.State().PFs[pf]); d != "" {
+	if d := cmp.Diff(want, again.Record().PFs[pf]); d != "" {
 		t.Errorf("merged (-want +got):\n%s", d)
 	}
 	if got := string(again.LastGood().Document); got != "new" {
@@ -129,24 +129,24 @@ func TestBadRecordsCountAsNone(t *testing.T) {
 			if o := s.Open(); o.Unwritable != nil || o.Damaged == nil {
 				t.Errorf("Open: %+v; want it reported as damaged", o)
 			}
-			if n := len(s.State().PFs); n != 0 {
+			if n := len(s.Record().PFs); n != 0 {
 				t.Errorf("%d records were taken from it", n)
 			}
-			if !s.State().Lost {
+			if !s.Record().Lost {
 				t.Error("it is not said that the record was lost")
 			}
-			if open(t, t.TempDir(), "boot-1").State().Lost {
+			if open(t, t.TempDir(), "boot-1").Record().Lost {
 				t.Error("a record that never was counts as lost")
 			}
 		})
 	}
 }
 
-func TestForceOrders(t *testing.T) {
+func TestForceRequests(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, "boot-1")
-	if n := len(s.Forced()); n != 0 {
-		t.Fatalf("%d orders in a new folder", n)
+	if n := len(s.ForceRequests()); n != 0 {
+		t.Fatalf("%d requests in a new directory", n)
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "force"), 0o755); err != nil {
 		t.Fatal(err)
@@ -154,13 +154,13 @@ func TestForceOrders(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "force", pf), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if !s.Forced()[pf] {
-		t.Error("the order was not seen")
+	if !s.ForceRequests()[pf] {
+		t.Error("the request was not seen")
 	}
-	if err := errors.Join(s.Obeyed(pf), s.Obeyed(pf)); err != nil {
+	if err := errors.Join(s.Acknowledge(pf), s.Acknowledge(pf)); err != nil {
 		t.Error(err)
 	}
-	if s.Forced()[pf] {
-		t.Error("the order is still there after it was obeyed")
+	if s.ForceRequests()[pf] {
+		t.Error("the request is still there after it was acknowledged")
 	}
 }

@@ -4,23 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
-	"path/filepath"
-	"reflect"
 	"slices"
 	"sync"
 	"syscall"
 
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
-)
-
-// Names in the directory.
-const (
-	recordFile   = "state.json"
-	lastGoodFile = "last-good.yaml"
-	forceDir     = "force"
-	statusFile   = "status.yaml"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 )
 
 // Store is the directory. It is safe for concurrent use.
@@ -33,7 +22,7 @@ type Store struct {
 
 	// mu guards what follows and is never held over I/O or a call of somebody else.
 	mu    sync.Mutex
-	st    plan.State
+	rec   record.Record
 	alloc Allocations
 	good  LastGood
 	// revisions count the changes of each file's content in memory.
@@ -64,11 +53,8 @@ type LastGood struct {
 // New returns a store over dir, which need not exist. It touches nothing before
 // Open.
 func New(dir, bootID string) *Store {
-	return &Store{dir: dir, bootID: bootID, st: plan.State{BootID: bootID, PFs: map[string]plan.PFState{}, Lost: true}, alloc: Allocations{BootID: bootID}}
+	return &Store{dir: dir, bootID: bootID, rec: record.Record{BootID: bootID, PFs: map[string]record.PF{}, Lost: true}, alloc: Allocations{BootID: bootID}}
 }
-
-// StatusPath is where the status file belongs.
-func (s *Store) StatusPath() string { return filepath.Join(s.dir, statusFile) }
 
 // Opened is what Open found.
 type Opened struct {
@@ -155,16 +141,16 @@ func identify(dir string) (identity, error) {
 // load reads what the directory holds and merges it with what is known. The caller
 // holds io.
 func (s *Store) load(at identity) (damaged error) {
-	record, recordErr := Read(s.dir)
+	rec, recordErr := Read(s.dir)
 	notes, notesErr := readNotes(s.dir)
 	good, goodErr := readLastGood(s.dir)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first := !s.read
-	s.merge(record)
+	s.merge(rec)
 	if first {
-		s.st.Lost, s.st.Spent = record.Lost, record.Spent
+		s.rec.Lost, s.rec.Spent = rec.Lost, rec.Spent
 	}
 	s.alloc = s.alloc.merge(notes, notesErr != nil)
 	if !s.good.Known {
@@ -182,14 +168,14 @@ func (s *Store) load(at identity) (damaged error) {
 }
 
 // merge adds what an earlier process recorded to what this one knows already.
-func (s *Store) merge(old plan.State) {
+func (s *Store) merge(old record.Record) {
 	for pf, was := range old.PFs {
 		if old.BootID != s.bootID {
 			was = was.Lasting()
 		}
-		now, known := s.st.PFs[pf]
+		now, known := s.rec.PFs[pf]
 		if !known {
-			s.st.PFs[pf] = was
+			s.rec.PFs[pf] = was
 			continue
 		}
 		if now.Device == was.Device {
@@ -198,7 +184,7 @@ func (s *Store) merge(old plan.State) {
 			}
 			now = now.After(was)
 		}
-		s.st.PFs[pf] = now
+		s.rec.PFs[pf] = now
 	}
 }
 
@@ -217,19 +203,11 @@ func (s *Store) Writable() bool {
 	return s.writable
 }
 
-// State returns a copy of the record.
-func (s *Store) State() plan.State {
+// Record returns a copy of the record.
+func (s *Store) Record() record.Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return clone(s.st)
-}
-
-func clone(st plan.State) plan.State {
-	out := st.Clone()
-	if out.PFs == nil {
-		out.PFs = map[string]plan.PFState{}
-	}
-	return out
+	return s.rec.Clone()
 }
 
 // Update replaces the record by what change makes of it, and writes it if the
@@ -237,12 +215,12 @@ func clone(st plan.State) plan.State {
 // change is in force in this process even when the write fails. change gets a copy.
 // It is called under the store's lock and must be a pure function: it may call
 // nobody who has a lock.
-func (s *Store) Update(change func(plan.State) plan.State) error {
+func (s *Store) Update(change func(record.Record) record.Record) error {
 	s.mu.Lock()
-	next := change(clone(s.st))
-	changed := !reflect.DeepEqual(next, s.st)
+	next := change(s.rec.Clone())
+	changed := !sameContent(next, s.rec)
 	if changed {
-		s.st = next
+		s.rec = next.Clone()
 		s.revisions.record++
 	}
 	s.mu.Unlock()
@@ -273,37 +251,4 @@ func (s *Store) SetLastGood(doc []byte) error {
 		return nil
 	}
 	return s.save()
-}
-
-// Forced returns the PFs for which the operator of the machine ordered not to
-// wait for holders: files named by PCI address in the directory "force". One that
-// cannot be read holds no orders.
-func (s *Store) Forced() map[string]bool {
-	out := map[string]bool{}
-	entries, err := os.ReadDir(filepath.Join(s.dir, forceDir))
-	if err != nil {
-		return out
-	}
-	for _, e := range entries {
-		if e.Type().IsRegular() {
-			out[e.Name()] = true
-		}
-	}
-	return out
-}
-
-// Obeyed removes the force order of a PF.
-func (s *Store) Obeyed(pf string) error {
-	err := os.Remove(filepath.Join(s.dir, forceDir, filepath.Base(pf)))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove force order: %w", err)
-	}
-	return nil
-}
-
-// PFs returns the addresses that have a record, sorted.
-func (s *Store) PFs() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Sorted(maps.Keys(s.st.PFs))
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/siderolabs/talos/pkg/machinery/role"
 
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
@@ -23,14 +23,14 @@ func TestRecord(t *testing.T) {
 	if o := store.Open(); o.Unwritable != nil {
 		t.Fatal(o.Unwritable)
 	}
-	err := store.Update(func(s plan.State) plan.State {
-		s.PFs["0000:01:00.0"] = plan.PFState{SafeSpec: "abc"}
+	err := store.Update(func(s record.Record) record.Record {
+		s.PFs["0000:01:00.0"] = record.PF{SafeSpec: "abc"}
 		return s
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	good, err := os.ReadFile(filepath.Join(dir, "state.json"))
+	good, err := os.ReadFile(filepath.Join(dir, state.RecordFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,10 +50,10 @@ func TestRecord(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := talostest.NewNode("n1", "", t.TempDir())
 			if c.file != "" {
-				if err := os.MkdirAll(filepath.Join(n.Files, talos.StateDir), 0o755); err != nil {
+				if err := os.MkdirAll(filepath.Join(n.Files, state.Dir), 0o755); err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(filepath.Join(n.Files, talos.StateDir, "state.json"), []byte(c.file), 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(n.Files, state.Dir, state.RecordFile), []byte(c.file), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -76,17 +76,17 @@ func TestRecord(t *testing.T) {
 func TestUnlistableDirectory(t *testing.T) {
 	n := talostest.NewNode("n1", "", t.TempDir())
 	node := open(t, talostest.Start(t, 0, n), role.Admin, "n1").Nodes[0]
-	if there, err := node.HasFile(t.Context(), "/var/lib/sriov", "state.json"); there || err != nil {
+	if there, err := node.HasFile(t.Context(), state.Dir, state.RecordFile); there || err != nil {
 		t.Errorf("without the directory: %v, %v", there, err)
 	}
 	if err := os.MkdirAll(filepath.Join(n.Files, "var/lib"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	// Listing a file fails as listing a broken directory does.
-	if err := os.WriteFile(filepath.Join(n.Files, "var/lib/sriov"), nil, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(n.Files, state.Dir), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if there, err := node.HasFile(t.Context(), "/var/lib/sriov", "state.json"); there || err == nil {
+	if there, err := node.HasFile(t.Context(), state.Dir, state.RecordFile); there || err == nil {
 		t.Errorf("a directory that cannot be listed: %v, %v", there, err)
 	}
 }

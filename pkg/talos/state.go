@@ -3,33 +3,34 @@ package talos
 import (
 	"cmp"
 	"context"
+	"path"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
-// StateDir is where the daemon keeps its state on a node.
-const StateDir = "/var/lib/sriov"
+// statusPath is the status file on a node.
+const statusPath = state.Dir + "/" + state.StatusFile
 
 // Status reads the daemon's status file: nil when there is none, because the
 // extension is not installed or has not written it yet. It needs os:admin.
 func (n *Node) Status(ctx context.Context) (*status.Status, error) {
-	data, err := n.stateFile(ctx, "status.yaml")
+	data, err := n.stateFile(ctx, state.StatusFile)
 	if data == nil || err != nil {
 		return nil, err
 	}
 	var s status.Status
 	if err := yaml.Unmarshal(data, &s); err != nil {
-		return nil, &Error{Node: n.Name, Msg: "decode " + StateDir + "/status.yaml", Err: err, Hint: "is sriovctl as new as the extension?"}
+		return nil, &Error{Node: n.Name, Msg: "decode " + statusPath, Err: err, Hint: "is sriovctl as new as the extension?"}
 	}
 	if s.Kind != status.Kind || s.APIVersion != status.APIVersion {
 		return nil, &Error{
-			Node: n.Name, Msg: StateDir + "/status.yaml is a " + s.APIVersion + " " + s.Kind + ", not a " + status.APIVersion + " " + status.Kind,
+			Node: n.Name, Msg: statusPath + " is a " + s.APIVersion + " " + s.Kind + ", not a " + status.APIVersion + " " + status.Kind,
 			Hint: "is sriovctl as new as the extension?",
 		}
 	}
@@ -38,23 +39,23 @@ func (n *Node) Status(ctx context.Context) (*status.Status, error) {
 
 // stateFile reads a file of the daemon, nil when it is not there.
 func (n *Node) stateFile(ctx context.Context, name string) ([]byte, error) {
-	there, err := n.HasFile(ctx, StateDir, name)
+	there, err := n.HasFile(ctx, state.Dir, name)
 	if err != nil || !there {
 		return nil, err
 	}
-	return n.ReadFile(ctx, StateDir+"/"+name)
+	return n.ReadFile(ctx, path.Join(state.Dir, name))
 }
 
 // Record reads what the daemon wrote down of earlier runs, empty when there is
 // nothing. A damaged record, or one of another version, is reported in damaged and
 // is as good as none, here as on the node. It needs os:admin.
-func (n *Node) Record(ctx context.Context) (record plan.State, damaged, err error) {
-	data, err := n.stateFile(ctx, "state.json")
+func (n *Node) Record(ctx context.Context) (rec record.Record, damaged, err error) {
+	data, err := n.stateFile(ctx, state.RecordFile)
 	if data == nil || err != nil {
-		return plan.State{}, nil, err
+		return record.Record{}, nil, err
 	}
-	record, damaged = state.Decode(data)
-	return record, damaged, nil
+	rec, damaged = state.Decode(data)
+	return rec, damaged, nil
 }
 
 // BootID returns the node's boot id. It needs os:admin.

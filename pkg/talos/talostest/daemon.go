@@ -15,6 +15,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -74,11 +75,11 @@ func Daemon(t testing.TB, n *Node, kubelet *PodResources) (document func(string)
 		default:
 		}
 	})
-	state := filepath.Join(n.Files, "var/lib/sriov")
+	stateDir := filepath.Join(n.Files, state.Dir)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	a, err := agent.New(agent.Options{
-		Config: config, StateDir: state, KubeletDir: filepath.Dir(registry.PluginDir()),
+		Config: config, StateDir: stateDir, KubeletDir: filepath.Dir(registry.PluginDir()),
 		RunDir: filepath.Join(filepath.Dir(registry.PluginDir()), "run"), DeviceInfoDir: filepath.Join(dir, "dp"),
 		CDIDir: filepath.Join(dir, "cdi"), Proc: "/proc", Version: "test", Log: slog.New(slog.DiscardHandler),
 		Sysfs: kernel, Network: kernel, Links: kernel, Kubelet: kubelet, Events: events, NetworkWait: time.Nanosecond,
@@ -101,19 +102,19 @@ func Daemon(t testing.TB, n *Node, kubelet *PodResources) (document func(string)
 		if err := renameio.WriteFile(config, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		return statusOf(t, state, spec.Hash([]byte(text)))
+		return statusOf(t, stateDir, spec.Hash([]byte(text)))
 	}
 }
 
 // statusOf waits until the daemon has followed the document.
-func statusOf(t testing.TB, state, hash string) *status.Status {
+func statusOf(t testing.TB, dir, hash string) *status.Status {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		s, err := status.Read(filepath.Join(state, "status.yaml"))
+		s, err := status.Read(filepath.Join(dir, state.StatusFile))
 		if err != nil {
 			t.Fatal(err)
 		}
