@@ -17,7 +17,6 @@ import (
 	configres "github.com/siderolabs/talos/pkg/machinery/resources/config"
 	"github.com/siderolabs/talos/pkg/machinery/role"
 
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/talos/talostest"
@@ -163,8 +162,8 @@ func igbStatus() *status.Status {
 		Pools: []status.Pool{{
 			ResourceName: "intel.com/igb", Devices: 2, Healthy: 1, Registered: true,
 			Members: []status.Device{
-				{ID: "0000:21:10.0", Healthy: true, Use: status.UseHeld, Holder: "pod default/web-0"},
-				{ID: "0000:21:10.2", Healthy: false, Reason: "link down", Use: status.UseFree},
+				{ID: "0000:21:10.0", Healthy: true, Use: status.UseHeld, Holders: []status.Holder{{Device: "0000:21:10.0", Namespace: "default", Pod: "web-0", Evidence: "pod-resources"}}},
+				{ID: "0000:21:10.2", Healthy: false, Reason: status.Reason{Cause: "no-link", Text: "link down"}, Use: status.UseFree},
 			},
 		}},
 		CNI: &status.CNI{
@@ -173,6 +172,6 @@ func igbStatus() *status.Status {
 			Hint:   "cni: {install: force} replaces it; cni: {install: false} says that it is meant to be used",
 		},
 		Orphans: &status.Orphans{Returned: 1},
-		Notices: []plan.Problem{{Msg: "the entry at line 9 selects no PF on this node"}},
+		Notices: []status.Problem{{Msg: "the entry at line 9 selects no PF on this node"}},
 	}
 }

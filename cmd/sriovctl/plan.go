@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/report"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
@@ -20,11 +20,11 @@ import (
 
 // nodePlan is a node's plan for a document.
 type nodePlan struct {
-	Node string     `json:"node" yaml:"node"`
-	Plan *plan.Plan `json:"plan" yaml:"plan"`
+	Node string       `json:"node" yaml:"node"`
+	Plan *status.Plan `json:"plan" yaml:"plan"`
 	// Selectors is what the node's machine config, or the file, would do to links
 	// that it must not: what is pending may be so, all else is refused.
-	Selectors []plan.Problem `json:"selectors,omitempty" yaml:"selectors,omitempty"`
+	Selectors []status.Problem `json:"selectors,omitempty" yaml:"selectors,omitempty"`
 	// Notes say what the API does not show, and the plan so does not know.
 	Notes []string `json:"notes,omitempty" yaml:"notes,omitempty"`
 }
@@ -76,7 +76,7 @@ func (a *app) showPlans(answers []oneNode[*nodePlan]) error {
 	for _, n := range answers {
 		if n.err == nil {
 			plans = append(plans, n.value)
-			bad = bad || problems(n.value.Plan) || grave(n.value.Selectors)
+			bad = bad || n.value.Plan.Failed() || status.Lasting(n.value.Selectors)
 		}
 	}
 	err := a.write(plans, func(w io.Writer) error {
@@ -85,11 +85,11 @@ func (a *app) showPlans(answers []oneNode[*nodePlan]) error {
 				fmt.Fprintln(w)
 			}
 			fmt.Fprintf(w, "%s:\n", p.Node)
-			if err := plan.Text(w, p.Plan); err != nil {
+			if err := status.PlanText(w, p.Plan); err != nil {
 				return err
 			}
-			for _, s := range p.Selectors {
-				a.problem(w, "", s)
+			for i := range p.Selectors {
+				status.ProblemText(w, "", &p.Selectors[i], status.TextOptions{Paint: a.tone})
 			}
 			for _, n := range p.Notes {
 				fmt.Fprintf(w, "note: %s\n", n)
@@ -107,23 +107,6 @@ func (a *app) showPlans(answers []oneNode[*nodePlan]) error {
 		return errFailed
 	}
 	return nil
-}
-
-func problems(p *plan.Plan) bool {
-	if len(p.Problems) > 0 {
-		return true
-	}
-	for i := range p.PFs {
-		if grave(p.PFs[i].Problems) {
-			return true
-		}
-	}
-	return false
-}
-
-// grave reports whether any of the problems does not go away by itself.
-func grave(list []plan.Problem) bool {
-	return slices.ContainsFunc(list, func(x plan.Problem) bool { return !x.Pending })
 }
 
 // planNode reads a node and computes its plan as the node would.
@@ -148,7 +131,7 @@ func planNode(ctx context.Context, n *talos.Node, d *document, force []string) (
 			return nil, err
 		}
 	}
-	in.Snapshot, in.Use = view.Snapshot, talos.Use(st)
+	in.Snapshot, in.Use = view.Snapshot, report.UseOf(st)
 	// The daemon waits some seconds more, to see that it stays so.
 	in.Quiet = plan.QuietNow(in.Snapshot)
 	out := &nodePlan{Node: n.Name}
@@ -162,7 +145,7 @@ func planNode(ctx context.Context, n *talos.Node, d *document, force []string) (
 	if !sees(d.config, in.Snapshot, st) {
 		out.Notes = append(out.Notes, "the Talos API does not show VF attributes and eswitch modes, so what the document says of them is planned as if it were not set yet")
 	}
-	out.Plan = plan.Compute(in)
+	out.Plan = report.Plan(plan.Compute(in))
 	return out, nil
 }
 

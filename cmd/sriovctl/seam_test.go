@@ -29,7 +29,7 @@ func TestDaemonToWorkstation(t *testing.T) {
 	addMachineConfig(t, n)
 	kubelet := &talostest.PodResources{}
 	kubelet.Set(use.Kubelet{Answered: true, Since: time.Now().Add(-time.Hour), Held: map[string][]use.Holder{
-		"0000:21:10.0": {{Device: "0000:21:10.0", Namespace: "default", Pod: "demo", Source: use.SourcePodResources}},
+		"0000:21:10.0": {{Device: "0000:21:10.0", Namespace: "default", Pod: "demo", Evidence: use.EvidencePodResources}},
 	}})
 	document := talostest.Daemon(t, n, kubelet)
 	t.Setenv("TALOSCONFIG", talostest.Start(t, 0, n).Talosconfig(t, role.Admin, time.Hour))
@@ -63,7 +63,7 @@ func TestDaemonToWorkstation(t *testing.T) {
 
 	kubelet.Set(use.Kubelet{Err: "connection refused"})
 	for _, m := range document(seamDocument(2, "the kubelet is silent")).Pools[0].Members {
-		if m.Holder == "" {
+		if len(m.Holders) == 0 {
 			t.Errorf("%s: a sriovctl that goes by the holder alone takes it for free", m.ID)
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"io"
 
 	"github.com/talos-sriov/talos-sriov/pkg/machineconfig"
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
 	"github.com/talos-sriov/talos-sriov/pkg/talos/nodenet"
 )
@@ -61,7 +61,7 @@ func divide(found []nodenet.Finding) (refused, warned []nodenet.Finding) {
 
 // selectorProblems says, for a node and a file for it, what of the node's machine
 // config and of the file has to do with links that it must not.
-func selectorProblems(ctx context.Context, n *talos.Node, v *talos.View, d *document) ([]plan.Problem, error) {
+func selectorProblems(ctx context.Context, n *talos.Node, v *talos.View, d *document) ([]status.Problem, error) {
 	selectors, err := n.Selectors(ctx, v)
 	if err != nil {
 		return nil, err
@@ -74,13 +74,13 @@ func selectorProblems(ctx context.Context, n *talos.Node, v *talos.View, d *docu
 		}
 		found = talos.Ignored(v, patch)
 	}
-	var out []plan.Problem
+	var out []status.Problem
 	for _, f := range append(found, selectors.Check(d.config, patch)...) {
-		out = append(out, plan.Problem{Msg: f.Msg, Hint: f.Hint, Pending: !f.Refuse})
+		out = append(out, status.Problem{Msg: f.Msg, Hint: f.Hint, Pending: !f.Refuse})
 	}
 	if d.bare {
 		for _, f := range needsFor(d.config, v).Unselected {
-			out = append(out, plan.Problem{Msg: f.Msg, Hint: f.Hint, Pending: true})
+			out = append(out, status.Problem{Msg: f.Msg, Hint: f.Hint, Pending: true})
 		}
 	}
 	return out, nil

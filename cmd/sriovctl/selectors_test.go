@@ -256,7 +256,7 @@ func TestNamesOnTheTerminal(t *testing.T) {
 	n := nodeOf(t, "cx7", sys, evil)
 	n.Add(t, newRawConfig("machine: {}\n"))
 	s := igbStatus()
-	s.PFs[0].Name, s.Pools[0].Members[0].Holder = evil, "pod default/\x1b]0;x\x07"
+	s.PFs[0].Name, s.Pools[0].Members[0].Holders[0].Pod = evil, "\x1b]0;x\x07"
 	writeStatus(t, n.Files, s)
 	r := serve(t, n)
 	document := file(t, "apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunctions:\n  - match: {pciAddresses: [\"0000:01:00.0\"]}\n    numVFs: 4\n    resourceName: nvidia.com/x\n")

@@ -213,7 +213,7 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	if err := onTheHost(fs, hostRoot); err != nil {
 		return err
 	}
-	render := map[string]func(io.Writer, *plan.Plan) error{"text": plan.Text, "json": plan.JSON}[*output]
+	render := planRenderers()[*output]
 	if render == nil {
 		return usageError{fmt.Errorf("-o %s: text or json", *output)}
 	}

@@ -103,6 +103,7 @@ var order = [][]string{
 	{"pkg/state", "pkg/apply", "pkg/pool"},
 	{"pkg/health"},
 	{"pkg/deviceplugin", "pkg/status"},
+	{"pkg/report"},
 	{"pkg/agent"},
 }
 

@@ -85,7 +85,7 @@ func (n *node) Ask(context.Context) use.Kubelet {
 	}
 	k := use.Kubelet{Answered: true, Since: time.Now().Add(-time.Hour), Held: map[string][]use.Holder{}}
 	for dev, pod := range n.held {
-		k.Held[dev] = []use.Holder{{Device: dev, Namespace: "default", Pod: pod, Source: use.SourcePodResources}}
+		k.Held[dev] = []use.Holder{{Device: dev, Namespace: "default", Pod: pod, Evidence: use.EvidencePodResources}}
 	}
 	return k
 }
@@ -434,7 +434,7 @@ func TestStrayInterface(t *testing.T) {
 	n.kernel.Hold(stray, "web")
 	n.status("held", func(s *status.Status) bool {
 		return len(s.Pools) == 1 && s.PFs[0].State == status.PFReady &&
-			(s.Pools[0].Members[0].Holder == "pod default/web" || s.Pools[0].Members[1].Holder == "pod default/web")
+			(status.Names(s.Pools[0].Members[0].Holders) == "pod default/web" || status.Names(s.Pools[0].Members[1].Holders) == "pod default/web")
 	})
 	n.healthy(2)
 }

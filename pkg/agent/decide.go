@@ -114,18 +114,18 @@ func decide(newest *source.Document, lastGood state.LastGood, load func(name str
 	return v
 }
 
-func errorsOf(err error) []status.Error {
+func errorsOf(err error) []spec.Error {
 	var list *spec.Errors
 	if errors.As(err, &list) {
 		return specErrors(list.List)
 	}
-	return []status.Error{{Msg: err.Error()}}
+	return []spec.Error{{Msg: err.Error()}}
 }
 
-func specErrors(list []*spec.Error) []status.Error {
-	out := make([]status.Error, 0, len(list))
+func specErrors(list []*spec.Error) []spec.Error {
+	out := make([]spec.Error, 0, len(list))
 	for _, e := range list {
-		out = append(out, status.Error{Pos: e.Pos, Path: e.Path, Msg: e.Msg, Hint: e.Hint})
+		out = append(out, *e)
 	}
 	return out
 }

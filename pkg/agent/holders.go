@@ -10,6 +10,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
@@ -65,17 +66,17 @@ func (a *Agent) unsaved(err error) {
 	})
 }
 
-// tellHealth logs the changes of the devices' health.
-func (a *Agent) tellHealth(m *memory, unfit map[string]string) {
-	for id, why := range unfit {
-		m.said.do("health/"+id, why, func() { a.log.Warn("device unhealthy", "device", id, "reason", why) })
+// logHealth logs the changes of the devices' health.
+func (a *Agent) logHealth(m *memory, unhealthy map[string]pool.Reason) {
+	for id, r := range unhealthy {
+		m.said.do("health/"+id, r.Text, func() { a.log.Warn("device unhealthy", "device", id, "reason", r.Text) })
 	}
-	for id := range m.unfit {
-		if unfit[id] == "" {
+	for id := range m.unhealthy {
+		if _, ok := unhealthy[id]; !ok {
 			m.said.do("health/"+id, "", func() { a.log.Info("device healthy again", "device", id) })
 		}
 	}
-	m.unfit = unfit
+	m.unhealthy = unhealthy
 }
 
 // allocated notes what the kubelet takes, before it gets the answer that it may. A

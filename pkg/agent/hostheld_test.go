@@ -12,7 +12,6 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
-	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
 // waitsFor reports whether the PF waits for a holder that the words describe.
@@ -22,7 +21,7 @@ func waitsFor(words string) func(*status.Status) bool {
 			return false
 		}
 		for _, step := range s.PFs[0].Steps {
-			if strings.Contains(use.Names(step.Wait), words) {
+			if strings.Contains(status.Names(step.Wait), words) {
 				return true
 			}
 		}
@@ -43,7 +42,7 @@ func (n *node) taken() bool {
 
 func unhealthyFor(words string) func(*status.Status) bool {
 	return func(s *status.Status) bool {
-		return len(s.Pools) == 1 && len(s.Pools[0].Members) > 0 && strings.Contains(s.Pools[0].Members[0].Reason, words)
+		return len(s.Pools) == 1 && len(s.Pools[0].Members) > 0 && strings.Contains(s.Pools[0].Members[0].Reason.Text, words)
 	}
 }
 

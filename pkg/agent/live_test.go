@@ -246,6 +246,6 @@ func TestPCIeErrorsAreSeen(t *testing.T) {
 	}
 	n.status("the cause", func(s *status.Status) bool {
 		d := s.Pools[0].Members[1]
-		return d.ID == vf && d.Cause == "pcie-errors" && strings.Contains(d.Reason, "PCIe errors on "+vf)
+		return d.ID == vf && d.Reason.Cause == "pcie-errors" && strings.Contains(d.Reason.Text, "PCIe errors on "+vf)
 	})
 }

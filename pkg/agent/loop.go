@@ -29,9 +29,8 @@ type turn struct {
 	quiet plan.Quiet
 	plan  *plan.Plan
 	bound selection.Result
-	// unfit are the devices that are not healthy, with the reason.
-	unfit  map[string]string
-	causes map[string]health.Cause // of unfit
+	// unhealthy are the devices that are not healthy.
+	unhealthy map[string]pool.Reason
 	// busy tells of each PF whether a run is under way on it.
 	busy    map[string]bool
 	readErr error
@@ -55,10 +54,11 @@ type memory struct {
 	quiet   quiet
 	again   *time.Timer // when a failed step may be tried again
 	health  health.Judge
-	unfit   map[string]string // as last told
-	judge   *time.Timer       // when the health is to be judged again
-	last    *status.Status
-	// saved is true when the last status reached the file.
+	// unhealthy is as last logged.
+	unhealthy map[string]pool.Reason
+	judge     *time.Timer // when the health is to be judged again
+	// last identifies the last status, and saved is true when it reached the file.
+	last  status.Sum
 	saved bool
 	said  once
 	// unwritable says why the state directory, which is there, cannot be written.
@@ -122,7 +122,7 @@ func (a *Agent) loop(ctx context.Context) error {
 			return nil
 		}
 		a.act(ctx, m, t)
-		a.tell(m, t)
+		a.publish(m, t)
 		m.turned = time.Now()
 		m.turn = m.turned.Sub(start)
 		rest.Reset(restAfter)
@@ -151,7 +151,7 @@ func (a *Agent) loop(ctx context.Context) error {
 				a.outcome(m, ran, r.report)
 			}
 		case <-a.plugin.Changed():
-			a.tell(m, t)
+			a.publish(m, t)
 			kubelet.Reset(afterKubelet)
 			goto wait
 		case <-kubelet.C:
@@ -349,9 +349,9 @@ func (a *Agent) act(ctx context.Context, m *memory, t *turn) {
 	if v.Again > 0 {
 		m.judge.Reset(v.Again)
 	}
-	t.unfit, t.causes = v.Reasons, v.Causes
-	a.tellHealth(m, v.Reasons)
-	a.offered.set(v.Assignment, texts(t.withheld()), t.busy, a.store.Allocations().Given)
+	t.unhealthy = v.Reasons
+	a.logHealth(m, v.Reasons)
+	a.offered.set(v.Assignment, t.unallocatable(), t.busy, a.store.Allocations().Given)
 
 	// Before it is applied: a bad document may follow while writes are under way.
 	if doc, ok := acceptable(m, t); ok {

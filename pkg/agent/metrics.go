@@ -13,7 +13,6 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
 	"github.com/talos-sriov/talos-sriov/pkg/install"
 	"github.com/talos-sriov/talos-sriov/pkg/metrics"
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
@@ -241,7 +240,7 @@ func (c *collector) collectPools(out samples, p *published) {
 		causes := map[string]int{}
 		for j := range pool.Members {
 			if d := &pool.Members[j]; !d.Healthy {
-				causes[d.Cause]++
+				causes[string(d.Reason.Cause)]++
 			}
 		}
 		for cause, n := range causes {
@@ -274,8 +273,8 @@ func number(b bool) float64 {
 }
 
 // listenProblem is what the status reports of metrics that cannot be served.
-func listenProblem(err error) plan.Problem {
-	return plan.Problem{
+func listenProblem(err error) status.Problem {
+	return status.Problem{
 		Msg:  fmt.Sprintf("the metrics are not served: %v", err),
 		Hint: fmt.Sprintf("free the address, or write another one as metrics.listen; it is tried again every %s", metrics.Retry),
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
@@ -35,21 +34,22 @@ func TestMetricFamilies(t *testing.T) {
 	c.write("0000:21:00.0", writeOK)
 	c.write("0000:21:00.0", writeFailed)
 	c.write("0000:41:00.0", writeRefused)
+	noLink := status.Reason{Cause: "no-link"}
 	s := &status.Status{
 		Daemon: status.Daemon{Version: "v1.2.3", Started: time.Unix(1_750_000_000, 0)},
 		Spec:   status.Spec{State: status.SpecRefused, LastGood: true},
 		PFs: []status.PF{
 			{Address: "0000:21:00.0", Name: "enp33s0", State: status.PFReady, Desired: status.Desired{NumVFs: &wanted}, Actual: status.Actual{NumVFs: 4}, Drift: 3},
-			{Address: "0000:41:00.0", Name: "enp65s0", State: status.PFFailed, Actual: status.Actual{NumVFs: 1}, Errors: make([]plan.Problem, 2)},
+			{Address: "0000:41:00.0", Name: "enp65s0", State: status.PFFailed, Actual: status.Actual{NumVFs: 1}, Errors: make([]status.Problem, 2)},
 		},
 		Pools: []status.Pool{
 			{ResourceName: "nvidia.com/cx7", Devices: 4, Healthy: 1, Registered: true, Members: []status.Device{
-				{ID: "a", Healthy: true}, {ID: "b", Cause: "no-link"}, {ID: "c", Cause: "no-link"}, {ID: "d", Cause: causeUnusable},
+				{ID: "a", Healthy: true}, {ID: "b", Reason: noLink}, {ID: "c", Reason: noLink}, {ID: "d", Reason: status.Reason{Cause: "unusable"}},
 			}},
 			{ResourceName: "empty.com/pool"},
 		},
 		CNI: &status.CNI{State: "foreign"}, Orphans: &status.Orphans{Returned: 2, Pending: make([]status.Orphan, 1)},
-		Problems: make([]plan.Problem, 1),
+		Problems: make([]status.Problem, 1),
 	}
 	c.publish(s, []deviceplugin.Status{{Resource: "nvidia.com/cx7", Registrations: 2}, {Resource: "empty.com/pool"}}, nil)
 	reg := prometheus.NewPedanticRegistry()

@@ -24,7 +24,7 @@ type offered struct {
 	mu      sync.Mutex
 	seq     uint64 // of the last change
 	base    *pool.Assignment
-	loop    map[string]string // device -> reason
+	loop    map[string]pool.Reason // by device
 	claimed map[string]claim
 }
 
@@ -34,14 +34,17 @@ type offerer interface {
 }
 
 // claim is why the gate withholds a device, and for the run on which PF.
-type claim struct{ pf, reason string }
+type claim struct {
+	pf     string
+	reason pool.Reason
+}
 
 // offer is what is offered now. The caller holds the lock.
 func (o *offered) offer() deviceplugin.Offer {
 	o.seq++
 	reasons := maps.Clone(o.loop)
 	if reasons == nil {
-		reasons = map[string]string{}
+		reasons = map[string]pool.Reason{}
 	}
 	for id, c := range o.claimed {
 		reasons[id] = c.reason
@@ -51,7 +54,7 @@ func (o *offered) offer() deviceplugin.Offer {
 
 // set is the decision of the loop. It ends earlier claims of runs that are over.
 // given are the devices that pods may have.
-func (o *offered) set(base *pool.Assignment, reasons map[string]string, busy map[string]bool, given []string) {
+func (o *offered) set(base *pool.Assignment, reasons map[string]pool.Reason, busy map[string]bool, given []string) {
 	o.mu.Lock()
 	o.base, o.loop = base, reasons
 	maps.DeleteFunc(o.claimed, func(_ string, c claim) bool { return !busy[c.pf] })
@@ -63,7 +66,7 @@ func (o *offered) set(base *pool.Assignment, reasons map[string]string, busy map
 
 // claim withholds more devices, until the PF's run has ended and the loop has
 // decided again. When it returns, no Allocate that starts can have them.
-func (o *offered) claim(pf string, devices []string, reason string, given []string) {
+func (o *offered) claim(pf string, devices []string, reason pool.Reason, given []string) {
 	o.mu.Lock()
 	if o.claimed == nil {
 		o.claimed = map[string]claim{}
@@ -108,7 +111,7 @@ type gate struct{ a *Agent }
 func (g gate) Claim(ctx context.Context, pf string, vfs []string) ([]use.Holder, error) {
 	// First nobody gets them any more, then who has them: the other way round
 	// a pod could slip in between.
-	g.a.offered.claim(pf, vfs, "is being changed", g.a.store.Allocations().Given)
+	g.a.offered.claim(pf, vfs, pool.Reason{Cause: pool.CauseUnfinished, Text: "is being changed"}, g.a.store.Allocations().Given)
 	snap, err := g.a.read(ctx, inventory.Needs{})
 	if err != nil {
 		return nil, fmt.Errorf("look who holds VFs of %s: %w", pf, err)

@@ -23,13 +23,13 @@ func TestPluginIsCalledWithoutTheLock(t *testing.T) {
 	var o offered
 	plugin := &asking{of: &o}
 	o.plugin = plugin
-	o.claim("0000:21:00.0", []string{"b"}, "is being changed", nil) // before anything is offered
+	o.claim("0000:21:00.0", []string{"b"}, pool.Reason{Text: "is being changed"}, nil) // before anything is offered
 	base := &pool.Assignment{Pools: []pool.Pool{{Resource: "example.com/x", Devices: []pool.Device{
 		{ID: "a", Healthy: true}, {ID: "b", Healthy: true}, {ID: "c", Healthy: true},
 	}}}}
 	busy := map[string]bool{"0000:21:00.0": true}
 	o.set(base, nil, busy, []string{"a"})
-	o.claim("0000:21:00.0", []string{"c"}, "is being changed", nil)
+	o.claim("0000:21:00.0", []string{"c"}, pool.Reason{Text: "is being changed"}, nil)
 	o.set(base, nil, nil, nil) // the run is over
 
 	healthy := []int{2, 1, 3}

@@ -13,6 +13,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
@@ -105,12 +106,12 @@ func TestOpenVFIsNotGivenToAnotherPod(t *testing.T) {
 		t.Errorf("noted as given: %+v", notes)
 	}
 	decided := turn{snap: snap, evidence: a.holders(t.Context(), snap)}
-	if w := decided.withheld()[id]; w.cause != causeOpen || w.why == "" {
+	if w := decided.unallocatable()[id]; w.Cause != pool.CauseOpen || w.Text == "" {
 		t.Errorf("withheld %+v, want it not allocatable because it is open", w)
 	}
 	errno = nil
 	decided = turn{snap: snap, evidence: a.holders(t.Context(), snap)}
-	if w, ok := decided.withheld()[id]; ok {
+	if w, ok := decided.unallocatable()[id]; ok {
 		t.Errorf("still withheld (%+v) after the process ended", w)
 	}
 	if err := allocate(); err != nil {

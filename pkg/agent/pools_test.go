@@ -63,7 +63,7 @@ func TestDeviceInfo(t *testing.T) {
 		n.document(doc)
 		n.status(mark, func(s *status.Status) bool {
 			return s.Spec.Hash == spec.Hash([]byte(doc)) && len(s.Pools) == 1 && len(s.Pools[0].Members) == 2 &&
-				s.Pools[0].Members[0].Holder == "pod default/web"
+				status.Names(s.Pools[0].Members[0].Holders) == "pod default/web"
 		})
 	}
 	look("the kubelet lists the pod")
@@ -155,7 +155,7 @@ func TestLinkHealth(t *testing.T) {
 		return len(r.Devices) == 2 && !strings.Contains(strings.Join(r.Devices, " "), "=Healthy")
 	})
 	n.status("the reason", func(s *status.Status) bool {
-		return len(s.Pools) == 1 && s.Pools[0].Healthy == 0 && s.Pools[0].Members[0].Reason == "PF enp33s0 has no link"
+		return len(s.Pools) == 1 && s.Pools[0].Healthy == 0 && s.Pools[0].Members[0].Reason == status.Reason{Cause: "no-link", Text: "PF enp33s0 has no link"}
 	})
 	n.kernel.Plug(pfA, true)
 	n.healthy(2)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
@@ -19,7 +18,7 @@ func (n *node) guarded(say string) {
 	n.t.Helper()
 	n.status("pending: "+say, func(s *status.Status) bool {
 		return len(s.PFs) == 1 && s.PFs[0].State == status.PFPending &&
-			slices.ContainsFunc(s.PFs[0].Errors, func(p plan.Problem) bool { return strings.Contains(p.Msg, say) })
+			slices.ContainsFunc(s.PFs[0].Errors, func(p status.Problem) bool { return strings.Contains(p.Msg, say) })
 	})
 	if w := n.kernel.Writes(); len(w) > 0 {
 		n.t.Errorf("written on a PF that may carry the machine's network: %q", w)

@@ -187,7 +187,7 @@ func TestReadOnlyStateKeepsPods(t *testing.T) {
 	n.hold(dev, "web") // an RDMA or uio pod: the kernel shows nothing
 	n.changes.notify()
 	n.status("held", func(s *status.Status) bool {
-		return len(s.Pools) == 1 && slices.ContainsFunc(s.Pools[0].Members, func(d status.Device) bool { return d.Holder != "" })
+		return len(s.Pools) == 1 && slices.ContainsFunc(s.Pools[0].Members, func(d status.Device) bool { return len(d.Holders) > 0 })
 	})
 	n.stop()
 	readOnly()
@@ -215,7 +215,7 @@ func TestStateDirectoryRemoved(t *testing.T) {
 	n.hold(dev, "web")
 	n.status("held", func(s *status.Status) bool {
 		n.changes.notify()
-		return len(s.Pools) == 1 && slices.ContainsFunc(s.Pools[0].Members, func(d status.Device) bool { return d.Holder != "" })
+		return len(s.Pools) == 1 && slices.ContainsFunc(s.Pools[0].Members, func(d status.Device) bool { return len(d.Holders) > 0 })
 	})
 	dir := filepath.Join(n.dir, "state")
 	if err := os.RemoveAll(dir); err != nil {

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/record"
+	"github.com/talos-sriov/talos-sriov/pkg/report"
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
@@ -149,7 +151,7 @@ func TestPureFunctionsTakeEveryValue(t *testing.T) {
 					_, _ = p.Prefer(ids, nil, n)
 				}
 			}
-			a.Withhold(map[string]string{"0000:21:10.0": "x", "": ""})
+			a.Withhold(map[string]pool.Reason{"0000:21:10.0": {Text: "x"}, "": {}})
 			var j health.Judge
 			for _, held := range []bool{false, true} {
 				j.Look(health.From(cfg), s, a, func(string) bool { return held }, time.Time{})
@@ -187,10 +189,10 @@ func check(t *testing.T, what string, in plan.Input) {
 	if in.Config == nil && len(p.Problems)+len(p.Notices) > 0 {
 		t.Errorf("%s: without a document: %+v %+v", what, p.Problems, p.Notices)
 	}
-	if err := plan.Text(io.Discard, p); err != nil {
+	if err := status.PlanText(io.Discard, report.Plan(p)); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
-	if err := plan.JSON(io.Discard, p); err != nil {
+	if err := json.NewEncoder(io.Discard).Encode(report.Plan(p)); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
 	st, _ := in.Record.Acknowledge(p.Tokens())

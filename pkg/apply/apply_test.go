@@ -55,7 +55,7 @@ func compute(k *modelkernel.Kernel, c *spec.Config, held ...string) *plan.Plan {
 	s := k.Snapshot()
 	kl := use.Kubelet{Answered: true, Held: map[string][]use.Holder{}}
 	for _, h := range held {
-		kl.Held[h] = []use.Holder{{Device: h, Namespace: "default", Pod: "p", Source: use.SourcePodResources}}
+		kl.Held[h] = []use.Holder{{Device: h, Namespace: "default", Pod: "p", Evidence: use.EvidencePodResources}}
 	}
 	return plan.Compute(plan.Input{Config: c, Snapshot: s, Quiet: plan.QuietNow(s),
 		Use: use.Judge(use.Evidence{Snapshot: s, Kubelet: kl})})

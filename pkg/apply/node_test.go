@@ -13,7 +13,9 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/record"
+	"github.com/talos-sriov/talos-sriov/pkg/report"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
@@ -95,7 +97,7 @@ func (n *node) plan() *plan.Plan {
 	s := n.k.Snapshot()
 	kl := use.Kubelet{Answered: true, Held: map[string][]use.Holder{}}
 	for _, h := range n.held {
-		kl.Held[h] = []use.Holder{{Device: h, Namespace: "default", Pod: "p", Source: use.SourcePodResources}}
+		kl.Held[h] = []use.Holder{{Device: h, Namespace: "default", Pod: "p", Evidence: use.EvidencePodResources}}
 	}
 	return plan.Compute(plan.Input{
 		Config: n.cfg, SpecHash: hash, Snapshot: s, Quiet: plan.QuietNow(s), Record: n.rec, BootID: boot, Force: n.force,
@@ -150,7 +152,7 @@ func runnable(p *plan.Plan) bool {
 
 func text(p *plan.Plan) string {
 	var b strings.Builder
-	if err := plan.Text(&b, p); err != nil {
+	if err := status.PlanText(&b, report.Plan(p)); err != nil {
 		return err.Error()
 	}
 	return b.String()

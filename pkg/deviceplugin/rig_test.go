@@ -118,7 +118,7 @@ func assignment(pools ...string) *pool.Assignment {
 		for i, id := range f[1:] {
 			d := pool.Device{ID: strings.TrimSuffix(id, "!"), Index: i, NUMANode: i % 2, Healthy: !strings.HasSuffix(id, "!")}
 			if !d.Healthy {
-				d.Reason = "link is down"
+				d.Reason = pool.Reason{Cause: pool.CauseNoLink, Text: "link is down"}
 			}
 			if i == 4 {
 				d.NUMANode = -1

@@ -212,7 +212,7 @@ func (s *service) find(req *v1beta1.AllocateRequest) (p *pool.Pool, containers [
 			case d == nil:
 				unknown = append(unknown, id)
 			case !d.Healthy:
-				unfit = append(unfit, id+" ("+d.Reason+")")
+				unfit = append(unfit, id+" ("+d.Reason.Text+")")
 			}
 			seen[id] = true
 			mine = append(mine, d)

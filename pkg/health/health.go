@@ -55,31 +55,13 @@ type Judge struct {
 	last   *pool.Assignment
 }
 
-// Cause is a reason in one word, one of a fixed few: what a metric can count by.
-type Cause string
-
-const (
-	CausePFDown         Cause = "pf-down"          // the PF's interface is administratively down
-	CauseNoLink         Cause = "no-link"          // the PF has no carrier
-	CauseVFLinkDisabled Cause = "vf-link-disabled" // by the VF's own setting
-	CausePCIeErrors     Cause = "pcie-errors"      // the error counters rose lately
-)
-
-// finding is a reason with its cause; the zero value is health.
-type finding struct {
-	cause Cause
-	why   string
-}
-
 // Verdict is what one look came to.
 type Verdict struct {
 	// Assignment is the one that was judged, with the devices that pods hold
 	// and that left their pool.
 	Assignment *pool.Assignment
-	// Reasons says of the devices that are not fit, by ID, why.
-	Reasons map[string]string
-	// Causes has the cause of each of the Reasons.
-	Causes map[string]Cause
+	// Reasons are why devices are unhealthy, by ID.
+	Reasons map[string]pool.Reason
 	// Again is when to ask again although nothing happened; 0 means never.
 	Again time.Duration
 }
@@ -96,7 +78,7 @@ func (j *Judge) Look(s Settings, snap *inventory.Snapshot, a *pool.Assignment, h
 	if j.holds == nil {
 		j.holds, j.errors = map[string]*hold{}, map[string]*counter{}
 	}
-	v := Verdict{Assignment: j.keep(snap, a, held), Reasons: map[string]string{}, Causes: map[string]Cause{}}
+	v := Verdict{Assignment: j.keep(snap, a, held), Reasons: map[string]pool.Reason{}}
 	w := &watch{judge: j, settings: s, now: now, seen: map[string]bool{}}
 	members := map[string]bool{}
 	for i := range v.Assignment.Pools {
@@ -104,9 +86,9 @@ func (j *Judge) Look(s Settings, snap *inventory.Snapshot, a *pool.Assignment, h
 			members[d.ID] = true
 		}
 	}
-	judge := func(id string, f finding) {
-		if f.why != "" && members[id] {
-			v.Reasons[id], v.Causes[id] = f.why, f.cause
+	judge := func(id string, r pool.Reason) {
+		if r != (pool.Reason{}) && members[id] {
+			v.Reasons[id] = r
 		}
 	}
 	for i := range snap.PFs {
@@ -138,13 +120,13 @@ func (j *Judge) Look(s Settings, snap *inventory.Snapshot, a *pool.Assignment, h
 
 // port is the link of a PF: that it is administratively down, and that it has no
 // carrier.
-type port struct{ down, carrier finding }
+type port struct{ down, carrier pool.Reason }
 
 // ofVF is what the PF's link means to a VF. The state of the VF's own interface
 // says nothing: it is down until a pod has it.
-func (s Settings) ofVF(vf *inventory.VF, of port) finding {
+func (s Settings) ofVF(vf *inventory.VF, of port) pool.Reason {
 	if !s.Link {
-		return finding{}
+		return pool.Reason{}
 	}
 	state := ""
 	if vf.Admin != nil {
@@ -152,11 +134,11 @@ func (s Settings) ofVF(vf *inventory.VF, of port) finding {
 	}
 	switch {
 	case state == "disable":
-		return finding{CauseVFLinkDisabled, "the link state of the VF is set to disable"}
-	case of.down.why != "":
+		return pool.Reason{Cause: pool.CauseVFLinkDisabled, Text: "the link state of the VF is set to disable"}
+	case of.down != pool.Reason{}:
 		return of.down
 	case state == "enable":
-		return finding{} // up whatever the port does
+		return pool.Reason{} // up whatever the port does
 	}
 	return of.carrier
 }
@@ -177,11 +159,11 @@ func (w *watch) port(address, name string, netdevs []inventory.Netdev) port {
 	n := &netdevs[0]
 	var p port
 	if w.hold("down/"+address, !n.AdminUp) {
-		p.down = finding{CausePFDown, fmt.Sprintf("PF %s is administratively down", name)}
+		p.down = pool.Reason{Cause: pool.CausePFDown, Text: fmt.Sprintf("PF %s is administratively down", name)}
 	}
 	// Without being up, an interface has no carrier to speak of.
-	if w.hold("carrier/"+address, !n.AdminUp || !n.Carrier) && p.down.why == "" {
-		p.carrier = finding{CauseNoLink, fmt.Sprintf("PF %s has no link", name)}
+	if w.hold("carrier/"+address, !n.AdminUp || !n.Carrier) && p.down == (pool.Reason{}) {
+		p.carrier = pool.Reason{Cause: pool.CauseNoLink, Text: fmt.Sprintf("PF %s has no link", name)}
 	}
 	return p
 }
@@ -232,9 +214,9 @@ type counter struct {
 // before the first look is of no concern, nor is what came while VFs were made
 // or removed: bridges complain when the bus is probed for functions that are
 // not there yet.
-func (w *watch) pcie(f *inventory.Function, vfs int) finding {
+func (w *watch) pcie(f *inventory.Function, vfs int) pool.Reason {
 	if f.AER == nil {
-		return finding{}
+		return pool.Reason{}
 	}
 	key := "aer/" + f.Address
 	w.seen[key] = true
@@ -251,14 +233,14 @@ func (w *watch) pcie(f *inventory.Function, vfs int) finding {
 		c.why = fmt.Sprintf("PCIe errors on %s: %d fatal, %d non-fatal more than before", f.Address, max(fatal, 0), max(nonFatal, 0))
 	}
 	if c.rose.IsZero() {
-		return finding{}
+		return pool.Reason{}
 	}
 	if left := c.rose.Add(ErrorQuiet).Sub(w.now); left > 0 {
 		w.soon(left)
-		return finding{CausePCIeErrors, c.why}
+		return pool.Reason{Cause: pool.CausePCIeErrors, Text: c.why}
 	}
 	c.rose = time.Time{}
-	return finding{}
+	return pool.Reason{}
 }
 
 func (w *watch) soon(d time.Duration) {
@@ -308,7 +290,7 @@ func (j *Judge) keep(snap *inventory.Snapshot, a *pool.Assignment, held func(str
 				continue
 			}
 			if _, ok := snap.Device(d.ID); !ok {
-				d.Healthy, d.Reason = false, "the device is gone, and a pod still has it"
+				d.Healthy, d.Reason = false, pool.Unusable("the device is gone, and a pod still has it")
 			}
 			kept = append(kept, d)
 		}

@@ -39,7 +39,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) pf() *inventory.PF      { return &w.snap.PFs[0] }
 func (w *world) dev() *inventory.Netdev { return &w.snap.PFs[0].Netdevs[0] }
 
-// look goes on in time and judges; the verdict is "id: reason; ...".
+// look goes on in time and judges; the verdict is "id: text [cause]; ...".
 func (w *world) look(after time.Duration) (string, health.Verdict) {
 	w.t.Helper()
 	w.now = w.now.Add(after)
@@ -52,25 +52,9 @@ func (w *world) look(after time.Duration) (string, health.Verdict) {
 	v := w.j.Look(w.set, w.snap, &pool.Assignment{Pools: []pool.Pool{p}}, func(id string) bool { return w.held[id] }, w.now)
 	var out []string
 	for _, id := range slices.Sorted(maps.Keys(v.Reasons)) {
-		out = append(out, id+": "+v.Reasons[id])
-		if v.Causes[id] != causeOf(v.Reasons[id]) {
-			w.t.Errorf("%s: the cause is %q", out[len(out)-1], v.Causes[id])
-		}
+		out = append(out, fmt.Sprintf("%s: %s [%s]", id, v.Reasons[id].Text, v.Reasons[id].Cause))
 	}
 	return strings.Join(out, "; "), v
-}
-
-// causeOf knows the reasons by their words.
-func causeOf(why string) health.Cause {
-	switch {
-	case strings.HasSuffix(why, "is administratively down"):
-		return health.CausePFDown
-	case strings.HasSuffix(why, "has no link"):
-		return health.CauseNoLink
-	case strings.HasPrefix(why, "PCIe errors on "):
-		return health.CausePCIeErrors
-	}
-	return health.CauseVFLinkDisabled
 }
 
 func (w *world) want(after time.Duration, want string, again time.Duration) {
@@ -82,8 +66,8 @@ func (w *world) want(after time.Duration, want string, again time.Duration) {
 }
 
 const (
-	noLink = "vf0: PF ens1 has no link; vf1: PF ens1 has no link; vf2: PF ens1 has no link"
-	isDown = "vf0: PF ens1 is administratively down; vf1: PF ens1 is administratively down; vf2: PF ens1 is administratively down"
+	noLink = "vf0: PF ens1 has no link [no-link]; vf1: PF ens1 has no link [no-link]; vf2: PF ens1 has no link [no-link]"
+	isDown = "vf0: PF ens1 is administratively down [pf-down]; vf1: PF ens1 is administratively down [pf-down]; vf2: PF ens1 is administratively down [pf-down]"
 )
 
 func TestLinkHoldDown(t *testing.T) {
@@ -138,10 +122,10 @@ func TestVFLinkState(t *testing.T) {
 	w.pf().VFs[2].Admin = nil
 	w.dev().Carrier = false
 	w.look(0)
-	w.want(2*time.Second, "vf1: the link state of the VF is set to disable; vf2: PF ens1 has no link", 0)
+	w.want(2*time.Second, "vf1: the link state of the VF is set to disable [vf-link-disabled]; vf2: PF ens1 has no link [no-link]", 0)
 	w.dev().AdminUp = false
 	w.look(0)
-	w.want(2*time.Second, "vf0: PF ens1 is administratively down; vf1: the link state of the VF is set to disable; vf2: PF ens1 is administratively down", 0)
+	w.want(2*time.Second, "vf0: PF ens1 is administratively down [pf-down]; vf1: the link state of the VF is set to disable [vf-link-disabled]; vf2: PF ens1 is administratively down [pf-down]", 0)
 	w.set.Link = false
 	w.want(0, "", 0)
 }
@@ -157,11 +141,11 @@ func TestPCIeErrors(t *testing.T) {
 	w := newWorld(t)
 	w.want(0, "", 0) // the PF's old errors are old
 	w.pf().VFs[1].AER = &inventory.AER{Fatal: 1, NonFatal: 2}
-	w.want(time.Second, "vf1: PCIe errors on vf1: 1 fatal, 2 non-fatal more than before", health.ErrorQuiet)
-	w.want(health.ErrorQuiet-time.Second, "vf1: PCIe errors on vf1: 1 fatal, 2 non-fatal more than before", time.Second)
+	w.want(time.Second, "vf1: PCIe errors on vf1: 1 fatal, 2 non-fatal more than before [pcie-errors]", health.ErrorQuiet)
+	w.want(health.ErrorQuiet-time.Second, "vf1: PCIe errors on vf1: 1 fatal, 2 non-fatal more than before [pcie-errors]", time.Second)
 	w.want(time.Second, "", 0)
 	w.pf().AER = &inventory.AER{Fatal: 3, NonFatal: 6}
-	const pf = ": PCIe errors on pf: 0 fatal, 1 non-fatal more than before"
+	const pf = ": PCIe errors on pf: 0 fatal, 1 non-fatal more than before [pcie-errors]"
 	w.want(0, "vf0"+pf+"; vf1"+pf+"; vf2"+pf, health.ErrorQuiet)
 	w.pf().AER = &inventory.AER{} // a driver that was loaded anew counts from zero
 	w.want(health.ErrorQuiet, "", 0)
@@ -174,7 +158,7 @@ func TestErrorsWhileVFsAreMade(t *testing.T) {
 	w.pf().AER = &inventory.AER{Fatal: 3, NonFatal: 9}
 	w.want(time.Second, "", 0)
 	w.pf().AER = &inventory.AER{Fatal: 4, NonFatal: 9}
-	w.want(time.Second, "vf0: PCIe errors on pf: 1 fatal, 0 non-fatal more than before", health.ErrorQuiet)
+	w.want(time.Second, "vf0: PCIe errors on pf: 1 fatal, 0 non-fatal more than before [pcie-errors]", health.ErrorQuiet)
 }
 
 func TestGoneWhileHeld(t *testing.T) {
@@ -186,7 +170,7 @@ func TestGoneWhileHeld(t *testing.T) {
 	show := func(v health.Verdict) string {
 		var out []string
 		for _, d := range v.Assignment.Pools[0].Devices {
-			out = append(out, fmt.Sprintf("%s %v %s", d.ID, d.Healthy, d.Reason))
+			out = append(out, fmt.Sprintf("%s %v %s", d.ID, d.Healthy, d.Reason.Text))
 		}
 		return strings.Join(out, ", ")
 	}

@@ -2,10 +2,10 @@ package plan_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,7 +15,9 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/record"
+	"github.com/talos-sriov/talos-sriov/pkg/report"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
@@ -57,7 +59,7 @@ func config(entries ...spec.PhysicalFunction) *spec.Config {
 func judged(k *modelkernel.Kernel, held map[string]string) use.Set {
 	kl := use.Kubelet{Answered: true, Held: map[string][]use.Holder{}}
 	for dev, pod := range held {
-		kl.Held[dev] = []use.Holder{{Device: dev, Namespace: "default", Pod: pod, Source: use.SourcePodResources}}
+		kl.Held[dev] = []use.Holder{{Device: dev, Namespace: "default", Pod: pod, Evidence: use.EvidencePodResources}}
 	}
 	return use.Judge(use.Evidence{Snapshot: k.Snapshot(), Kubelet: kl})
 }
@@ -156,7 +158,7 @@ func TestComputeGolden(t *testing.T) {
 				in.Quiet = plan.QuietNow(in.Snapshot)
 			}
 			var b bytes.Buffer
-			if err := plan.Text(&b, plan.Compute(in)); err != nil {
+			if err := status.PlanText(&b, report.Plan(plan.Compute(in))); err != nil {
 				t.Fatal(err)
 			}
 			golden(t, c.name+".txt", b.Bytes())
@@ -185,7 +187,9 @@ func TestJSONIsStable(t *testing.T) {
 	var a, b bytes.Buffer
 	for _, w := range []*bytes.Buffer{&a, &b} {
 		in := plan.Input{Config: config(entry(4, 4, "enp*s0")), Snapshot: machine().Snapshot(), Quiet: plan.QuietNow(machine().Snapshot())}
-		if err := plan.JSON(w, plan.Compute(in)); err != nil {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		if err := e.Encode(report.Plan(plan.Compute(in))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -265,15 +269,6 @@ func TestWithdrawNamesAllDestroyedVFs(t *testing.T) {
 	want := []string{"0000:21:10.0", "0000:21:10.2", "0000:21:10.4"}
 	if d := cmp.Diff(want, p.PFs[0].Withdraw); d != "" {
 		t.Error(d)
-	}
-}
-
-func TestRanges(t *testing.T) {
-	if got := plan.Ranges([]int{0, 1, 2, 5, 7, 8}); got != "0-2,5,7-8" {
-		t.Error(got)
-	}
-	if got := strings.TrimSpace(plan.Ranges(nil)); got != "" {
-		t.Error(got)
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/report"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -115,7 +117,7 @@ func TestImpossible(t *testing.T) {
 				t.Fatalf("%+v", p.PFs[0])
 			}
 			var b bytes.Buffer
-			if err := plan.Text(&b, p); err != nil {
+			if err := status.PlanText(&b, report.Plan(p)); err != nil {
 				t.Fatal(err)
 			}
 			for _, say := range c.say {

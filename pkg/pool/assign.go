@@ -127,8 +127,8 @@ func (b *builder) addPF(e *spec.PhysicalFunction, bind *selection.Binding, pf *i
 			ID: vf.Address, Kind: kindOf(pf), PF: pf.Address, PFName: pf.Name(), Index: vf.Index,
 			NUMANode: vf.NUMANode, Driver: vf.Driver,
 		}
-		d.Reason = unfit(e, bind, g, vf, snap)
-		d.Healthy = d.Reason == ""
+		d.Reason = Unusable(unfit(e, bind, g, vf, snap))
+		d.Healthy = d.Reason == Reason{}
 		equip(&d, subject{
 			address: vf.Address, driver: vf.Driver, fn: &vf.Function, pf: pf.Address,
 			representor: vf.Representor, rdma: vf.RDMA, vdpa: vf.VDPA,

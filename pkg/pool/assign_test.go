@@ -3,6 +3,7 @@ package pool_test
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,7 +46,7 @@ func show(a *pool.Assignment) []string {
 		for _, d := range p.Devices {
 			s += " " + strings.TrimPrefix(d.ID, "0000:")
 			if !d.Healthy {
-				s += "!(" + d.Reason + ")"
+				s += "!(" + d.Reason.Text + ")"
 			}
 		}
 		out = append(out, s)
@@ -220,13 +221,19 @@ func TestWithhold(t *testing.T) {
 	snap := &inventory.Snapshot{PFs: []inventory.PF{pf(1, "a", 0, 3, "iavf")}}
 	a := pool.Assign(cfg, snap, selection.PFs(cfg, snap))
 	before := show(a)
-	b := a.Withhold(map[string]string{"0000:01:01.1": "waits for a pod", "0000:01:01.2": "other", "nobody": "x"})
+	b := a.Withhold(map[string]pool.Reason{
+		"0000:01:01.1": {Cause: pool.CauseWaiting, Text: "waits for a pod"}, "0000:01:01.2": {Cause: pool.CauseOpen, Text: "other"}, "nobody": {Text: "x"},
+	})
 	if !reflect.DeepEqual(before, show(a)) {
 		t.Errorf("the original changed: %v", show(a))
 	}
 	want := []string{"x.y/a: 01:01.0 01:01.1!(waits for a pod) 01:01.2!(VF 2 is beyond numVFs: 2 and is to be removed)"}
 	if d := cmp.Diff(want, show(b)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+	devices := b.Pool("x.y/a").Devices
+	if got := []pool.Cause{devices[0].Reason.Cause, devices[1].Reason.Cause, devices[2].Reason.Cause}; !slices.Equal(got, []pool.Cause{"", pool.CauseWaiting, pool.CauseUnusable}) {
+		t.Errorf("causes %q", got)
 	}
 	if n := b.Pool("x.y/a").Healthy(); n != 1 {
 		t.Errorf("%d healthy, want 1", n)

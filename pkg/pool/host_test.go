@@ -28,12 +28,12 @@ func find(t *testing.T, a *pool.Assignment, id string) pool.Device {
 // says each of the words.
 func wantUnhealthy(t *testing.T, d pool.Device, words ...string) {
 	t.Helper()
-	if d.Healthy || d.Reason == "" {
+	if d.Healthy || d.Reason.Text == "" {
 		t.Errorf("%s is allocatable", d.ID)
 	}
 	for _, w := range words {
-		if !strings.Contains(d.Reason, w) {
-			t.Errorf("%s: the reason %q does not say %q", d.ID, d.Reason, w)
+		if !strings.Contains(d.Reason.Text, w) {
+			t.Errorf("%s: the reason %q does not say %q", d.ID, d.Reason.Text, w)
 		}
 	}
 }
@@ -49,7 +49,7 @@ func TestHostsOwnDevicesAreNotAllocatable(t *testing.T) {
 	a := pool.Assign(cfg, snap, selection.PFs(cfg, snap))
 	wantUnhealthy(t, find(t, a, "0000:01:01.0"), how, "the host uses it")
 	if d := find(t, a, "0000:01:01.4"); !d.Healthy {
-		t.Errorf("its neighbour is unhealthy: %s", d.Reason)
+		t.Errorf("its neighbour is unhealthy: %s", d.Reason.Text)
 	}
 
 	snap.OtherUse["mlx5_core.sf.4"] = "carries the address 10.9.0.7/24"
@@ -60,7 +60,7 @@ func TestHostsOwnDevicesAreNotAllocatable(t *testing.T) {
 	wantUnhealthy(t, find(t, a, "0000:01:01.0"), how)
 	wantUnhealthy(t, find(t, a, "mlx5_core.sf.4"), "carries the address 10.9.0.7/24")
 	if d := find(t, a, "mlx5_core.sf.9"); !d.Healthy {
-		t.Errorf("another SF is unhealthy: %s", d.Reason)
+		t.Errorf("another SF is unhealthy: %s", d.Reason.Text)
 	}
 }
 
@@ -83,17 +83,17 @@ func TestVFIOWithoutType1(t *testing.T) {
 		} {
 			d := find(t, a, "0000:01:01.1")
 			if d.Healthy != healthy {
-				t.Errorf("%s, presence %d: healthy %v (%s)", name, presence, d.Healthy, d.Reason)
+				t.Errorf("%s, presence %d: healthy %v (%s)", name, presence, d.Healthy, d.Reason.Text)
 			}
 			if !healthy {
 				wantUnhealthy(t, d, "vfio_iommu_type1", "machine.kernel.modules: - name: vfio_iommu_type1")
 			}
 			if d := find(t, a, "0000:01:01.0"); !d.Healthy {
-				t.Errorf("%s: a VF on the kernel's driver is unhealthy: %s", name, d.Reason)
+				t.Errorf("%s: a VF on the kernel's driver is unhealthy: %s", name, d.Reason.Text)
 			}
 		}
 		if d := find(t, assign(t, list, snap), "0000:06:01.0"); !d.Healthy {
-			t.Errorf("presence %d: a device in no-IOMMU mode is unhealthy: %s", presence, d.Reason)
+			t.Errorf("presence %d: a device in no-IOMMU mode is unhealthy: %s", presence, d.Reason.Text)
 		}
 	}
 	// Vendor variants of vfio-pci are the same.
@@ -165,10 +165,10 @@ func TestHostUseNotKnownIsNotAllocatable(t *testing.T) {
 	a := pool.Assign(cfg, snap, selection.PFs(cfg, snap))
 	wantUnhealthy(t, find(t, a, "0000:01:01.0"), why)
 	if d := find(t, a, "0000:01:01.1"); !d.Healthy { // on vfio-pci, without an interface
-		t.Errorf("%s is unhealthy: %s", d.ID, d.Reason)
+		t.Errorf("%s is unhealthy: %s", d.ID, d.Reason.Text)
 	}
 	snap.Network.Complete = true
 	if d := find(t, assign(t, list, snap), "0000:01:01.0"); !d.Healthy {
-		t.Errorf("an interface that netlink does not list: %s", d.Reason)
+		t.Errorf("an interface that netlink does not list: %s", d.Reason.Text)
 	}
 }

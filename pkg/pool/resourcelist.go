@@ -267,8 +267,8 @@ func (c *candidate) device(r *spec.Resource, want wish, snap *inventory.Snapshot
 	if r.DeviceType == spec.DeviceTypeAccelerator {
 		d.Kind = KindAccelerator
 	}
-	d.Reason = fitting(d.Driver, c, snap)
-	d.Healthy = d.Reason == ""
+	d.Reason = Unusable(fitting(d.Driver, c, snap))
+	d.Healthy = d.Reason == Reason{}
 	want.vhostNet = want.vhostNet && snap.VhostNet && snap.Tun
 	equip(&d, of, want)
 	return d

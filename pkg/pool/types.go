@@ -63,7 +63,7 @@ type Device struct {
 	NoTopology bool `json:"noTopology,omitempty" yaml:"noTopology,omitempty"`
 	// Healthy devices can be allocated. Reason says why one cannot.
 	Healthy bool   `json:"healthy" yaml:"healthy"`
-	Reason  string `json:"reason,omitempty" yaml:"reason,omitempty"`
+	Reason  Reason `json:"-" yaml:"-"`
 	// Info is what the container is told about the device, by provider and key
 	// (the _INFO environment variable).
 	Info map[string]map[string]string `json:"-" yaml:"-"`
@@ -96,7 +96,7 @@ func (a *Assignment) Pool(resource string) *Pool {
 // Withhold returns the assignment with the devices in reasons (by ID)
 // unhealthy. A device that was unhealthy already keeps its own reason, which is
 // nearer to the cause. Neither argument is changed.
-func (a *Assignment) Withhold(reasons map[string]string) *Assignment {
+func (a *Assignment) Withhold(reasons map[string]Reason) *Assignment {
 	if a == nil || len(reasons) == 0 {
 		return a
 	}

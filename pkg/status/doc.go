@@ -1,8 +1,21 @@
-// Package status is what the daemon says about itself: the status file's types,
-// how it is written and read.
+// Package status is the API between the node and the workstation: the types of
+// what the daemon reports of itself, the file that carries them, and their text
+// for people.
 //
-// The file is for people first (YAML, in the order in which one asks) and for
-// sriovctl. It is written atomically and only when something changed. The
-// package imports no other package of the project but spec and plan, whose
-// positions and problems it carries, and it decides nothing.
+// The daemon writes the file atomically and only when something changed; sriovctl
+// reads it through the Talos API, and prints plans in the same types. All types
+// are this package's own, so that the code that decides can change without the
+// file, and [Encode] and [Decode] are its only writer and reader. The rules of the
+// file:
+//
+//   - A key keeps its name and its meaning for as long as apiVersion does, and the
+//     name of a Go field may be the better one ([Step].Object is `path`).
+//   - A reader ignores keys that it does not know, and keeps values that it does
+//     not know: an operation, a cause, a state of a newer daemon is shown as it is,
+//     with the text that came along. What is not known to be free is not free.
+//   - What older readers decide by is written for them as well (`holder` of a
+//     device), and derived here, not carried by the types.
+//
+// The package imports of the project only pkg/spec, for the places in the config.
+// It decides nothing: which values are reported is pkg/report's.
 package status

@@ -10,10 +10,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/state"
-	"github.com/talos-sriov/talos-sriov/pkg/status"
-	"github.com/talos-sriov/talos-sriov/pkg/talos"
 	"github.com/talos-sriov/talos-sriov/pkg/talos/talostest"
-	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
 // TestRecord: the daemon's record is read with the daemon's own checks.
@@ -88,33 +85,5 @@ func TestUnlistableDirectory(t *testing.T) {
 	}
 	if there, err := node.HasFile(t.Context(), state.Dir, state.RecordFile); there || err == nil {
 		t.Errorf("a directory that cannot be listed: %v, %v", there, err)
-	}
-}
-
-// TestUseOfStatus: only what the node says is free is free.
-func TestUseOfStatus(t *testing.T) {
-	for name, c := range map[string]struct {
-		device status.Device
-		want   use.State
-		words  string
-	}{
-		"free":                 {status.Device{Use: status.UseFree}, use.Free, ""},
-		"held":                 {status.Device{Use: status.UseHeld, Holder: "pod default/web"}, use.Held, "pod default/web"},
-		"held by nobody named": {status.Device{Use: status.UseHeld}, use.Held, "does not name"},
-		"unknown":              {status.Device{Use: status.UseUnknown, Holder: "the kubelet to say who holds what"}, use.Unknown, "the kubelet to say"},
-		"unknown, no words":    {status.Device{Use: status.UseUnknown}, use.Unknown, "unknown"},
-		"an older daemon":      {status.Device{Holder: "pod default/web"}, use.Held, "pod default/web"},
-		"older, free or not":   {status.Device{}, use.Unknown, "too old"},
-		"a newer word":         {status.Device{Use: "borrowed"}, use.Unknown, "unknown"},
-		"free with a holder":   {status.Device{Use: status.UseFree, Holder: "pod default/web"}, use.Unknown, "pod default/web"},
-	} {
-		c.device.ID = "0000:21:10.0"
-		st := talos.Use(&status.Status{Pools: []status.Pool{{Members: []status.Device{c.device}}}}).Of(c.device.ID)
-		if st.State != c.want || st.Busy() != (c.want != use.Free) {
-			t.Errorf("%s: %v, want %v", name, st.State, c.want)
-		}
-		if words := use.Names(st.Holders); !strings.Contains(words, c.words) {
-			t.Errorf("%s: %q, want %q", name, words, c.words)
-		}
 	}
 }

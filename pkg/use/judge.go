@@ -66,60 +66,48 @@ func Judge(ev Evidence) Set {
 }
 
 func judge(ev *Evidence, vf *inventory.VF, notes map[string]Note) Status {
-	listed := ev.Kubelet.Held[vf.Address]
-	holders := slices.Clone(listed)
-	if why := kernelEvidence(ev, vf); why != "" && len(listed) == 0 {
-		holders = append(holders, Holder{Device: vf.Address, Source: SourceKernel, Evidence: why})
-	}
-	if why := hostEvidence(vf); why != "" && len(listed) == 0 {
-		holders = append(holders, Holder{Device: vf.Address, Source: SourceKernel, Evidence: why})
-	}
-	if n, ok := notes[vf.Address]; ok && len(listed) == 0 {
-		holders = append(holders, Holder{
-			Device: vf.Address, Source: SourceNote,
-			Evidence: fmt.Sprintf("the pod that %s was allocated to at %s, which the kubelet does not list yet",
-				vf.Address, n.At.UTC().Format(time.RFC3339)),
-		})
+	holders := slices.Clone(ev.Kubelet.Held[vf.Address])
+	if len(holders) == 0 { // the pod that the kubelet lists is the whole answer
+		holders = append(holders, kernelHolders(ev, vf)...)
+		if n, ok := notes[vf.Address]; ok {
+			holders = append(holders, holder(vf, EvidenceAllocation, "the pod that %s was allocated to at %s, which the kubelet does not list yet",
+				vf.Address, n.At.UTC().Format(time.RFC3339)))
+		}
 	}
 	switch unknown := ev.Snapshot.HostUnknown[vf.Address]; {
 	case len(holders) > 0:
 		return Status{State: Held, Holders: holders}
 	case unknown != "":
-		return Status{State: Unknown, Holders: []Holder{{
-			Device: vf.Address, Source: SourceKernel,
-			Evidence: fmt.Sprintf("the kernel to say whether the host's network uses VF %d (%s): %s", vf.Index, vf.Address, unknown),
-		}}}
+		return Status{State: Unknown, Holders: []Holder{holder(vf, EvidenceNone,
+			"the kernel to say whether the host's network uses VF %d (%s): %s", vf.Index, vf.Address, unknown)}}
 	case ev.Kubelet.Answered, !ev.KubeletSeen:
 		return Status{State: Free}
 	default:
-		return Status{State: Unknown, Holders: []Holder{{
-			Device: vf.Address, Source: SourcePodResources,
-			Evidence: fmt.Sprintf("the kubelet to say who holds what (%s)", ev.Kubelet.Err),
-		}}}
+		return Status{State: Unknown, Holders: []Holder{holder(vf, EvidenceNone,
+			"the kubelet to say who holds what (%s)", ev.Kubelet.Err)}}
 	}
 }
 
-// kernelEvidence says what in the kernel shows that somebody has the VF.
-func kernelEvidence(ev *Evidence, vf *inventory.VF) string {
-	if a, ok := ev.Open[vf.Address]; ok && a.State != Closed {
-		if a.State == Open {
-			return fmt.Sprintf("a process that has VF %d (%s) open (%s)", vf.Index, vf.Address, a)
-		}
-		return fmt.Sprintf("an answer whether a process has VF %d (%s) open (%s)", vf.Index, vf.Address, a)
-	}
-	if NetdevAway(&vf.Function) {
-		return fmt.Sprintf("a network namespace that VF %d (%s, driver %s) was moved to", vf.Index, vf.Address, vf.Driver)
-	}
-	return ""
+func holder(vf *inventory.VF, kind EvidenceKind, format string, args ...any) Holder {
+	return Holder{Device: vf.Address, Evidence: kind, Text: fmt.Sprintf(format, args...)}
 }
 
-// hostEvidence says how the host itself uses the VF. A pod that the kubelet
-// lists goes before it: the VF is the pod's, whatever the host still has on it.
-func hostEvidence(vf *inventory.VF) string {
-	if vf.HostUse == "" {
-		return ""
+// kernelHolders is what the machine shows of who has the VF.
+func kernelHolders(ev *Evidence, vf *inventory.VF) []Holder {
+	var out []Holder
+	a, asked := ev.Open[vf.Address]
+	switch {
+	case asked && a.State == Open:
+		out = append(out, holder(vf, EvidenceOpen, "a process that has VF %d (%s) open (%s)", vf.Index, vf.Address, a))
+	case asked && a.State != Closed:
+		out = append(out, holder(vf, EvidenceOpen, "an answer whether a process has VF %d (%s) open (%s)", vf.Index, vf.Address, a))
+	case NetdevAway(&vf.Function):
+		out = append(out, holder(vf, EvidenceKernel, "a network namespace that VF %d (%s, driver %s) was moved to", vf.Index, vf.Address, vf.Driver))
 	}
-	return fmt.Sprintf("the host, whose network uses VF %d (%s): it %s", vf.Index, vf.Address, vf.HostUse)
+	if vf.HostUse != "" {
+		out = append(out, holder(vf, EvidenceHost, "the host, whose network uses VF %d (%s): it %s", vf.Index, vf.Address, vf.HostUse))
+	}
+	return out
 }
 
 // NetdevAway reports whether a network function has a driver that makes netdevs

@@ -23,7 +23,7 @@ func snapshot(driver string, netdevs ...inventory.Netdev) *inventory.Snapshot {
 
 func TestJudge(t *testing.T) {
 	home := inventory.Netdev{Name: "enp33s0v0"}
-	pod := map[string][]use.Holder{vf: {{Device: vf, Namespace: "ns", Pod: "p", Source: use.SourcePodResources}}}
+	pod := map[string][]use.Holder{vf: {{Device: vf, Namespace: "ns", Pod: "p", Evidence: use.EvidencePodResources}}}
 	note := []use.Note{{Device: vf, At: t0}}
 	cases := []struct {
 		name string
@@ -106,12 +106,12 @@ func TestHostUseHolds(t *testing.T) {
 	early := use.Judge(use.Evidence{Snapshot: carries}).Of(vf)
 	answered := use.Judge(use.Evidence{Snapshot: carries, KubeletSeen: true, Kubelet: use.Kubelet{Answered: true}}).Of(vf)
 	for _, got := range []use.Status{early, answered} {
-		if got.State != use.Held || got.Holders[0].Source != use.SourceKernel || !strings.Contains(use.Names(got.Holders), "the host") ||
+		if got.State != use.Held || got.Holders[0].Evidence != use.EvidenceHost || !strings.Contains(use.Names(got.Holders), "the host") ||
 			!strings.Contains(use.Names(got.Holders), "is below bond0 (bond)") {
 			t.Errorf("%s by %+v, want held by the host", got.State, got.Holders)
 		}
 	}
-	pod := map[string][]use.Holder{vf: {{Device: vf, Namespace: "ns", Pod: "p", Source: use.SourcePodResources}}}
+	pod := map[string][]use.Holder{vf: {{Device: vf, Namespace: "ns", Pod: "p", Evidence: use.EvidencePodResources}}}
 	got := use.Judge(use.Evidence{Snapshot: carries, KubeletSeen: true, Kubelet: use.Kubelet{Answered: true, Held: pod}}).Of(vf)
 	if use.Names(got.Holders) != "pod ns/p" {
 		t.Errorf("held by %q, want the pod alone", use.Names(got.Holders))
@@ -129,7 +129,7 @@ func TestHostUseNotKnownIsNotFree(t *testing.T) {
 			t.Errorf("%s by %q, want unknown and why", got.State, use.Names(got.Holders))
 		}
 	}
-	pod := map[string][]use.Holder{vf: {{Device: vf, Namespace: "ns", Pod: "p", Source: use.SourcePodResources}}}
+	pod := map[string][]use.Holder{vf: {{Device: vf, Namespace: "ns", Pod: "p", Evidence: use.EvidencePodResources}}}
 	if got := use.Judge(use.Evidence{Snapshot: s, Kubelet: use.Kubelet{Answered: true, Held: pod}}).Of(vf); use.Names(got.Holders) != "pod ns/p" {
 		t.Errorf("held by %q, want the pod", use.Names(got.Holders))
 	}

@@ -5,37 +5,55 @@ import (
 	"strings"
 )
 
-// Source is how a holder is known.
-type Source string
+// EvidenceKind is how a holder is known.
+type EvidenceKind string
 
 const (
-	SourcePodResources Source = "pod-resources" // the kubelet's pod-resources List
-	SourceKernel       Source = "kernel"        // what the kernel shows of the device
-	SourceNote         Source = "allocation"    // our own note of an Allocate call
+	// EvidencePodResources: the kubelet's pod-resources List names the container.
+	EvidencePodResources EvidenceKind = "pod-resources"
+	// EvidenceAllocation: our own note of an Allocate call, which the kubelet has
+	// not settled.
+	EvidenceAllocation EvidenceKind = "allocation"
+	// EvidenceKernel: the VF's netdev is in another network namespace.
+	EvidenceKernel EvidenceKind = "kernel"
+	// EvidenceOpen: a process has the VF open through vfio, or the kernel could not
+	// be asked.
+	EvidenceOpen EvidenceKind = "vfio"
+	// EvidenceHost: the host's own network uses the VF.
+	EvidenceHost EvidenceKind = "host"
+	// EvidenceNone: it is not known whether anybody has it. The holder is then who
+	// or what did not answer.
+	EvidenceNone EvidenceKind = "none"
 )
 
-// Holder is who has a device, and how that is known. Namespace and Pod are
-// empty when only the kernel knows that the device is taken.
-type Holder struct {
-	Device    string `json:"device" yaml:"device"` // PCI address of the VF
-	Namespace string `json:"namespace,omitempty" yaml:"namespace,omitempty"`
-	Pod       string `json:"pod,omitempty" yaml:"pod,omitempty"`
-	Container string `json:"container,omitempty" yaml:"container,omitempty"`
-	Source    Source `json:"source" yaml:"source"`
-	// Evidence says in words what was seen, for the person who waits.
-	Evidence string `json:"evidence,omitempty" yaml:"evidence,omitempty"`
+// OfMachine reports whether evidence of the kind is what the machine shows, of
+// which it is not known whose it is.
+func (k EvidenceKind) OfMachine() bool {
+	return k == EvidenceKernel || k == EvidenceOpen || k == EvidenceHost
 }
 
-// String names the holder as people do: `pod ns/name`, or the evidence when no
+// Holder is who has a device, and how that is known. Namespace and Pod are
+// empty when only the machine shows that the device is taken.
+type Holder struct {
+	Device    string // PCI address of the VF
+	Namespace string
+	Pod       string
+	Container string
+	Evidence  EvidenceKind
+	// Text is what was seen, for the person who waits.
+	Text string
+}
+
+// String names the holder as people do: `pod ns/name`, or what was seen when no
 // pod is known.
 func (h Holder) String() string {
 	if h.Pod != "" {
 		return "pod " + h.Namespace + "/" + h.Pod
 	}
-	if h.Evidence != "" {
-		return h.Evidence
+	if h.Text != "" {
+		return h.Text
 	}
-	return fmt.Sprintf("an unknown holder of %s (%s)", h.Device, h.Source)
+	return fmt.Sprintf("an unknown holder of %s (%s)", h.Device, h.Evidence)
 }
 
 // State is what is known of one device.
@@ -85,7 +103,7 @@ func (s Set) Of(address string) Status {
 			why = "nobody could be asked"
 		}
 		return Status{State: Unknown, Holders: []Holder{{
-			Device: address, Evidence: "use of " + address + " is unknown: " + why,
+			Device: address, Evidence: EvidenceNone, Text: "use of " + address + " is unknown: " + why,
 		}}}
 	}
 	return st

@@ -76,7 +76,7 @@ func (c *Client) list(ctx context.Context) (map[string][]use.Holder, error) {
 				for _, id := range dev.GetDeviceIds() {
 					held[id] = append(held[id], use.Holder{
 						Device: id, Namespace: pod.GetNamespace(), Pod: pod.GetName(),
-						Container: ctr.GetName(), Source: use.SourcePodResources,
+						Container: ctr.GetName(), Evidence: use.EvidencePodResources,
 					})
 				}
 			}

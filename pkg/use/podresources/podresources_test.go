@@ -61,7 +61,7 @@ func TestAsk(t *testing.T) {
 	if !k.Answered || k.Since.IsZero() {
 		t.Fatalf("%+v", k)
 	}
-	want := []use.Holder{{Device: "0000:21:10.2", Namespace: "ns", Pod: "p", Container: "c", Source: use.SourcePodResources}}
+	want := []use.Holder{{Device: "0000:21:10.2", Namespace: "ns", Pod: "p", Container: "c", Evidence: use.EvidencePodResources}}
 	if d := cmp.Diff(want, k.Held["0000:21:10.2"]); d != "" || len(k.Held) != 2 {
 		t.Errorf("%d devices, %s", len(k.Held), d)
 	}

@@ -1,0 +1,48 @@
+package report
+
+import (
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
+)
+
+// Plan is a whole plan.
+func Plan(p *plan.Plan) *status.Plan {
+	out := &status.Plan{Notices: Problems(p.Notices), Problems: Problems(p.Problems)}
+	for i := range p.PFs {
+		f := &p.PFs[i]
+		out.PFs = append(out.PFs, status.PFPlan{
+			Address: f.Address, Name: f.Name, Steps: Steps(f), Problems: Problems(f.Problems), Notices: Problems(f.Notices),
+			Withdraw: f.Withdraw, Force: f.Order, Left: f.Left, Entry: f.Entry,
+		})
+	}
+	return out
+}
+
+// Steps are the steps of a PF, and which of them are blocked by which.
+func Steps(f *plan.PFPlan) []status.Step {
+	if len(f.Steps) == 0 {
+		return nil
+	}
+	held := plan.Held(f)
+	out := make([]status.Step, 0, len(f.Steps))
+	for i := range f.Steps {
+		s := Step(&f.Steps[i])
+		if by := held[s.ID]; by != s.ID {
+			s.BlockedBy = by
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// Problems are problems or notices of a plan.
+func Problems(list []plan.Problem) []status.Problem {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]status.Problem, 0, len(list))
+	for i := range list {
+		out = append(out, status.Problem(list[i]))
+	}
+	return out
+}

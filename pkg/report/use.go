@@ -1,0 +1,71 @@
+package report
+
+import (
+	"github.com/talos-sriov/talos-sriov/pkg/status"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+// Holders are who has a device, or what did not answer.
+func Holders(list []use.Holder) []status.Holder {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]status.Holder, 0, len(list))
+	for _, h := range list {
+		out = append(out, status.Holder{
+			Device: h.Device, Namespace: h.Namespace, Pod: h.Pod, Container: h.Container,
+			Evidence: status.Evidence(h.Evidence), Text: h.Text,
+		})
+	}
+	return out
+}
+
+// Use is whether somebody has a device, and who.
+func Use(st use.Status) (status.Use, []status.Holder) {
+	switch st.State {
+	case use.Free:
+		return status.UseFree, nil
+	case use.Held:
+		return status.UseHeld, Holders(st.Holders)
+	}
+	return status.UseUnknown, Holders(st.Holders)
+}
+
+// UseOf is which devices are held, as far as a node's status says: devices of its
+// pools. All others are unknown, which counts as in use.
+func UseOf(s *status.Status) use.Set {
+	if s == nil {
+		return use.Set{Why: "the extension does not run on the node, and only it knows which pods hold devices"}
+	}
+	set := use.Set{Devices: make(map[string]use.Status), Why: "it is in no pool of the node's status"}
+	for i := range s.Pools {
+		for j := range s.Pools[i].Members {
+			d := &s.Pools[i].Members[j]
+			set.Devices[d.ID] = useOf(d)
+		}
+	}
+	return set
+}
+
+func useOf(d *status.Device) use.Status {
+	var holders []use.Holder
+	for _, h := range d.Holders {
+		holders = append(holders, use.Holder{
+			Device: h.Device, Namespace: h.Namespace, Pod: h.Pod, Container: h.Container,
+			Evidence: use.EvidenceKind(h.Evidence), Text: h.Text,
+		})
+	}
+	one := func(text string) []use.Holder {
+		if len(holders) > 0 {
+			return holders
+		}
+		return []use.Holder{{Device: d.ID, Evidence: use.EvidenceNone, Text: text}}
+	}
+	switch d.InUse() {
+	case status.UseFree:
+		return use.Status{State: use.Free}
+	case status.UseHeld:
+		return use.Status{State: use.Held, Holders: one("a holder that the node does not name")}
+	}
+	return use.Status{State: use.Unknown, Holders: one("use of " + d.ID + " is unknown: " + d.UnknownText())}
+}

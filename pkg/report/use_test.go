@@ -1,0 +1,103 @@
+package report_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/talos-sriov/talos-sriov/pkg/report"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+const vf = "0000:21:10.0"
+
+// holders has one of every kind of evidence.
+func holders() []use.Holder {
+	return []use.Holder{
+		{Device: vf, Namespace: "default", Pod: "web-0", Container: "main", Evidence: use.EvidencePodResources},
+		{Device: vf, Evidence: use.EvidenceAllocation, Text: "the pod that it was allocated to"},
+		{Device: vf, Evidence: use.EvidenceKernel, Text: "a network namespace"},
+		{Device: vf, Evidence: use.EvidenceOpen, Text: "a process that has it open"},
+		{Device: vf, Evidence: use.EvidenceHost, Text: "the host: it carries an address, and a route"},
+		{Device: vf, Evidence: use.EvidenceNone, Text: "the kubelet to say who holds what (connection refused)"},
+		{Device: vf, Evidence: "of-tomorrow"},
+	}
+}
+
+// TestUseCrossesTheFile: what the node knows of a device's use is what the
+// workstation reads, holder by holder and for every kind of evidence.
+func TestUseCrossesTheFile(t *testing.T) {
+	for name, st := range map[string]use.Status{
+		"free":          {State: use.Free},
+		"held by many":  {State: use.Held, Holders: holders()},
+		"held, by whom": {State: use.Held},
+		"unknown":       {State: use.Unknown, Holders: []use.Holder{{Device: vf, Evidence: use.EvidenceNone, Text: "the kubelet to say"}}},
+	} {
+		d := status.Device{ID: vf, Healthy: true}
+		d.Use, d.Holders = report.Use(st)
+		path := filepath.Join(t.TempDir(), state.StatusFile)
+		if err := status.Write(path, &status.Status{
+			APIVersion: status.APIVersion, Kind: status.Kind, Pools: []status.Pool{{Members: []status.Device{d}}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		s, err := status.Read(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := report.UseOf(s).Of(vf)
+		if st.State == use.Held && st.Holders == nil {
+			st.Holders = []use.Holder{{Device: vf, Evidence: use.EvidenceNone, Text: "a holder that the node does not name"}}
+		}
+		if d := cmp.Diff(st, got); d != "" {
+			t.Errorf("%s (-node +workstation):\n%s", name, d)
+		}
+	}
+}
+
+// TestHoldersAreNamedAlike: logs on the node and texts on the workstation name a
+// holder in one way.
+func TestHoldersAreNamedAlike(t *testing.T) {
+	list := append(holders(), holders()...)
+	if a, b := use.Names(list), status.Names(report.Holders(list)); a != b {
+		t.Errorf("node:        %s\nworkstation: %s", a, b)
+	}
+}
+
+// TestUseOfStatus: only what the node says is free is free.
+func TestUseOfStatus(t *testing.T) {
+	pod := []status.Holder{{Device: vf, Namespace: "default", Pod: "web", Evidence: "pod-resources"}}
+	none := []status.Holder{{Device: vf, Evidence: "none", Text: "the kubelet to say who holds what"}}
+	for name, c := range map[string]struct {
+		device status.Device
+		want   use.State
+		text   string
+	}{
+		"free":                 {status.Device{Use: status.UseFree}, use.Free, ""},
+		"held":                 {status.Device{Use: status.UseHeld, Holders: pod}, use.Held, "pod default/web"},
+		"held by nobody named": {status.Device{Use: status.UseHeld}, use.Held, "does not name"},
+		"unknown":              {status.Device{Use: status.UseUnknown, Holders: none}, use.Unknown, "the kubelet to say"},
+		"unknown, no text":     {status.Device{Use: status.UseUnknown}, use.Unknown, "unknown"},
+		"an older daemon":      {status.Device{Holders: pod}, use.Held, "pod default/web"},
+		"older, free or not":   {status.Device{}, use.Unknown, "too old"},
+		"a newer value":        {status.Device{Use: "borrowed"}, use.Unknown, `"borrowed"`},
+		"free with a holder":   {status.Device{Use: status.UseFree, Holders: pod}, use.Unknown, "pod default/web"},
+	} {
+		c.device.ID = vf
+		st := report.UseOf(&status.Status{Pools: []status.Pool{{Members: []status.Device{c.device}}}}).Of(vf)
+		if st.State != c.want || st.Busy() != (c.want != use.Free) {
+			t.Errorf("%s: %v, want %v", name, st.State, c.want)
+		}
+		if text := use.Names(st.Holders); !strings.Contains(text, c.text) {
+			t.Errorf("%s: %q, want %q", name, text, c.text)
+		}
+	}
+	for name, s := range map[string]*status.Status{"no status": nil, "in no pool": {}} {
+		if st := report.UseOf(s).Of(vf); st.State != use.Unknown || len(st.Holders) == 0 {
+			t.Errorf("%s: %+v", name, st)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package status
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"gopkg.in/yaml.v3"
+)
+
+// KindError is about a file that is another one than a status, or one of an
+// apiVersion that is not known.
+type KindError struct{ APIVersion, Kind string }
+
+func (e *KindError) Error() string {
+	return fmt.Sprintf("it is a %q of apiVersion %q, not a %s of %s", e.Kind, e.APIVersion, Kind, APIVersion)
+}
+
+// Encode returns the file.
+func Encode(s *Status) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := yaml.NewEncoder(&buf)
+	enc.SetIndent(2)
+	if err := enc.Encode(s); err != nil {
+		return nil, fmt.Errorf("encode status: %w", err)
+	}
+	if err := enc.Close(); err != nil {
+		return nil, fmt.Errorf("encode status: %w", err)
+	}
+	return buf.Bytes(), nil
+}
+
+// Decode reads the file of any daemon that writes this apiVersion. The error is a
+// [*KindError] for a file of another kind or version.
+func Decode(data []byte) (*Status, error) {
+	var head struct {
+		APIVersion string `yaml:"apiVersion"`
+		Kind       string `yaml:"kind"`
+	}
+	if err := yaml.Unmarshal(data, &head); err != nil {
+		return nil, fmt.Errorf("decode status: %w", err)
+	}
+	if head.Kind != Kind || head.APIVersion != APIVersion {
+		return nil, &KindError{APIVersion: head.APIVersion, Kind: head.Kind}
+	}
+	var s Status
+	if err := yaml.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("decode status: %w", err)
+	}
+	return &s, nil
+}
+
+// Write replaces the file at path. The old content stays readable until the new
+// one is whole.
+func Write(path string, s *Status) error {
+	data, err := Encode(s)
+	if err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(path, data, 0o644); err != nil {
+		return fmt.Errorf("write status %s: %w", path, err)
+	}
+	return nil
+}
+
+// Read reads the file at path. A file that is not there is (nil, nil).
+func Read(path string) (*Status, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read status: %w", err)
+	}
+	s, err := Decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// Sum identifies what a status says, whenever it is written.
+type Sum [sha256.Size]byte
+
+// SumOf returns the sum of the file without the time of its writing.
+func SumOf(s *Status) (Sum, error) {
+	c := *s
+	c.Updated = time.Time{}
+	data, err := Encode(&c)
+	if err != nil {
+		return Sum{}, err
+	}
+	return sha256.Sum256(data), nil
+}

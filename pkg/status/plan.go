@@ -1,0 +1,172 @@
+package status
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+)
+
+// Plan is what has to be done to make a machine what the config says.
+type Plan struct {
+	PFs      []PFPlan  `json:"pfs" yaml:"pfs"`
+	Notices  []Problem `json:"notices,omitempty" yaml:"notices,omitempty"`
+	Problems []Problem `json:"problems,omitempty" yaml:"problems,omitempty"`
+}
+
+// PFPlan is the work on one PF.
+type PFPlan struct {
+	Address  string    `json:"address" yaml:"address"`
+	Name     string    `json:"name" yaml:"name"`
+	Steps    []Step    `json:"steps,omitempty" yaml:"steps,omitempty"`
+	Problems []Problem `json:"problems,omitempty" yaml:"problems,omitempty"`
+	Notices  []Problem `json:"notices,omitempty" yaml:"notices,omitempty"`
+	// Withdraw are the addresses of the VFs that pools stop offering for a step.
+	Withdraw []string `json:"withdraw,omitempty" yaml:"withdraw,omitempty"`
+	// Force is the config's force token until it is acknowledged.
+	Force string `json:"order,omitempty" yaml:"order,omitempty"`
+	// Left is true when the PF left the config and its steps reset it.
+	Left  bool     `json:"left,omitempty" yaml:"left,omitempty"`
+	Entry spec.Pos `json:"entry" yaml:"entry"`
+}
+
+// Action is how a step reads in a diff.
+type Action string
+
+const (
+	ActionCreate Action = "create"
+	ActionChange Action = "change"
+	ActionRemove Action = "remove"
+	ActionWait   Action = "wait" // writes nothing
+)
+
+// Disruption is the worst that a step does to those who use the PF.
+type Disruption string
+
+const (
+	DisruptNone      Disruption = "none"
+	DisruptLink      Disruption = "link"         // the PF's own link may go down for a moment
+	DisruptReset     Disruption = "vf-reset"     // its VFs lose their driver for a moment
+	DisruptDestroyed Disruption = "vf-destroyed" // its VFs cease to exist
+)
+
+// Step is one change of a plan. Object, From, To and Reason are for people.
+type Step struct {
+	// ID is unique in the plan, and the same in every plan that has this step.
+	ID string `json:"id" yaml:"id"`
+	// Kind is the stable name of the operation.
+	Kind   string `json:"kind" yaml:"kind"`
+	Action Action `json:"action" yaml:"action"`
+	PF     string `json:"pf" yaml:"pf"`
+	// VFs are the VFs that it is about or disturbs; nil when it is about the PF
+	// alone.
+	VFs []int `json:"vfs,omitempty" yaml:"vfs,omitempty,flow"`
+	// Object is the kernel object, a path below /sys or "netlink enp1s0f0 vf 3
+	// vlan".
+	Object string `json:"path" yaml:"path"`
+	// Shared is true when the object is not the VF's own, so that it does not say
+	// which VF is meant.
+	Shared bool `json:"shared,omitempty" yaml:"shared,omitempty"`
+	// From is what was found, "" when nothing or not known; To is what will be.
+	From       string     `json:"old" yaml:"old"`
+	To         string     `json:"new" yaml:"new"`
+	Reason     string     `json:"reason" yaml:"reason"`
+	Disruption Disruption `json:"disruption" yaml:"disruption"`
+	// Wait are the holders that the step waits for.
+	Wait []Holder `json:"wait,omitempty" yaml:"wait,omitempty"`
+	// Needs are the IDs of earlier steps without which this one does not run, and
+	// BlockedBy is the one among those before it whose holders it waits for.
+	Needs     []string `json:"needs,omitempty" yaml:"needs,omitempty,flow"`
+	BlockedBy string   `json:"blockedBy,omitempty" yaml:"blockedBy,omitempty"`
+	// Forced are holders that are not waited for, by force.
+	Forced []Holder `json:"forced,omitempty" yaml:"forced,omitempty"`
+	// Optional is true when the config allows the driver to refuse it.
+	Optional bool `json:"optional,omitempty" yaml:"optional,omitempty"`
+	// Key is the config's key of a VF attribute ("vlan"), "" for other steps.
+	Key string `json:"key,omitempty" yaml:"key,omitempty"`
+}
+
+// Writes reports whether the step changes anything on the machine.
+func (s *Step) Writes() bool { return s.Action != ActionWait }
+
+// Held reports whether the step cannot run before a holder is gone.
+func (s *Step) Held() bool { return len(s.Wait) > 0 || s.BlockedBy != "" }
+
+// Problem is something a person has to know, and what they can do.
+type Problem struct {
+	Pos  spec.Pos `json:"pos,omitzero" yaml:"pos,omitempty"`
+	PF   string   `json:"pf,omitempty" yaml:"pf,omitempty"`
+	VFs  []int    `json:"vfs,omitempty" yaml:"vfs,omitempty"`
+	Msg  string   `json:"msg" yaml:"msg"`
+	Hint string   `json:"hint,omitempty" yaml:"hint,omitempty"`
+	// Pending is true when the cure is to wait: the kernel's own event will bring
+	// it (a driver not loaded yet, a PF not there yet).
+	Pending bool `json:"pending,omitempty" yaml:"pending,omitempty"`
+	// Partial is true when everything else that the entry says is in force anyway
+	// (one attribute that the driver refuses).
+	Partial bool `json:"partial,omitempty" yaml:"partial,omitempty"`
+}
+
+// Lasting reports whether any of the problems does not go away by itself.
+func Lasting(list []Problem) bool {
+	for i := range list {
+		if !list[i].Pending {
+			return true
+		}
+	}
+	return false
+}
+
+// Failed reports whether something in the plan is wrong, and does not go away by
+// itself.
+func (p *Plan) Failed() bool {
+	if len(p.Problems) > 0 {
+		return true
+	}
+	for i := range p.PFs {
+		if Lasting(p.PFs[i].Problems) {
+			return true
+		}
+	}
+	return false
+}
+
+// Evidence is how a holder is known; its values are those of package use.
+type Evidence string
+
+// Holder is who has a device, or, of a device whose use is not known, what did not
+// answer. Namespace and Pod are "" when no pod is known.
+type Holder struct {
+	Device    string `json:"device" yaml:"device"`
+	Namespace string `json:"namespace,omitempty" yaml:"namespace,omitempty"`
+	Pod       string `json:"pod,omitempty" yaml:"pod,omitempty"`
+	Container string `json:"container,omitempty" yaml:"container,omitempty"`
+	// Evidence is the kind of evidence, Text what was seen, for people.
+	Evidence Evidence `json:"source" yaml:"source"`
+	Text     string   `json:"evidence,omitempty" yaml:"evidence,omitempty"`
+}
+
+// String names the holder as people do: `pod ns/name`, or what was seen when no
+// pod is known.
+func (h Holder) String() string {
+	switch {
+	case h.Pod != "":
+		return "pod " + h.Namespace + "/" + h.Pod
+	case h.Text != "":
+		return h.Text
+	}
+	return fmt.Sprintf("an unknown holder of %s (%s)", h.Device, h.Evidence)
+}
+
+// Names joins the holders for a message, each once, in order.
+func Names(holders []Holder) string {
+	var out []string
+	seen := make(map[string]bool, len(holders))
+	for _, h := range holders {
+		if n := h.String(); !seen[n] {
+			seen[n] = true
+			out = append(out, n)
+		}
+	}
+	return strings.Join(out, ", ")
+}
