@@ -96,6 +96,18 @@ type Found struct {
 // From implements Op.
 func (f Found) From() Value { return f.Was }
 
+// All has one of each type, without data: whoever treats every operation is tested
+// with it.
+func All() []Op {
+	return []Op{
+		SetNumVFs{}, SetAutoProbe{}, SetEswitchMode{}, SetSteeringMode{}, SetTCOffload{}, SetMTU{}, SetPFUp{},
+		SetVFMAC{}, SetVFNodeGUID{}, SetVFPortGUID{}, SetVFVLAN{}, SetVFTrust{}, SetVFSpoofCheck{}, SetVFLinkState{}, SetVFRate{},
+		UnbindVF{}, SetDriverOverride{}, ProbeVF{}, SetVFMTU{},
+		AddVDPA{}, DeleteVDPA{}, BindVDPA{},
+		AwaitNetdevs{}, AwaitVFAddress{}, AwaitVFRDMA{},
+	}
+}
+
 // Text is the value for people and for the record, "" for none.
 func Text(v Value) string {
 	if v == nil {

@@ -1,0 +1,117 @@
+package apply_test
+
+import (
+	"net"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/talos-sriov/talos-sriov/pkg/op"
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+)
+
+// contract has a row for each type of operation: what has to be done before it on
+// the ConnectX-7 of newNode, and whether the kernel reports what it sets.
+var contract = []struct {
+	before []op.Op
+	op     op.Op
+	silent bool // the kernel reports nothing of it
+}{
+	{op: op.SetNumVFs{OnPF: cx, N: 3}},
+	{before: vfs, op: op.SetNumVFs{OnPF: cx, Destroys: []int{0, 1}}},
+	{op: op.SetAutoProbe{OnPF: cx}},
+	{op: op.SetEswitchMode{OnPF: cx, Mode: "switchdev"}},
+	{op: op.SetSteeringMode{OnPF: cx, Mode: "smfs"}, silent: true},
+	{before: []op.Op{switchdev}, op: op.SetTCOffload{OnPF: cx, On: true}},
+	{op: op.SetMTU{OnPF: cx, Netdev: cx.Name, MTU: 9000}},
+	{op: op.SetPFUp{OnPF: cx}},
+	{before: vfs, op: op.SetVFMAC{Attribute: cxVF, MAC: op.MAC(mac)}},
+	{before: vfs, op: op.SetVFNodeGUID{Attribute: cxVF, GUID: op.GUID{2, 0, 0, 0, 0, 0, 0, 9}}},
+	{before: vfs, op: op.SetVFPortGUID{Attribute: cxVF, GUID: op.GUID{2, 0, 0, 0, 0, 0, 0, 9}}},
+	{before: vfs, op: op.SetVFVLAN{Attribute: cxVF, VLAN: op.VLAN{ID: 100, QoS: 2}}},
+	{before: vfs, op: op.SetVFVLAN{Attribute: cxVF, VLAN: op.VLAN{ID: 100, Protocol: op.Protocol8021AD}}},
+	{before: vfs, op: op.SetVFTrust{Attribute: cxVF, On: true}},
+	{before: vfs, op: op.SetVFSpoofCheck{Attribute: cxVF, On: false}},
+	{before: vfs, op: op.SetVFLinkState{Attribute: cxVF, State: "enable"}},
+	{before: vfs, op: op.SetVFLinkState{Attribute: cxVF, State: "disable"}},
+	{before: vfs, op: op.SetVFRate{Attribute: cxVF, Rate: op.Rate{Min: 10, Max: 200}}},
+	{before: vfs, op: op.UnbindVF{OnVF: cxVF.OnVF, Driver: "mlx5_core"}},
+	{before: vfs, op: op.SetDriverOverride{OnVF: cxVF.OnVF, Driver: "vfio-pci"}},
+	{before: append(vfs, op.SetDriverOverride{OnVF: cxVF.OnVF, Driver: "vfio-pci"}), op: op.SetDriverOverride{OnVF: cxVF.OnVF}},
+	{before: append(vfs, op.UnbindVF{OnVF: cxVF.OnVF, Driver: "mlx5_core"}), op: op.ProbeVF{OnVF: cxVF.OnVF, Driver: "mlx5_core"}},
+	{before: vfs, op: op.SetVFMTU{OnVF: cxVF.OnVF, MTU: 1400}},
+	{before: offloaded, op: op.AddVDPA{OnVF: cxVF.OnVF}},
+	{before: offloaded, op: op.AddVDPA{OnVF: cxVF.OnVF, VFAddress: vfAddress}},
+	{before: append(offloaded, vdpa), op: op.DeleteVDPA{OnVF: cxVF.OnVF, Device: "vdpa:" + vfAddress}},
+	{before: append(offloaded, vdpa), op: op.BindVDPA{OnVF: cxVF.OnVF, Driver: "vhost_vdpa"}},
+	{before: append(offloaded, vdpa, op.BindVDPA{OnVF: cxVF.OnVF, Driver: "virtio_vdpa"}), op: op.BindVDPA{OnVF: cxVF.OnVF, Driver: "vhost_vdpa"}},
+	{before: vfs, op: op.AwaitNetdevs{OnPF: cx, Indexes: []int{0, 1}}, silent: true},
+	{before: cold, op: op.AwaitVFAddress{OnVF: cxVF.OnVF, MAC: op.MAC(mac)}},
+	{before: vfs, op: op.AwaitVFRDMA{OnVF: cxVF.OnVF}, silent: true},
+}
+
+const vfAddress = "0000:01:00.3" // of VF 1
+
+var (
+	cx        = op.OnPF{Address: mlx, Name: "enp1s0f0np0"}
+	cxVF      = op.Attribute{OnVF: op.OnVF{OnPF: cx, Index: 1}}
+	mac       = net.HardwareAddr{2, 0, 0, 0, 0, 0x21}
+	vfs       = slices.Clip([]op.Op{op.SetNumVFs{OnPF: cx, N: 2}})
+	switchdev = op.SetEswitchMode{OnPF: cx, Mode: "switchdev"}
+	vdpa      = op.AddVDPA{OnVF: cxVF.OnVF}
+	offloaded = slices.Clip([]op.Op{switchdev, vfs[0]})
+	// cold has VF 1 bound after it got its address.
+	cold = []op.Op{
+		op.SetAutoProbe{OnPF: cx}, vfs[0], op.SetVFMAC{Attribute: cxVF, MAC: op.MAC(mac)}, op.SetAutoProbe{OnPF: cx, On: true}, op.ProbeVF{OnVF: cxVF.OnVF},
+	}
+)
+
+// TestWhatIsWrittenReadsBack is the contract of operations: each, carried out on the
+// kernel, reads back in the next snapshot what it wants, and did not before.
+func TestWhatIsWrittenReadsBack(t *testing.T) {
+	seen := map[reflect.Type]bool{}
+	for _, c := range contract {
+		seen[reflect.TypeOf(c.op)] = true
+		t.Run(string(c.op.Kind())+"="+op.Text(c.op.Want()), func(t *testing.T) {
+			n := newNode(nil)
+			n.k.LoadVDPA("vhost_vdpa")
+			n.k.LoadVDPA("virtio_vdpa")
+			if err := n.k.SetUp(t.Context(), n.link(t, mlx), c.op.Kind() != op.KindPFUp); err != nil {
+				t.Fatal(err)
+			}
+			run := func(ops ...op.Op) {
+				t.Helper()
+				p := &plan.Plan{PFs: []plan.PFPlan{{Address: mlx, Name: cx.Name}}}
+				for i, o := range ops {
+					p.PFs[0].Steps = append(p.PFs[0].Steps, plan.Step{ID: string(o.Kind()) + string(rune('a'+i)), Op: o})
+				}
+				rep := n.a.Run(t.Context(), p).PFs[0]
+				if rep.Err != nil || len(rep.Done) != len(ops) || len(rep.Problems) > 0 {
+					t.Fatalf("%+v", rep)
+				}
+			}
+			run(c.before...)
+			before, known := c.op.Read(n.k.Snapshot().PF(mlx))
+			if known && c.op.Writes() && before.Equal(c.op.Want()) {
+				t.Fatalf("it reads %v before: the row shows nothing", before)
+			}
+			writes := len(n.k.Writes())
+			run(c.op)
+			if wrote := len(n.k.Writes()) > writes; wrote != c.op.Writes() {
+				t.Errorf("writes %v, says %v", wrote, c.op.Writes())
+			}
+			got, ok := c.op.Read(n.k.Snapshot().PF(mlx))
+			switch {
+			case ok == c.silent:
+				t.Errorf("reported: %v", ok)
+			case ok && !op.Equal(got, c.op.Want()):
+				t.Errorf("reads %v (%T), want %v (%T)", got, got, c.op.Want(), c.op.Want())
+			}
+		})
+	}
+	for _, o := range op.All() {
+		if !seen[reflect.TypeOf(o)] {
+			t.Errorf("%T has no row", o)
+		}
+	}
+}
