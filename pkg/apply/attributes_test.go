@@ -224,3 +224,15 @@ func TestListedMACs(t *testing.T) {
 		t.Errorf("VF 0 %s, VF 2 %s", vfs[0].Netdevs[0].MAC, vfs[2].Netdevs[0].MAC)
 	}
 }
+
+// TestRefusedAndNotReported: what the driver refuses and does not report either is
+// a problem for as long as it is refused, and the write is not made again.
+func TestRefusedAndNotReported(t *testing.T) {
+	n := newNode(doc(pfEntry(pf0, 1, spec.VFGroup{Indexes: indexes(0, 0), Trust: ptr(true)})))
+	n.k.Mute(pf0, "trust")
+	n.k.Refuse(pf0, map[string]unix.Errno{"trust": unix.EOPNOTSUPP})
+	p := n.converge(t)
+	if f := p.PF(pf0); len(f.Problems) != 1 || !strings.Contains(f.Problems[0].Msg, "trust: the driver igb refuses") {
+		t.Errorf("problems %+v", f.Problems)
+	}
+}

@@ -86,13 +86,15 @@ func (p *port) set(a *attribute, v *vf) attributeSet {
 	}
 	o := a.set(p.onVF(v.index), have, want)
 	s := p.vfStep(v.index, o)
-	if known && have.Equal(want) || !known && v.now != nil && !slices.Contains(p.record.Open, s.ID) {
+	// A driver that refuses it often does not report it either.
+	r, refused := p.refused(s.ID, want)
+	if known && have.Equal(want) || !known && v.now != nil && !refused && !slices.Contains(p.record.Open, s.ID) {
 		return out
 	}
 	if a.can(&p.nic, want) == nic.No {
 		return out.refusing(vfRefusal{vf: v.index, group: v.group, key: a.key, want: want.String(), why: cannot, address: a.rebind})
 	}
-	if r, ok := p.refused(s.ID, want); ok {
+	if refused {
 		if r.Volatile && !r.Carrier && !v.group.Optional.Has(a.key) {
 			out.found.noLink = []int{v.index}
 			return out
