@@ -170,7 +170,7 @@ func sees(c *spec.Config, s *inventory.Snapshot, st *status.Status) bool {
 		}
 		for j := range pf.VirtualFunctions {
 			g := &pf.VirtualFunctions[j]
-			if g.Trust != nil || g.SpoofCheck != nil || g.LinkState != "" || g.VLAN != nil || g.Rate != nil ||
+			if g.Trust != nil || g.SpoofCheck != nil || g.QueryRSS != nil || g.LinkState != "" || g.VLAN != nil || g.Rate != nil ||
 				g.MACAddresses.Mode != spec.MACDefault || g.GUIDs.Mode != spec.MACDefault {
 				return false
 			}

@@ -119,6 +119,7 @@ func TestRefused(t *testing.T) {
 		"802.1ad":            {spec.VFGroup{VLAN: &spec.VLAN{ID: 5, Protocol: "802.1ad"}}, nil, []string{"vlan", "igb"}},
 		"minimum rate":       {spec.VFGroup{Rate: &spec.Rate{Min: 5, Max: 10}}, nil, []string{"rate", "igb"}},
 		"seen in the answer": {spec.VFGroup{SpoofCheck: ptr(false)}, map[string]unix.Errno{"spoofchk": unix.EOPNOTSUPP}, []string{"spoofCheck", "EOPNOTSUPP", "optional"}},
+		"one driver has it":  {spec.VFGroup{QueryRSS: ptr(true)}, nil, []string{"queryRSS", "EOPNOTSUPP", "optional"}},
 		"invalid":            {spec.VFGroup{Rate: &spec.Rate{Max: 10}}, map[string]unix.Errno{"rate": unix.EINVAL}, []string{"rate", "EINVAL"}},
 	} {
 		for _, optional := range []bool{false, true} {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 )
@@ -32,6 +33,7 @@ var contract = []struct {
 	{before: vfs, op: op.SetVFVLAN{Attribute: cxVF, VLAN: op.VLAN{ID: 100, Protocol: op.Protocol8021AD}}},
 	{before: vfs, op: op.SetVFTrust{Attribute: cxVF, On: true}},
 	{before: vfs, op: op.SetVFSpoofCheck{Attribute: cxVF, On: false}},
+	{before: []op.Op{op.SetNumVFs{OnPF: ix, N: 2}}, op: op.SetVFQueryRSS{Attribute: op.Attribute{OnVF: op.OnVF{OnPF: ix, Index: 1}}, On: true}},
 	{before: vfs, op: op.SetVFLinkState{Attribute: cxVF, State: "enable"}},
 	{before: vfs, op: op.SetVFLinkState{Attribute: cxVF, State: "disable"}},
 	{before: vfs, op: op.SetVFRate{Attribute: cxVF, Rate: op.Rate{Min: 10, Max: 200}}},
@@ -54,6 +56,7 @@ const vfAddress = "0000:01:00.3" // of VF 1
 
 var (
 	cx        = op.OnPF{Address: mlx, Name: "enp1s0f0np0"}
+	ix        = op.OnPF{Address: "0000:81:00.0", Name: "enp129s0"}
 	cxVF      = op.Attribute{OnVF: op.OnVF{OnPF: cx, Index: 1}}
 	mac       = net.HardwareAddr{2, 0, 0, 0, 0, 0x21}
 	vfs       = slices.Clip([]op.Op{op.SetNumVFs{OnPF: cx, N: 2}})
@@ -74,6 +77,7 @@ func TestWhatIsWrittenReadsBack(t *testing.T) {
 		seen[reflect.TypeOf(c.op)] = true
 		t.Run(string(c.op.Kind())+"="+op.Text(c.op.Want()), func(t *testing.T) {
 			n := newNode(nil)
+			n.k.AddPF(modelkernel.PF{Address: ix.Address, Vendor: "8086", Device: "10fb", VFDevice: "10ed", Driver: "ixgbe", Total: 8, Name: ix.Name, MAC: "90:e2:ba:00:00:01", Offset: 128, Stride: 2})
 			n.k.LoadVDPA("vhost_vdpa")
 			n.k.LoadVDPA("virtio_vdpa")
 			if err := n.k.SetUp(t.Context(), n.link(t, mlx), c.op.Kind() != op.KindPFUp); err != nil {
@@ -81,7 +85,7 @@ func TestWhatIsWrittenReadsBack(t *testing.T) {
 			}
 			run := func(ops ...op.Op) {
 				t.Helper()
-				p := &plan.Plan{PFs: []plan.PFPlan{{Address: mlx, Name: cx.Name}}}
+				p := &plan.Plan{PFs: []plan.PFPlan{{Address: c.op.PF()}}}
 				for i, o := range ops {
 					p.PFs[0].Steps = append(p.PFs[0].Steps, plan.Step{ID: string(o.Kind()) + string(rune('a'+i)), Op: o})
 				}
@@ -91,7 +95,7 @@ func TestWhatIsWrittenReadsBack(t *testing.T) {
 				}
 			}
 			run(c.before...)
-			before, known := c.op.Read(n.k.Snapshot().PF(mlx))
+			before, known := c.op.Read(n.k.Snapshot().PF(c.op.PF()))
 			if known && c.op.Writes() && before.Equal(c.op.Want()) {
 				t.Fatalf("it reads %v before: the row shows nothing", before)
 			}
@@ -100,7 +104,7 @@ func TestWhatIsWrittenReadsBack(t *testing.T) {
 			if wrote := len(n.k.Writes()) > writes; wrote != c.op.Writes() {
 				t.Errorf("writes %v, says %v", wrote, c.op.Writes())
 			}
-			got, ok := c.op.Read(n.k.Snapshot().PF(mlx))
+			got, ok := c.op.Read(n.k.Snapshot().PF(c.op.PF()))
 			switch {
 			case ok == c.silent:
 				t.Errorf("reported: %v", ok)

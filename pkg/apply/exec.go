@@ -103,6 +103,10 @@ func attribute(links Links, o op.Op) func(context.Context, nl.LinkRef) error {
 		return func(ctx context.Context, pf nl.LinkRef) error {
 			return links.SetVFSpoofCheck(ctx, pf, o.Index, bool(o.On))
 		}
+	case op.SetVFQueryRSS:
+		return func(ctx context.Context, pf nl.LinkRef) error {
+			return links.SetVFQueryRSS(ctx, pf, o.Index, bool(o.On))
+		}
 	case op.SetVFLinkState:
 		return func(ctx context.Context, pf nl.LinkRef) error {
 			return links.SetVFLinkState(ctx, pf, o.Index, linkState(o.State))

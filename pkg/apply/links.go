@@ -18,6 +18,7 @@ type Links interface {
 	SetVFVLAN(ctx context.Context, pf nl.LinkRef, vf int, vlan nl.VLAN) error
 	SetVFTrust(ctx context.Context, pf nl.LinkRef, vf int, on bool) error
 	SetVFSpoofCheck(ctx context.Context, pf nl.LinkRef, vf int, on bool) error
+	SetVFQueryRSS(ctx context.Context, pf nl.LinkRef, vf int, on bool) error
 	SetVFLinkState(ctx context.Context, pf nl.LinkRef, vf int, state nl.LinkState) error
 	SetVFRate(ctx context.Context, pf nl.LinkRef, vf, minRate, maxRate int) error
 	SetVFNodeGUID(ctx context.Context, pf nl.LinkRef, vf int, guid net.HardwareAddr) error
@@ -48,6 +49,7 @@ func (NoLinks) SetVFMAC(context.Context, nl.LinkRef, int, net.HardwareAddr) erro
 func (NoLinks) SetVFVLAN(context.Context, nl.LinkRef, int, nl.VLAN) error    { return ErrNoNetlink }
 func (NoLinks) SetVFTrust(context.Context, nl.LinkRef, int, bool) error      { return ErrNoNetlink }
 func (NoLinks) SetVFSpoofCheck(context.Context, nl.LinkRef, int, bool) error { return ErrNoNetlink }
+func (NoLinks) SetVFQueryRSS(context.Context, nl.LinkRef, int, bool) error   { return ErrNoNetlink }
 func (NoLinks) SetVFRate(context.Context, nl.LinkRef, int, int, int) error   { return ErrNoNetlink }
 func (NoLinks) SetEswitchMode(context.Context, string, string, string) error { return ErrNoNetlink }
 func (NoLinks) SetTCOffload(context.Context, string, bool) error             { return ErrNoNetlink }

@@ -352,7 +352,7 @@ func (r *reader) applyNetwork(ctx context.Context, s *Snapshot) {
 func admin(v nl.VFInfo) *VFAdmin {
 	a := &VFAdmin{
 		MAC: v.MAC.String(), VLAN: v.VLAN, QoS: v.QoS, MinRate: v.MinRate, MaxRate: v.MaxRate,
-		LinkState: v.LinkState.String(), NodeGUID: v.NodeGUID.String(), PortGUID: v.PortGUID.String(),
+		QueryRSS: v.QueryRSS, LinkState: v.LinkState.String(), NodeGUID: v.NodeGUID.String(), PortGUID: v.PortGUID.String(),
 	}
 	switch v.VLANProto {
 	case 0:

@@ -88,7 +88,7 @@ func igbNet() *fakeNet {
 		},
 		routes: []nl.Route{{Indexes: []int{8}}},
 		vfs: map[int][]nl.VFInfo{2: {
-			{Index: 0, MAC: hw("02:00:00:00:00:01"), VLAN: 100, QoS: 2, VLANProto: nl.Proto8021Q, MaxRate: 1000, SpoofCheck: yes(), Trust: yes()},
+			{Index: 0, MAC: hw("02:00:00:00:00:01"), VLAN: 100, QoS: 2, VLANProto: nl.Proto8021Q, MaxRate: 1000, SpoofCheck: yes(), Trust: yes(), QueryRSS: yes()},
 			{Index: 1, MAC: hw("00:00:00:00:00:00"), LinkState: nl.LinkStateDisable},
 			{Index: 9, MAC: hw("00:00:00:00:00:00")}, // made since the look at sysfs
 		}},
@@ -128,7 +128,7 @@ func TestReadWithNetwork(t *testing.T) {
 		t.Errorf("VF 1 %+v", pf.VFs[1])
 	}
 	want := []*VFAdmin{
-		{MAC: "02:00:00:00:00:01", VLAN: 100, QoS: 2, VLANProto: "802.1q", MaxRate: 1000, SpoofCheck: true, Trust: true, LinkState: "auto"},
+		{MAC: "02:00:00:00:00:01", VLAN: 100, QoS: 2, VLANProto: "802.1q", MaxRate: 1000, SpoofCheck: true, Trust: true, QueryRSS: yes(), LinkState: "auto"},
 		{MAC: "00:00:00:00:00:00", LinkState: "disable", Unreported: []string{"spoofCheck", "trust"}},
 	}
 	if got := []*VFAdmin{pf.VFs[0].Admin, pf.VFs[1].Admin}; !cmp.Equal(got, want) {

@@ -159,7 +159,8 @@ type VFAdmin struct {
 	MaxRate    int    `json:"maxRate" yaml:"maxRate"`                         // Mbit/s
 	SpoofCheck bool   `json:"spoofCheck" yaml:"spoofCheck"`
 	Trust      bool   `json:"trust" yaml:"trust"`
-	LinkState  string `json:"linkState" yaml:"linkState"` // auto | enable | disable
+	QueryRSS   *bool  `json:"queryRSS,omitempty" yaml:"queryRSS,omitempty"` // nil when not reported
+	LinkState  string `json:"linkState" yaml:"linkState"`                   // auto | enable | disable
 	NodeGUID   string `json:"nodeGUID,omitempty" yaml:"nodeGUID,omitempty"`
 	PortGUID   string `json:"portGUID,omitempty" yaml:"portGUID,omitempty"`
 	// Unreported names the settings that the driver does not report

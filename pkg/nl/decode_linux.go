@@ -18,6 +18,7 @@ const (
 	vfSpoof     = 4
 	vfLinkState = 5
 	vfRate      = 6
+	vfQueryRSS  = 7
 	vfTrust     = 9
 	vfNodeGUID  = 10
 	vfPortGUID  = 11
@@ -161,6 +162,8 @@ func (vf *VFInfo) attribute(d *decoder, macLen int) {
 		vf.MinRate, vf.MaxRate = int(u32(v[4:])), int(u32(v[8:]))
 	case vfSpoof:
 		vf.SpoofCheck = setting(u32(value(sizeVFSetting)[4:]))
+	case vfQueryRSS:
+		vf.QueryRSS = setting(u32(value(sizeVFSetting)[4:]))
 	case vfTrust:
 		vf.Trust = setting(u32(value(sizeVFSetting)[4:]))
 	case vfLinkState:

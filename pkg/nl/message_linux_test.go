@@ -109,10 +109,10 @@ func TestDecodeVFs(t *testing.T) {
 		attr(unix.IFLA_VFINFO_LIST,
 			attr(vfInfo, mac(0, hw("02:00:00:00:00:01")), attr(vfVLAN, num(0), num(100), num(2)),
 				attr(vfVLANList, attr(vfVLANInfo, num(0), num(100), num(2), []byte{0x88, 0xa8, 0, 0})),
-				attr(vfRate, num(0), num(10), num(1000)), attr(vfSpoof, num(0), num(1)), attr(vfTrust, num(0), num(0)),
+				attr(vfRate, num(0), num(10), num(1000)), attr(vfSpoof, num(0), num(1)), attr(vfTrust, num(0), num(0)), attr(vfQueryRSS, num(0), num(1)),
 				attr(vfLinkState, num(0), num(2)), attr(8, make([]byte, 64))),
 			// An old driver: no VLAN list, and settings that it does not report.
-			attr(vfInfo, mac(1, make([]byte, 6)), attr(vfVLAN, num(1), num(7), num(0)), attr(vfSpoof, num(1), num(unreported)), attr(vfTrust, num(1), num(unreported))),
+			attr(vfInfo, mac(1, make([]byte, 6)), attr(vfVLAN, num(1), num(7), num(0)), attr(vfSpoof, num(1), num(unreported)), attr(vfTrust, num(1), num(unreported)), attr(vfQueryRSS, num(1), num(unreported))),
 			attr(vfInfo, attr(vfNodeGUID, num(2), num(0), u64bytes(0x0011223344556677)), attr(vfPortGUID, num(2), num(0), u64bytes(0x0011223344556678)))))
 	got, err := decodeVFs(in)
 	if err != nil {
@@ -121,7 +121,7 @@ func TestDecodeVFs(t *testing.T) {
 	want := []VFInfo{
 		{
 			Index: 0, MAC: hw("02:00:00:00:00:01"), VLAN: 100, QoS: 2, VLANProto: Proto8021AD, MinRate: 10, MaxRate: 1000,
-			SpoofCheck: &yes, Trust: &no, LinkState: LinkStateDisable,
+			SpoofCheck: &yes, Trust: &no, QueryRSS: &yes, LinkState: LinkStateDisable,
 		},
 		{Index: 1, MAC: make([]byte, 6), VLAN: 7},
 		{Index: 2, NodeGUID: hw("00:11:22:33:44:55:66:77"), PortGUID: hw("00:11:22:33:44:55:66:78")},
@@ -311,6 +311,7 @@ func TestRequests(t *testing.T) {
 		{"rate", vfRequest(pf, vfRate, u32s(3, 10, 1000)), "13 " + vf("6:030000000a000000e8030000")},
 		{"spoof check", vfRequest(pf, vfSpoof, u32s(3, number(true))), "13 " + vf("4:0300000001000000")},
 		{"trust", vfRequest(pf, vfTrust, u32s(3, number(false))), "13 " + vf("9:0300000000000000")},
+		{"RSS query", vfRequest(pf, vfQueryRSS, u32s(3, number(true))), "13 " + vf("7:0300000001000000")},
 		{"link state", vfRequest(pf, vfLinkState, u32s(3, int(LinkStateDisable))), "13 " + vf("5:0300000002000000")},
 		{"node GUID", vfRequest(pf, vfNodeGUID, guidValue(3, hw("00:11:22:33:44:55:66:77"))), "13 " + vf("a:03000000000000007766554433221100")},
 		{"up", upRequest(pf, true), "10 " + head + "0100000001000000"},

@@ -99,6 +99,11 @@ func (h *Handle) SetVFTrust(ctx context.Context, pf LinkRef, vf int, on bool) er
 	return h.setVF(ctx, pf, vfSetting{vf, "trust", onOff(on), vfTrust, u32s(vf, number(on))})
 }
 
+// SetVFQueryRSS sets whether the VF may ask for the PF's RSS table and hash key.
+func (h *Handle) SetVFQueryRSS(ctx context.Context, pf LinkRef, vf int, on bool) error {
+	return h.setVF(ctx, pf, vf, "RSS query", onOff(on), vfQueryRSS, u32s(vf, number(on)))
+}
+
 // SetVFLinkState sets whether the VF's link follows the port's.
 func (h *Handle) SetVFLinkState(ctx context.Context, pf LinkRef, vf int, state LinkState) error {
 	return h.setVF(ctx, pf, vfSetting{vf, "link state", state.String(), vfLinkState, u32s(vf, int(state))})

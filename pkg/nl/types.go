@@ -70,7 +70,9 @@ type VFInfo struct {
 	MinRate, MaxRate int
 	// SpoofCheck and Trust are nil when the driver does not report them.
 	SpoofCheck, Trust *bool
-	LinkState         LinkState
+	// QueryRSS is nil when the driver does not report it.
+	QueryRSS  *bool
+	LinkState LinkState
 	// NodeGUID and PortGUID are nil for Ethernet.
 	NodeGUID, PortGUID net.HardwareAddr
 }

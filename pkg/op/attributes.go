@@ -148,6 +148,23 @@ func (o SetVFSpoofCheck) Read(pf *inventory.PF) (Value, bool) {
 	return o.reported(pf, "spoofCheck", func(a *inventory.VFAdmin) Value { return Switch(a.SpoofCheck) })
 }
 
+// SetVFQueryRSS sets whether the VF may ask for the PF's RSS table and hash key.
+type SetVFQueryRSS struct {
+	Attribute
+	On Switch
+}
+
+func (SetVFQueryRSS) Kind() Kind       { return KindVFQueryRSS }
+func (o SetVFQueryRSS) Object() string { return o.object("query_rss") }
+func (o SetVFQueryRSS) Want() Value    { return o.On }
+func (o SetVFQueryRSS) Read(pf *inventory.PF) (Value, bool) {
+	a := o.admin(pf)
+	if a == nil || a.QueryRSS == nil {
+		return nil, false
+	}
+	return Switch(*a.QueryRSS), true
+}
+
 // SetVFLinkState sets whether the VF's link follows the port's.
 type SetVFLinkState struct {
 	Attribute

@@ -45,6 +45,7 @@ const (
 	KindVFVLAN       Kind = "vf-vlan"
 	KindVFTrust      Kind = "vf-trust"
 	KindVFSpoof      Kind = "vf-spoof-check"
+	KindVFQueryRSS   Kind = "vf-query-rss"
 	KindVFLinkState  Kind = "vf-link-state"
 	KindVFRate       Kind = "vf-rate"
 	KindVFNodeGUID   Kind = "vf-node-guid"
@@ -101,7 +102,7 @@ func (f Found) From() Value { return f.Was }
 func All() []Op {
 	return []Op{
 		SetNumVFs{}, SetAutoProbe{}, SetEswitchMode{}, SetSteeringMode{}, SetTCOffload{}, SetMTU{}, SetPFUp{},
-		SetVFMAC{}, SetVFNodeGUID{}, SetVFPortGUID{}, SetVFVLAN{}, SetVFTrust{}, SetVFSpoofCheck{}, SetVFLinkState{}, SetVFRate{},
+		SetVFMAC{}, SetVFNodeGUID{}, SetVFPortGUID{}, SetVFVLAN{}, SetVFTrust{}, SetVFSpoofCheck{}, SetVFQueryRSS{}, SetVFLinkState{}, SetVFRate{},
 		UnbindVF{}, SetDriverOverride{}, ProbeVF{}, SetVFMTU{},
 		AddVDPA{}, DeleteVDPA{}, BindVDPA{},
 		AwaitNetdevs{}, AwaitVFAddress{}, AwaitVFRDMA{},

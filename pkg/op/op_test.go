@@ -48,6 +48,7 @@ var examples = []struct {
 	{op.SetVFVLAN{Attribute: was(op.VLAN{}), VLAN: op.VLAN{ID: 100, QoS: 2, Protocol: op.Protocol8021AD}}, "vf-vlan [3] netlink enp1s0f0 vf 3 vlan: 0 0 802.1q -> 100 2 802.1ad"},
 	{op.SetVFTrust{Attribute: was(op.Switch(false)), On: true}, "vf-trust [3] netlink enp1s0f0 vf 3 trust: off -> on"},
 	{op.SetVFSpoofCheck{Attribute: was(op.Switch(true))}, "vf-spoof-check [3] netlink enp1s0f0 vf 3 spoofchk: on -> off"},
+	{op.SetVFQueryRSS{Attribute: was(op.Switch(false)), On: true}, "vf-query-rss [3] netlink enp1s0f0 vf 3 query_rss: off -> on"},
 	{op.SetVFLinkState{Attribute: was(op.LinkState("auto")), State: "enable"}, "vf-link-state [3] netlink enp1s0f0 vf 3 state: auto -> enable"},
 	{op.SetVFRate{Attribute: was(op.Rate{}), Rate: op.Rate{Min: 10, Max: 200}}, "vf-rate [3] netlink enp1s0f0 vf 3 rate: 0 0 -> 10 200"},
 	{op.UnbindVF{OnVF: onVF, Driver: "igbvf"}, "vf-unbind [3] /sys/bus/pci/drivers/igbvf/unbind: igbvf -> "},

@@ -98,6 +98,9 @@ var attributes = []attribute{
 	setting("spoofCheck", func(m vfMember) (op.Switch, bool) { return toggle(m.group.SpoofCheck) },
 		func(a op.Attribute, v op.Switch) op.Op { return op.SetVFSpoofCheck{Attribute: a, On: v} },
 		func(b *nic.Behaviour, _ op.Switch) nic.Support { return b.SpoofCheck }),
+	setting("queryRSS", func(m vfMember) (op.Switch, bool) { return toggle(m.group.QueryRSS) },
+		func(a op.Attribute, v op.Switch) op.Op { return op.SetVFQueryRSS{Attribute: a, On: v} },
+		func(*nic.Behaviour, op.Switch) nic.Support { return nic.Unknown }),
 	setting("linkState", func(m vfMember) (op.LinkState, bool) { return op.LinkState(m.group.LinkState), m.group.LinkState != "" },
 		func(a op.Attribute, v op.LinkState) op.Op {
 			return op.SetVFLinkState{Attribute: a, State: v}

@@ -125,6 +125,7 @@ var keyPlaces = map[string]string{
 	"vdpa":              "an entry of virtualFunctions",
 	"trust":             "an entry of virtualFunctions",
 	"spoofCheck":        "an entry of virtualFunctions",
+	"queryRSS":          "an entry of virtualFunctions",
 	"linkState":         "an entry of virtualFunctions",
 	"vlan":              "an entry of virtualFunctions",
 	"rate":              "an entry of virtualFunctions",

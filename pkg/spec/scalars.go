@@ -166,7 +166,7 @@ func parseHardwareAddr(s string, size int) net.HardwareAddr {
 
 // OptionalKeys are the keys of a VF group that optional may name.
 func OptionalKeys() []string {
-	return []string{"trust", "spoofCheck", "linkState", "vlan", "rate", "mtu", "macAddresses", "guids", "rdma", "vdpa"}
+	return []string{"trust", "spoofCheck", "queryRSS", "linkState", "vlan", "rate", "mtu", "macAddresses", "guids", "rdma", "vdpa"}
 }
 
 func (d *decoder) optional(n *yaml.Node, v *Optional, path string) {

@@ -98,6 +98,7 @@ type VFGroup struct {
 	VDPA       VDPAType  `yaml:"vdpa" enum:"virtio,vhost"`
 	Trust      *bool     `yaml:"trust"`
 	SpoofCheck *bool     `yaml:"spoofCheck"`
+	QueryRSS   *bool     `yaml:"queryRSS"`
 	LinkState  LinkState `yaml:"linkState" enum:"auto,enable,disable"`
 	VLAN       *VLAN     `yaml:"vlan"`
 	Rate       *Rate     `yaml:"rate"`

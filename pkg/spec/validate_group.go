@@ -37,6 +37,7 @@ var infinibandRefuses = []struct {
 	{"vlan", "use partition keys, which the subnet manager gives", func(g *VFGroup) bool { return g.VLAN != nil }},
 	{"trust", "remove it", func(g *VFGroup) bool { return g.Trust != nil }},
 	{"spoofCheck", "remove it", func(g *VFGroup) bool { return g.SpoofCheck != nil }},
+	{"queryRSS", "remove it", func(g *VFGroup) bool { return g.QueryRSS != nil }},
 	{"rate", "remove it", func(g *VFGroup) bool { return g.Rate != nil }},
 	{"vdpa", "remove it", func(g *VFGroup) bool { return g.VDPA != "" }},
 }

@@ -154,6 +154,8 @@ func Standard() []Driver {
 		{Name: "mlx5_core", IDs: []string{"15b3:1021", "15b3:101e"}, Netdev: true, RDMA: true, Loaded: true},
 		{Name: "ice", IDs: []string{"8086:159b"}, Netdev: true, Loaded: true},
 		{Name: "iavf", IDs: []string{"8086:1889"}, Netdev: true, Loaded: true},
+		{Name: "ixgbe", IDs: []string{"8086:10fb"}, Netdev: true, Loaded: true},
+		{Name: "ixgbevf", IDs: []string{"8086:10ed"}, Netdev: true, Loaded: true},
 		{Name: "vfio-pci", Loaded: true},
 	}
 }

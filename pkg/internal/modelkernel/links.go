@@ -21,6 +21,7 @@ type admin struct {
 	mac              string
 	vlan             nl.VLAN
 	trust, spoof     bool
+	queryRSS         bool
 	state            nl.LinkState
 	minRate, maxRate int
 	node, port       string
@@ -160,6 +161,17 @@ func (k *Kernel) SetVFTrust(ctx context.Context, pf nl.LinkRef, vf int, on bool)
 func (k *Kernel) SetVFSpoofCheck(ctx context.Context, pf nl.LinkRef, vf int, on bool) error {
 	return k.vfSet(ctx, pf, vf, "spoofchk", fmt.Sprint(on), func(_, vf *device) unix.Errno {
 		vf.admin.spoof = on
+		return 0
+	})
+}
+
+// SetVFQueryRSS implements apply.Links. Of the drivers here only ixgbe has it.
+func (k *Kernel) SetVFQueryRSS(ctx context.Context, pf nl.LinkRef, vf int, on bool) error {
+	return k.vfSet(ctx, pf, vf, "query_rss", fmt.Sprint(on), func(pf, vf *device) unix.Errno {
+		if pf.driver != "ixgbe" {
+			return unix.EOPNOTSUPP
+		}
+		vf.admin.queryRSS = on
 		return 0
 	})
 }

@@ -223,6 +223,9 @@ func (d *device) info(pf *device) nl.VFInfo {
 	if d.admin.vlan.Proto == nl.Proto8021AD {
 		v.VLANProto = nl.Proto8021AD
 	}
+	if on := d.admin.queryRSS; pf.driver == "ixgbe" {
+		v.QueryRSS = &on
+	}
 	if trust := d.admin.trust; !slices.Contains(pf.spec.Mute, "trust") {
 		v.Trust = &trust
 	}

@@ -75,16 +75,17 @@ func TestApplyAttributes(t *testing.T) {
 		step("vlan", op.SetVFVLAN{Attribute: onVF(1), VLAN: op.VLAN{ID: 300, QoS: 6, Protocol: op.Protocol8021AD}}),
 		step("trust", op.SetVFTrust{Attribute: onVF(1), On: true}),
 		step("spoofCheck", op.SetVFSpoofCheck{Attribute: onVF(1), On: true}),
+		step("queryRSS", op.SetVFQueryRSS{Attribute: onVF(1), On: true}),
 		step("linkState", op.SetVFLinkState{Attribute: onVF(1), State: "enable"}),
 		step("rate", op.SetVFRate{Attribute: onVF(1), Rate: op.Rate{Min: 20, Max: 200}}),
 	)
-	if rep.Err != nil || len(rep.Done) != 9 || len(rep.Problems)+len(rep.Refused) != 0 {
+	if rep.Err != nil || len(rep.Done) != 10 || len(rep.Problems)+len(rep.Refused) != 0 {
 		t.Fatalf("%+v", rep)
 	}
 	on := true
 	want := nl.VFInfo{
 		Index: 1, MAC: []byte{2, 0, 0, 0, 0, 0x21}, VLAN: 300, QoS: 6, VLANProto: nl.Proto8021AD,
-		MinRate: 20, MaxRate: 200, SpoofCheck: &on, Trust: &on, LinkState: nl.LinkStateEnable,
+		MinRate: 20, MaxRate: 200, SpoofCheck: &on, Trust: &on, QueryRSS: &on, LinkState: nl.LinkStateEnable,
 	}
 	if diff := cmp.Diff(want, d.vf(1)); diff != "" {
 		t.Errorf("VF 1 (-want +got):\n%s", diff)

@@ -201,6 +201,8 @@ func TestVFAttributes(t *testing.T) {
 		{"spoof check off", spoof(false), func(v nl.VFInfo) bool { return is(v.SpoofCheck, false) }},
 		{"trust on", trust(true), func(v nl.VFInfo) bool { return is(v.Trust, true) }},
 		{"trust off", trust(false), func(v nl.VFInfo) bool { return is(v.Trust, false) }},
+		{"RSS query on", func(vf int) error { return d.nl.SetVFQueryRSS(ctx, d.pf, vf, true) }, func(v nl.VFInfo) bool { return is(v.QueryRSS, true) }},
+		{"RSS query off", func(vf int) error { return d.nl.SetVFQueryRSS(ctx, d.pf, vf, false) }, func(v nl.VFInfo) bool { return is(v.QueryRSS, false) }},
 		{"link state enable", state(nl.LinkStateEnable), func(v nl.VFInfo) bool { return v.LinkState == nl.LinkStateEnable }},
 		{"link state disable", state(nl.LinkStateDisable), func(v nl.VFInfo) bool { return v.LinkState == nl.LinkStateDisable }},
 		{"link state auto", state(nl.LinkStateAuto), func(v nl.VFInfo) bool { return v.LinkState == nl.LinkStateAuto }},
