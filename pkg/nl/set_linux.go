@@ -101,7 +101,7 @@ func (h *Handle) SetVFTrust(ctx context.Context, pf LinkRef, vf int, on bool) er
 
 // SetVFQueryRSS sets whether the VF may ask for the PF's RSS table and hash key.
 func (h *Handle) SetVFQueryRSS(ctx context.Context, pf LinkRef, vf int, on bool) error {
-	return h.setVF(ctx, pf, vf, "RSS query", onOff(on), vfQueryRSS, u32s(vf, number(on)))
+	return h.setVF(ctx, pf, vfSetting{vf, "RSS query", onOff(on), vfQueryRSS, u32s(vf, number(on))})
 }
 
 // SetVFLinkState sets whether the VF's link follows the port's.

@@ -1,0 +1,294 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/op"
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
+)
+
+// run is the work on one PF.
+type run struct {
+	a      *Applier
+	pf     *plan.PFPlan
+	out    *PFReport
+	flight *flight
+	// For the record.
+	unfinished []string
+	refused    map[string]record.Refusal
+	// linkBefore: the port had a link before the write under way. A link that
+	// comes while the driver refuses a value must not make that its last word.
+	linkBefore bool
+}
+
+func (r *run) run(ctx context.Context) {
+	ready := r.ready()
+	if len(ready) == 0 {
+		return
+	}
+	if !r.enter() {
+		return
+	}
+	defer r.leave()
+	ready = r.claim(ctx, ready)
+	if len(ready) == 0 {
+		return
+	}
+	ids := make([]string, len(ready))
+	for i, s := range ready {
+		ids[i] = s.ID
+	}
+	r.point("begin")
+	if j := r.a.opts.Journal; j != nil {
+		if err := j.Begin(ctx, r.pf.Run(), ids); err != nil {
+			r.out.Skipped = ids
+			r.out.Err = fmt.Errorf("%s (%s): nothing was changed, because the intent could not be recorded: %w", r.pf.Name, r.pf.Address, err)
+			return
+		}
+	}
+	r.steps(ctx, ready)
+	if r.out.Stuck {
+		return // the write may still have its effect: the intent stays open
+	}
+	r.point("end")
+	if j := r.a.opts.Journal; j != nil {
+		if err := j.End(ctx, r.pf.Run(), r.outcome()); err != nil {
+			r.out.Err = errors.Join(r.out.Err, fmt.Errorf("%s (%s): the end of the run could not be recorded: %w", r.pf.Name, r.pf.Address, err))
+		}
+	}
+}
+
+// enter makes the PF ours, unless another run has it or is stuck in it.
+func (r *run) enter() bool {
+	r.a.mu.Lock()
+	defer r.a.mu.Unlock()
+	if f := r.a.busy[r.pf.Address]; f != nil {
+		r.out.Stuck = f.stuck
+		for _, s := range r.pf.Steps {
+			r.out.Skipped = append(r.out.Skipped, s.ID)
+		}
+		if f.stuck {
+			r.fail(&f.step, &StuckError{PF: r.pf.Address, Step: f.step, After: time.Since(f.since)})
+		}
+		return false
+	}
+	r.flight = &flight{}
+	r.a.busy[r.pf.Address] = r.flight
+	return true
+}
+
+func (r *run) leave() {
+	r.a.mu.Lock()
+	defer r.a.mu.Unlock()
+	if !r.flight.stuck {
+		delete(r.a.busy, r.pf.Address)
+	}
+}
+
+// ready are the steps that wait for nobody, neither themselves nor by need.
+func (r *run) ready() []*plan.Step {
+	held := plan.Held(r.pf)
+	var ready []*plan.Step
+	for i := range r.pf.Steps {
+		s := &r.pf.Steps[i]
+		if held[s.ID] != "" {
+			r.out.Waiting = append(r.out.Waiting, s.ID)
+			continue
+		}
+		ready = append(ready, s)
+	}
+	return ready
+}
+
+// claim asks the gate once about all VFs that ready steps take away, and leaves
+// out the steps whose VFs have been taken meanwhile, with all that need them.
+// A forced step is claimed too, so that its VFs are not given out once more,
+// but runs whoever has them.
+func (r *run) claim(ctx context.Context, ready []*plan.Step) []*plan.Step {
+	if r.a.opts.Gate == nil {
+		return ready
+	}
+	var vfs []int
+	for _, s := range ready {
+		if takes(s) {
+			vfs = append(vfs, s.Op.VFs()...)
+		}
+	}
+	if len(vfs) == 0 {
+		return ready
+	}
+	slices.Sort(vfs)
+	vfs = slices.Compact(vfs)
+	addrs := r.addresses(vfs)
+	holders, err := r.a.opts.Gate.Claim(ctx, r.pf.Address, slices.Collect(maps.Values(addrs)))
+	r.out.Held = append(r.out.Held, holders...)
+	held := make(map[string]bool, len(holders))
+	for _, h := range holders {
+		held[h.Device] = true
+	}
+	out := make(map[string]bool)
+	var keep []*plan.Step
+	for _, s := range ready {
+		wait := needs(s, out)
+		if !wait && takes(s) {
+			if err != nil {
+				r.fail(s, fmt.Errorf("it is not known whether the VFs are in use: %w", err))
+			}
+			wait = err != nil || s.Forced == nil && slices.ContainsFunc(s.Op.VFs(), func(i int) bool { return held[addrs[i]] })
+		}
+		if wait {
+			out[s.ID] = true
+			r.out.Waiting = append(r.out.Waiting, s.ID)
+			continue
+		}
+		keep = append(keep, s)
+	}
+	return keep
+}
+
+// takes reports whether the step takes VFs away from whoever has them.
+func takes(s *plan.Step) bool {
+	return s.Disruption == plan.DisruptDestroyed || s.Disruption == plan.DisruptReset
+}
+
+// addresses are the PCI addresses of the VFs that exist, by index.
+func (r *run) addresses(vfs []int) map[int]string {
+	out := make(map[int]string, len(vfs))
+	for _, i := range vfs {
+		if a, err := r.vfAddress(i); err == nil {
+			out[i] = a
+		}
+	}
+	return out
+}
+
+func needs(s *plan.Step, out map[string]bool) bool {
+	for _, n := range s.Needs {
+		if out[n] {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *run) steps(ctx context.Context, ready []*plan.Step) {
+	var changed <-chan struct{}
+	if r.a.opts.Events != nil {
+		// Before the first write, so that no event is missed.
+		c, cancel := r.a.opts.Events.Subscribe()
+		defer cancel()
+		changed = c
+	}
+	failed := make(map[string]bool)
+	for i, s := range ready {
+		if ctx.Err() != nil || r.out.Stuck {
+			for _, s := range ready[i:] {
+				r.out.Skipped = append(r.out.Skipped, s.ID)
+				r.unfinished = append(r.unfinished, s.ID)
+			}
+			if err := ctx.Err(); err != nil && !r.out.Stuck {
+				r.out.Err = errors.Join(r.out.Err, fmt.Errorf("%s (%s): stopped: %w", r.pf.Name, r.pf.Address, context.Cause(ctx)))
+			}
+			return
+		}
+		if needs(s, failed) {
+			failed[s.ID] = true
+			r.out.Skipped = append(r.out.Skipped, s.ID)
+			r.unfinished = append(r.unfinished, s.ID)
+			continue
+		}
+		if err := r.step(ctx, s, changed); err != nil {
+			failed[s.ID] = true
+			if errors.Is(err, errNotYet) {
+				// What it is about is not there yet, which an earlier step told.
+				r.out.Skipped = append(r.out.Skipped, s.ID)
+				r.unfinished = append(r.unfinished, s.ID)
+				continue
+			}
+			r.ended(s, err)
+			continue
+		}
+		r.out.Done = append(r.out.Done, s.ID)
+	}
+}
+
+func (r *run) step(ctx context.Context, s *plan.Step, changed <-chan struct{}) error {
+	if !s.Op.Writes() {
+		return r.await(ctx, s, changed)
+	}
+	unlock, err := r.lock(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, rate := s.Op.(op.SetVFRate)
+	r.linkBefore = !rate || r.carrier()
+	write, err := r.request(s.Op)
+	if err != nil {
+		return err
+	}
+	return r.write(ctx, s, write)
+}
+
+func (r *run) notReady(unbound, bare []int) {
+	if len(unbound) > 0 {
+		r.out.Problems = append(r.out.Problems, plan.Problem{
+			PF: r.pf.Address, VFs: unbound, Pos: r.pf.Entry, Pending: true,
+			Msg:  "no driver has bound these VFs",
+			Hint: "the VF driver's module may be missing: add it to the machine config (kernel.modules); taken up when it binds",
+		})
+	}
+	if len(bare) > 0 {
+		r.out.Problems = append(r.out.Problems, plan.Problem{
+			PF: r.pf.Address, VFs: bare, Pos: r.pf.Entry, Pending: true,
+			Msg:  fmt.Sprintf("the driver is bound, but no netdev came within %s", r.a.opts.AwaitTimeout),
+			Hint: "see the kernel log of the VF driver; taken up when the netdev appears",
+		})
+	}
+}
+
+// ended takes in the failure of a step. A driver that refuses an attribute of
+// VFs is no failure of the run: the plan tells it from the record on, and the
+// rest of the group is configured.
+func (r *run) ended(s *plan.Step, err error) {
+	answer, volatile, refused := refusal(s, err)
+	if !refused {
+		r.unfinished = append(r.unfinished, s.ID)
+		r.fail(s, err)
+		return
+	}
+	if r.refused == nil {
+		r.refused = make(map[string]record.Refusal)
+	}
+	value := op.Text(s.Op.Want())
+	r.refused[s.ID] = record.Refusal{Value: value, Answer: answer, Volatile: volatile, Carrier: r.linkBefore && r.carrier()}
+	r.out.Refused = append(r.out.Refused, s.ID)
+	if s.Optional || errors.Is(err, errNotTaken) {
+		return // the next plan tells
+	}
+	r.out.Problems = append(r.out.Problems, plan.Problem{
+		Pos: s.Pos, PF: r.pf.Address, VFs: s.Op.VFs(), Partial: true,
+		Msg:  fmt.Sprintf("%s: the driver %s refuses %q (%s)", s.Key, r.pf.Driver, value, answer),
+		Hint: fmt.Sprintf("remove %s from this group, or list it under the group's `optional`; everything else of the group is configured", s.Key),
+	})
+}
+
+func (r *run) fail(s *plan.Step, err error) {
+	words, remedy := explain(s, err)
+	r.out.Err = errors.Join(r.out.Err, &StepError{
+		PF: r.pf.Address, Name: r.pf.Name, Step: *s, Words: words, Remedy: remedy, Err: err,
+	})
+}
+
+func (r *run) point(name string) { r.a.opts.Point(r.pf.Address + "/" + name) }
+
+// outcome is what the run came to for later plans.
+func (r *run) outcome() record.Outcome {
+	return record.Outcome{Unfinished: r.unfinished, Waiting: len(r.out.Waiting) > 0, Refused: r.refused}
+}
