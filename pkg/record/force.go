@@ -19,7 +19,7 @@ type Token struct {
 	Card Card
 	Text string
 	// Done is true when nothing is left that it could be about: the PF is as the
-	// config says.
+	// config has it.
 	Done bool
 }
 

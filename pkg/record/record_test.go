@@ -31,13 +31,13 @@ func TestRecordIsOfOneCardAndBoot(t *testing.T) {
 		boot string
 		made bool
 	}{
-		"the same":              {card, "b1", true},
-		"no MAC known":          {record.Card{Address: pf, Device: card.Device}, "b1", true},
-		"another boot":          {card, "b2", false},
-		"boot not known":        {card, "", false},
-		"another kind of card":  {record.Card{Address: pf, Device: "8086:1521", PermMAC: card.PermMAC}, "b1", false},
-		"another card":          {other, "b1", false},
-		"the card in elsewhere": {record.Card{Address: "0000:41:00.0", Device: card.Device, PermMAC: card.PermMAC}, "b1", false},
+		"the same":             {card, "b1", true},
+		"no MAC known":         {record.Card{Address: pf, Device: card.Device}, "b1", true},
+		"another boot":         {card, "b2", false},
+		"boot not known":       {card, "", false},
+		"another kind of card": {record.Card{Address: pf, Device: "8086:1521", PermMAC: card.PermMAC}, "b1", false},
+		"another card":         {other, "b1", false},
+		"the card elsewhere":   {record.Card{Address: "0000:41:00.0", Device: card.Device, PermMAC: card.PermMAC}, "b1", false},
 	} {
 		if f := r.Of(c.card, c.boot); (f.Made != nil) != c.made || (len(f.Open) > 0) != c.made {
 			t.Errorf("%s: %+v", name, f)
@@ -50,7 +50,7 @@ func TestRecordIsOfOneCardAndBoot(t *testing.T) {
 	if d := cmp.Diff(record.PF{Device: card.Device, PermMAC: card.PermMAC, SafeSpec: "h"}, proven.Boot("b2").PFs[pf]); d != "" {
 		t.Errorf("after a boot (-want +got):\n%s", d)
 	}
-	// Another card begins anew with what it is like.
+	// Another card begins with what it is like.
 	run.Card = other
 	if f := r.Begin(run, nil).PFs[pf]; f.Made.NumVFs != 4 || f.PermMAC != other.PermMAC || len(f.Open) > 0 {
 		t.Errorf("another card: %+v", f)
