@@ -74,7 +74,7 @@ func decide(newest *source.Document, lastGood state.LastGood, load func(name str
 	if !newest.Present {
 		return verdict{known: true, spec: status.Spec{State: status.SpecAbsent, Source: newest.Path}}
 	}
-	none := lastGood.Known && len(lastGood.Document) == 0
+	none := lastGood.Known && len(lastGood.Data) == 0
 	v := verdict{known: true}
 	v.spec = status.Spec{State: status.SpecAccepted, Source: newest.Path}
 	// A document of which it is not known what it says is one that is refused.
@@ -87,10 +87,10 @@ func decide(newest *source.Document, lastGood state.LastGood, load func(name str
 	if j.err == nil {
 		v.cfg = j.cfg
 		v.spec.Warnings = specErrors(j.warnings)
-		if lastGood.Known && !none && spec.Hash(lastGood.Document) != v.hash {
+		if lastGood.Known && !none && spec.Hash(lastGood.Data) != v.hash {
 			// It was good once; if a newer version of this program refuses it,
 			// there is nothing to fall back to.
-			v.good = load(lastGoodName, lastGood.Document).cfg
+			v.good = load(lastGoodName, lastGood.Data).cfg
 		}
 		return v
 	}
@@ -105,11 +105,11 @@ func decide(newest *source.Document, lastGood state.LastGood, load func(name str
 		v.known = false
 		return v
 	}
-	if j = load(lastGoodName, lastGood.Document); j.err != nil {
+	if j = load(lastGoodName, lastGood.Data); j.err != nil {
 		v.known = false
 		return v
 	}
-	v.cfg, v.hash = j.cfg, spec.Hash(lastGood.Document)
+	v.cfg, v.hash = j.cfg, spec.Hash(lastGood.Data)
 	v.spec.InForce, v.spec.LastGood = v.hash, true
 	return v
 }

@@ -21,7 +21,7 @@ func TestDocumentIsParsedOnce(t *testing.T) {
 		}
 		return j
 	}
-	kept := state.LastGood{Known: true, Document: good}
+	kept := state.LastGood{Known: true, Data: good}
 	first := decide(&source.Document{Path: "x", Present: true, Data: bad}, kept, load)
 	for range 10 {
 		v := decide(&source.Document{Path: "x", Present: true, Data: bad}, kept, load)

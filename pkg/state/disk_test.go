@@ -17,7 +17,7 @@ import (
 )
 
 // filled is a directory that a daemon of boot-1 left: a record, a last good
-// document, and a pod with a VF.
+// config, and a pod with a VF.
 func filled(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "sriov")
@@ -34,8 +34,8 @@ func holdsAll(t *testing.T, s *state.Store) {
 	if st := s.Record(); st.PFs[pf].SafeSpec != full.SafeSpec || st.Lost {
 		t.Errorf("record %+v", st)
 	}
-	if good := s.LastGood(); !good.Known || string(good.Document) != "good" {
-		t.Errorf("last good document %+v", good)
+	if good := s.LastGood(); !good.Known || string(good.Data) != "good" {
+		t.Errorf("last good config %+v", good)
 	}
 	if a := s.Allocations(); !a.KubeletSeen || len(a.Notes) != 1 || a.Notes[0].Device != "0000:21:10.0" {
 		t.Errorf("notes %+v", a)
@@ -69,7 +69,7 @@ func TestReadOnlyDirectoryIsRead(t *testing.T) {
 				t.Errorf("Open: %+v, writable %v", o, s.Writable())
 			}
 			holdsAll(t, s)
-			// What is new is in force, and an error says that it is not on the disk.
+			// What is new is in force, and an error reports that it is not on the disk.
 			if err := s.Note([]string{"0000:21:10.2"}, time.Now()); err == nil {
 				t.Error("a note that cannot be written gives no error")
 			}
@@ -145,7 +145,7 @@ func TestDirectoryMountedOverIsRead(t *testing.T) {
 	holdsAll(t, s)
 }
 
-// That there is no document is remembered as well.
+// That there is no config is remembered as well.
 func TestAcceptedAbsenceIsRemembered(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, "boot-1")
@@ -155,20 +155,20 @@ func TestAcceptedAbsenceIsRemembered(t *testing.T) {
 	if err := errors.Join(s.SetLastGood([]byte("good")), s.SetLastGood(nil)); err != nil {
 		t.Fatal(err)
 	}
-	if good := open(t, dir, "boot-2").LastGood(); !good.Known || len(good.Document) != 0 {
-		t.Errorf("last good document %+v, want one that is known to be empty", good)
+	if good := open(t, dir, "boot-2").LastGood(); !good.Known || len(good.Data) != 0 {
+		t.Errorf("last good config %+v, want one that is known to be empty", good)
 	}
 }
 
-// A document is kept byte by byte: its hash identifies it.
+// A config is kept byte by byte: its hash identifies it.
 func TestLastGoodKeepsItsBytes(t *testing.T) {
-	for _, doc := range []string{"a", "{}", "a\n", "{\"a\": 1}\n\n", "\xef\xbb\xbfa\r\n"} {
+	for _, text := range []string{"a", "{}", "a\n", "{\"a\": 1}\n\n", "\xef\xbb\xbfa\r\n"} {
 		dir := t.TempDir()
-		if err := open(t, dir, "b").SetLastGood([]byte(doc)); err != nil {
+		if err := open(t, dir, "b").SetLastGood([]byte(text)); err != nil {
 			t.Fatal(err)
 		}
-		if got := string(open(t, dir, "b").LastGood().Document); got != doc {
-			t.Errorf("kept %q as %q", doc, got)
+		if got := string(open(t, dir, "b").LastGood().Data); got != text {
+			t.Errorf("kept %q as %q", text, got)
 		}
 	}
 }

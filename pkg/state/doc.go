@@ -1,6 +1,6 @@
 // Package state keeps what must outlive the daemon, in one directory
-// (/var/lib/sriov): the record of what earlier runs made (pkg/record), the last
-// good document, notes of what the kubelet took, and the operator's force orders.
+// (Dir): the record of what earlier runs made (pkg/record), the last
+// good config, notes of what the kubelet took, and the operator's force requests.
 //
 // The directory is read as soon as it is there, whether or not it can be written:
 // a disk that came up read-only still knows which pods have which VFs. What cannot
@@ -14,5 +14,8 @@
 //
 // Nothing read from here ever causes a write to hardware by itself: a record that
 // is lost, damaged, from another boot or from a newer version is as good as none.
+// No other package knows the names of files in the directory (names.go): who reads them
+// from elsewhere, as a workstation does, takes them and Decode from here.
+//
 // The package may import record and use, and nothing else of the project.
 package state

@@ -23,7 +23,7 @@ import (
 const version = 1
 
 // maxFile bounds what is read of any file; a real record has some hundred bytes a
-// PF, notes some hundred a VF, and a document is at most 1 MiB.
+// PF, notes some hundred a VF, and a config is at most 1 MiB.
 const maxFile = 4 << 20
 
 // recordContent is the content of the record's file.
@@ -118,9 +118,9 @@ func sameContent(a, b any) bool {
 func readLastGood(dir string) (LastGood, error) {
 	data, err := readFile(dir, lastGoodFile)
 	if err != nil {
-		return LastGood{}, fmt.Errorf("read the last good document: %w", err)
+		return LastGood{}, fmt.Errorf("read the last good config: %w", err)
 	}
-	return LastGood{Known: data != nil, Document: data}, nil
+	return LastGood{Known: data != nil, Data: data}, nil
 }
 
 // save writes what the directory does not have yet. It is done when what was in
@@ -157,7 +157,7 @@ func (s *Store) writeFiles() error {
 		return nil
 	}
 	want, have := s.revisions, s.written
-	rec, alloc, good := s.rec.Clone(), s.alloc.clone(), slices.Clone(s.good.Document)
+	rec, alloc, good := s.rec.Clone(), s.alloc.clone(), slices.Clone(s.good.Data)
 	s.mu.Unlock()
 	if have == want {
 		return nil
@@ -209,7 +209,7 @@ func indent(v any) ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// probe says whether a file can be made. Only a write says that of a read-only
+// probe finds out whether a file can be made. Only a write shows that of a read-only
 // filesystem, or of one without inodes.
 func (s *Store) probe() error {
 	f, err := os.CreateTemp(s.dir, ".probe-")

@@ -132,7 +132,7 @@ func TestSameContentIsNotWritten(t *testing.T) {
 	}
 }
 
-// fileID tells the record's file from the one that a write puts in its place.
+// fileID is to tell the record's file from the one that a write puts in its place.
 func fileID(t *testing.T, dir string) os.FileInfo {
 	t.Helper()
 	info, err := os.Stat(filepath.Join(dir, state.RecordFile))

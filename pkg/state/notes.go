@@ -74,7 +74,7 @@ func (a Allocations) Confirmed(k use.Kubelet, offered map[string]bool, now time.
 
 // merge adds the notes of an earlier process. Notes that cannot be read leave it
 // unknown who holds what: then a kubelet counts as seen, so that nothing is taken
-// for free without its word.
+// for free without its answer.
 func (a Allocations) merge(old Allocations, unreadable bool) Allocations {
 	out := a.clone()
 	if unreadable {
@@ -111,7 +111,7 @@ func (s *Store) Allocations() Allocations {
 }
 
 // Note records that the kubelet takes the devices. The notes are in force when it
-// returns, also with an error, which says that they are not on the disk.
+// returns, also with an error, which means that they are not on the disk.
 func (s *Store) Note(devices []string, now time.Time) error {
 	return s.updateNotes(func(a Allocations) Allocations { return a.Noted(devices, now) })
 }

@@ -63,7 +63,7 @@ func TestRecordOfAnotherBoot(t *testing.T) {
 
 // The early start: records are made while /var is not there, and are merged with
 // the older ones when it arrives.
-func TestFolderArrivesLate(t *testing.T) {
+func TestDirectoryArrivesLate(t *testing.T) {
 	base := t.TempDir()
 	dir := filepath.Join(base, "var", "sriov")
 	update(t, open(t, dir, "boot-1"), full)
@@ -71,7 +71,7 @@ func TestFolderArrivesLate(t *testing.T) {
 	if err := os.Rename(filepath.Join(base, "var"), hidden); err != nil {
 		t.Fatal(err)
 	}
-	// A file in the folder's place is a folder that cannot be made.
+	// A file in the directory's place is a directory that cannot be made.
 	if err := os.WriteFile(filepath.Join(base, "var"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -96,8 +96,8 @@ func TestFolderArrivesLate(t *testing.T) {
 	if d := cmp.Diff(want, again.Record().PFs[pf]); d != "" {
 		t.Errorf("merged (-want +got):\n%s", d)
 	}
-	if got := string(again.LastGood().Document); got != "new" {
-		t.Errorf("last good document %q, want new", got)
+	if got := string(again.LastGood().Data); got != "new" {
+		t.Errorf("last good config %q, want new", got)
 	}
 }
 
@@ -133,7 +133,7 @@ func TestBadRecordsCountAsNone(t *testing.T) {
 				t.Errorf("%d records were taken from it", n)
 			}
 			if !s.Record().Lost {
-				t.Error("it is not said that the record was lost")
+				t.Error("the record does not count as lost")
 			}
 			if open(t, t.TempDir(), "boot-1").Record().Lost {
 				t.Error("a record that never was counts as lost")

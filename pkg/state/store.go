@@ -42,12 +42,12 @@ type revisions struct{ record, notes, good int }
 // over it.
 type identity struct{ dev, ino uint64 }
 
-// LastGood is the last document that was accepted whole.
+// LastGood is the last config that was accepted whole.
 type LastGood struct {
 	// Known is false when none was ever accepted, or that cannot be read (yet).
 	Known bool
-	// Document is empty when what was accepted last is that there is none.
-	Document []byte
+	// Data is its text, empty when what was accepted last is that there is none.
+	Data []byte
 }
 
 // New returns a store over dir, which need not exist. It touches nothing before
@@ -66,7 +66,7 @@ type Opened struct {
 	// Damaged are files that cannot be used, reported by the call that read them;
 	// they are as good as absent.
 	Damaged error
-	// Unwritable says why nothing can be written: before Read that is so at an
+	// Unwritable is why nothing can be written: before Read that is so at an
 	// early start, when the filesystem is not mounted yet.
 	Unwritable error
 }
@@ -94,7 +94,7 @@ func (s *Store) Open() Opened {
 	}
 	switch {
 	case err != nil && !missing && !errors.Is(err, syscall.ENOTDIR):
-		// It cannot be told what it holds; a pod may have any VF.
+		// What it holds is not known; a pod may have any VF.
 		out.Damaged = fmt.Errorf("read the state directory: %w: until the kubelet answers, every device counts as in use", err)
 		s.mu.Lock()
 		s.alloc.KubeletSeen = true
@@ -122,7 +122,7 @@ func (s *Store) Open() Opened {
 	return out
 }
 
-// identify says which directory is at dir.
+// identify returns which directory is at dir.
 func identify(dir string) (identity, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -196,7 +196,7 @@ func (s *Store) Read() bool {
 }
 
 // Writable reports whether the directory can be written, as far as the last write
-// says.
+// showed.
 func (s *Store) Writable() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -230,20 +230,20 @@ func (s *Store) Update(change func(record.Record) record.Record) error {
 	return s.save()
 }
 
-// LastGood returns the last good document.
+// LastGood returns the last good config.
 func (s *Store) LastGood() LastGood {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return LastGood{s.good.Known, slices.Clone(s.good.Document)}
+	return LastGood{s.good.Known, slices.Clone(s.good.Data)}
 }
 
-// SetLastGood keeps the document as the last good one; an empty one says that none
-// is what was accepted.
-func (s *Store) SetLastGood(doc []byte) error {
+// SetLastGood keeps the config as the last good one; an empty one is that none is
+// what was accepted.
+func (s *Store) SetLastGood(data []byte) error {
 	s.mu.Lock()
-	changed := !s.good.Known || string(s.good.Document) != string(doc)
+	changed := !s.good.Known || string(s.good.Data) != string(data)
 	if changed {
-		s.good = LastGood{Known: true, Document: slices.Clone(doc)}
+		s.good = LastGood{Known: true, Data: slices.Clone(data)}
 		s.revisions.good++
 	}
 	s.mu.Unlock()
