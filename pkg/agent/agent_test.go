@@ -360,7 +360,7 @@ func TestDocumentForcesOnce(t *testing.T) {
 	}
 	n.document(forced(3, "2026-11-21"))
 	n.healthy(3)
-	n.status("recorded", func(*status.Status) bool { return strings.Contains(n.log.String(), "order to force carried out") })
+	n.status("recorded", func(*status.Status) bool { return strings.Contains(n.log.String(), "force token carried out") })
 	if got := n.log.String(); !strings.Contains(got, "forced by order of the operator, over its holders") || !strings.Contains(got, "default/holder") {
 		t.Errorf("the log does not say over whom it was forced:\n%s", got)
 	}

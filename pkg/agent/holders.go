@@ -62,7 +62,7 @@ func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) evidence 
 // unsaved logs that something is in force and not on the disk.
 func (a *Agent) unsaved(err error) {
 	a.unsavedOnce.do("", err.Error(), func() {
-		a.log.Error("the state directory cannot be written, what is new is kept in memory", "error", err)
+		a.log.Error("cannot write state, kept in memory", "err", err)
 	})
 }
 

@@ -201,16 +201,16 @@ func (a *Agent) settle(ctx context.Context, d time.Duration) bool {
 func (a *Agent) open(m *memory) {
 	o := a.store.Open()
 	if o.Damaged != nil {
-		a.log.Warn("the state directory is damaged", "path", a.opts.StateDir, "error", o.Damaged)
+		a.log.Warn("state directory damaged", "path", a.opts.StateDir, "err", o.Damaged)
 	}
 	if o.Made {
 		m.saved = false // nor is the status there
-		a.log.Warn("the state directory was removed and is made again", "path", a.opts.StateDir)
+		a.log.Warn("state directory removed and recreated", "path", a.opts.StateDir)
 	}
 	switch {
 	case !o.Read:
 		m.said.do("state", "wait", func() {
-			a.log.Info("the state directory is not there yet, what is new is kept in memory", "path", a.opts.StateDir, "cause", o.Unwritable)
+			a.log.Info("state directory missing, state kept in memory", "path", a.opts.StateDir, "err", o.Unwritable)
 		})
 		m.unwritable = nil
 	case o.Unwritable != nil:
@@ -367,14 +367,14 @@ func (a *Agent) act(ctx context.Context, m *memory, t *turn) {
 		a.unsaved(err)
 	}
 	idle := t.idle()
-	// With a record that was lost, all PFs' orders are taken note of at once.
+	// With a record that was lost, all PFs' force tokens are recorded at once.
 	if a.store.Read() && (len(t.busy) == 0 || !a.store.Record().Lost) {
-		a.recordOrders(idle)
+		a.acknowledge(idle)
 	}
 	for pf := range a.store.ForceRequests() {
 		if f := t.plan.PF(pf); !t.busy[pf] && (f == nil || len(f.Steps) == 0) {
 			if err := a.store.Acknowledge(pf); err != nil {
-				m.said.do("force/"+pf, err.Error(), func() { a.log.Error("cannot remove force request", "pf", pf, "error", err) })
+				m.said.do("force/"+pf, err.Error(), func() { a.log.Error("cannot remove force request", "pf", pf, "err", err) })
 			}
 		}
 	}
@@ -396,8 +396,8 @@ func acceptable(m *memory, t *turn) ([]byte, bool) {
 	return nil, false
 }
 
-// recordOrders records the document's orders that were carried out.
-func (a *Agent) recordOrders(p *plan.Plan) {
+// acknowledge records the config's force tokens that were carried out.
+func (a *Agent) acknowledge(p *plan.Plan) {
 	var lost bool
 	var done []string
 	if err := a.store.Update(func(r record.Record) record.Record {
@@ -409,9 +409,9 @@ func (a *Agent) recordOrders(p *plan.Plan) {
 	}
 	for _, pf := range done {
 		if f := p.PF(pf); lost {
-			a.log.Warn("order to force not followed: the record of earlier orders was lost, so it may be an old one", "pf", pf, "name", f.Name, "force", f.Order, "hint", "write another text")
+			a.log.Warn("force token ignored", "pf", pf, "name", f.Name, "force", f.Order, "reason", "the record of earlier tokens was lost, so it may be an old one", "hint", "write another text")
 		} else {
-			a.log.Info("order to force carried out, later changes wait for pods again", "pf", pf, "name", f.Name, "force", f.Order)
+			a.log.Info("force token carried out, later changes wait for pods again", "pf", pf, "name", f.Name, "force", f.Order)
 		}
 	}
 }
