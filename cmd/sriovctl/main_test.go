@@ -98,8 +98,8 @@ func silentNode(tb testing.TB) *talostest.Node {
 	return n
 }
 
-// addMachineConfig gives the node a worker's machine config.
-func addMachineConfig(tb testing.TB, n *talostest.Node) {
+// addMachineConfig gives the nodes a worker's machine config.
+func addMachineConfig(tb testing.TB, nodes ...*talostest.Node) {
 	tb.Helper()
 	in, err := generate.NewInput("test", "https://10.5.0.2:6443", "1.35.0",
 		generate.WithVersionContract(config.TalosVersion1_13), generate.WithInstallDisk("/dev/sda"))
@@ -118,7 +118,9 @@ func addMachineConfig(tb testing.TB, n *talostest.Node) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	n.Add(tb, configres.NewMachineConfig(provider))
+	for _, n := range nodes {
+		n.Add(tb, configres.NewMachineConfig(provider))
+	}
 }
 
 func writeStatus(tb testing.TB, files string, s *status.Status) {

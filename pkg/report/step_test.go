@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/report"
@@ -73,13 +74,25 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestEveryOperation: a step with any operation says what it is about: which
+// TestEveryOperation: a step with any operation crosses the status file and says what it is about: which
 // object, which VF, from what to what, and why.
 func TestEveryOperation(t *testing.T) {
 	for _, o := range op.All() {
 		s := plan.Step{ID: string(o.Kind()), Op: o, Reason: "why"}
+		sent := report.Status(&report.Input{Snapshot: &inventory.Snapshot{}, Plan: &plan.Plan{PFs: []plan.PFPlan{{Address: pfA, Steps: []plan.Step{s}}}}})
+		data, err := status.Encode(sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := status.Decode(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(sent, got); d != "" {
+			t.Errorf("%s (-node +workstation):\n%s", o.Kind(), d)
+		}
 		var b bytes.Buffer
-		if err := status.PlanText(&b, report.Plan(&plan.Plan{PFs: []plan.PFPlan{{Address: pfA, Steps: []plan.Step{s}}}})); err != nil {
+		if err := status.PlanText(&b, &status.Plan{PFs: []status.PFPlan{{Address: pfA, Steps: got.PFs[0].Steps}}}); err != nil {
 			t.Fatal(err)
 		}
 		want := []string{" " + o.Object(), "      why\n"}

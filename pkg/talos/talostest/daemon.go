@@ -2,14 +2,17 @@ package talostest
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/talos-sriov/talos-sriov/pkg/agent"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
@@ -17,6 +20,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
@@ -54,11 +58,20 @@ func (l news) Run(ctx context.Context, changed func()) error {
 	}
 }
 
-// Daemon runs the agent of the extension until the test ends, with the node's files
-// as its own, over a model kernel with one PF like that of the 82576 fixture
-// (0000:21:00.0). document gives it a document that asks for two healthy VFs, and
-// returns when it is followed.
-func Daemon(t testing.TB, n *Node, kubelet *PodResources) (document func(string) *status.Status) {
+// Rig is a daemon that runs over a model kernel, with a node's files as its own.
+type Rig struct {
+	// Kernel is the machine: one PF like that of the 82576 fixture
+	// (0000:21:00.0, enp33s0).
+	Kernel *modelkernel.Kernel
+	// Registry is the kubelet's registration socket.
+	Registry *kubelettest.Kubelet
+
+	t             testing.TB
+	config, state string
+}
+
+// Daemon runs the agent of the extension until the test ends.
+func Daemon(t testing.TB, n *Node, kubelet *PodResources) *Rig {
 	t.Helper()
 	kernel := modelkernel.New(modelkernel.Standard()...)
 	kernel.AddPF(modelkernel.PF{
@@ -67,7 +80,11 @@ func Daemon(t testing.TB, n *Node, kubelet *PodResources) (document func(string)
 	registry := kubelettest.New(t, kubelettest.Dir(t))
 	registry.Start()
 	dir := t.TempDir()
-	config := filepath.Join(dir, "sriov", "etc-sriov-config.yaml")
+	r := &Rig{
+		Kernel: kernel, Registry: registry, t: t,
+		config: filepath.Join(dir, "sriov", "etc-sriov-config.yaml"), state: filepath.Join(n.Files, state.Dir),
+	}
+	r.PCIeErrors(0)
 	events := make(news, 1)
 	kernel.OnChange(func() {
 		select {
@@ -75,11 +92,15 @@ func Daemon(t testing.TB, n *Node, kubelet *PodResources) (document func(string)
 		default:
 		}
 	})
-	stateDir := filepath.Join(n.Files, state.Dir)
+	// A /dev without the groups of vfio: whether they are open cannot be asked.
+	dev := filepath.Join(dir, "dev")
+	if err := os.MkdirAll(filepath.Join(dev, "vfio"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	a, err := agent.New(agent.Options{
-		Config: config, StateDir: stateDir, KubeletDir: filepath.Dir(registry.PluginDir()),
+		Config: r.config, StateDir: r.state, KubeletDir: filepath.Dir(registry.PluginDir()), Dev: dev,
 		RunDir: filepath.Join(filepath.Dir(registry.PluginDir()), "run"), DeviceInfoDir: filepath.Join(dir, "dp"),
 		CDIDir: filepath.Join(dir, "cdi"), Proc: "/proc", Version: "test", Log: slog.New(slog.DiscardHandler),
 		Sysfs: kernel, Network: kernel, Links: kernel, Kubelet: kubelet, Events: events, NetworkWait: time.Nanosecond,
@@ -94,38 +115,75 @@ func Daemon(t testing.TB, n *Node, kubelet *PodResources) (document func(string)
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return func(text string) *status.Status {
-		t.Helper()
-		if err := os.MkdirAll(filepath.Dir(config), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := renameio.WriteFile(config, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return statusOf(t, stateDir, spec.Hash([]byte(text)))
-	}
+	return r
 }
 
-// statusOf waits until the daemon has followed the document.
-func statusOf(t testing.TB, dir, hash string) *status.Status {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+// AddICE plugs a port of another family in (0000:17:00.0, enp23s0), whose driver
+// takes every setting of VFs.
+func (r *Rig) AddICE() {
+	r.Kernel.AddPF(modelkernel.PF{
+		Address: "0000:17:00.0", Vendor: "8086", Device: "1592", VFDevice: "1889", Driver: "ice", Total: 64, Name: "enp23s0", MAC: "52:54:00:aa:00:17",
+	})
+}
+
+// PCIeErrors makes the PF report so many fatal errors.
+func (r *Rig) PCIeErrors(n int) {
+	r.Kernel.Set(map[string]string{"devices/pci0000:00/0000:21:00.0/" + sysfs.AttrAERFatal: fmt.Sprintf("TOTAL_ERR_FATAL %d", n)})
+}
+
+// FailWrites makes the kernel refuse the writes with the name, as of a broken
+// device.
+func (r *Rig) FailWrites(name string) {
+	r.Kernel.Faults(func(got, _ string) (f modelkernel.Fault) {
+		if got == name {
+			f.Errno = unix.EIO
+		}
+		return f
+	})
+}
+
+// Config gives the daemon a config, and returns whether a status is about it.
+func (r *Rig) Config(text string) (follows func(*status.Status) bool) {
+	r.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(r.config), 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := renameio.WriteFile(r.config, []byte(text), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+	hash := spec.Hash([]byte(text))
+	return func(s *status.Status) bool { return s.Spec.InForce == hash }
+}
+
+// Await returns the first status in the daemon's file that satisfies all
+// conditions.
+func (r *Rig) Await(what string, conditions ...func(*status.Status) bool) *status.Status {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		s, err := status.Read(filepath.Join(dir, state.StatusFile))
+		s, err := status.Read(filepath.Join(r.state, state.StatusFile))
 		if err != nil {
-			t.Fatal(err)
+			r.t.Fatal(err)
 		}
-		if s != nil && s.Spec.InForce == hash && len(s.PFs) == 1 && s.PFs[0].State == status.PFReady &&
-			len(s.Pools) == 1 && len(s.Pools[0].Members) == 2 && s.Pools[0].Healthy == 2 {
+		if s != nil && !slices.ContainsFunc(conditions, func(ok func(*status.Status) bool) bool { return !ok(s) }) {
 			return s
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("the daemon does not follow the document: %+v", s)
+			r.t.Fatalf("%s: the status is %+v", what, s)
 		case <-tick.C:
 		}
+	}
+}
+
+// Offered is that one pool has so many devices, all of them healthy, and the PF is
+// ready.
+func Offered(devices int) func(*status.Status) bool {
+	return func(s *status.Status) bool {
+		return len(s.PFs) == 1 && s.PFs[0].State == status.PFReady &&
+			len(s.Pools) == 1 && len(s.Pools[0].Members) == devices && s.Pools[0].Healthy == devices
 	}
 }
