@@ -48,7 +48,7 @@ func TestUserspaceDrivers(t *testing.T) {
 			t.Errorf("Userspace(%q) = %v", tc.driver, got)
 		}
 	}
-	for _, m := range nic.Models() {
+	for m := range nic.All() {
 		if b := nic.ForDriver(m.Driver); nic.Userspace(b.Driver) || nic.Userspace(b.VFDriver) {
 			t.Errorf("%+v: a driver of the network stack counts as userspace", b)
 		}

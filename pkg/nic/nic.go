@@ -1,6 +1,9 @@
 package nic
 
-import "strings"
+import (
+	"iter"
+	"strings"
+)
 
 // Model is a product (or several that behave alike) by its PCI ids.
 type Model struct {
@@ -13,13 +16,13 @@ type Model struct {
 
 // ByPF returns the model whose PF has the ids (lower case, as in sysfs).
 func ByPF(vendor, device string) (Model, bool) {
-	return find(func(vendorID, pf, _ string) bool { return vendorID == vendor && pf == device })
+	return find(func(m Model) bool { return m.Vendor == vendor && m.PF == device })
 }
 
 // ByVF returns a model whose VFs have the ids. Several products share one VF
 // id (ConnectX-6 Dx to BlueField-3 do); Name is then only the first of them.
 func ByVF(vendor, device string) (Model, bool) {
-	return find(func(vendorID, _, vf string) bool { return vendorID == vendor && vf == device })
+	return find(func(m Model) bool { return m.Vendor == vendor && m.VF == device })
 }
 
 // OnlyVF reports whether the ids (lower case, as in sysfs) are known to be those
@@ -44,27 +47,25 @@ func Name(vendor, device string) string {
 	return vendor + ":" + device
 }
 
-// Models returns the whole table, for documentation and tests.
-func Models() []Model {
-	var out []Model
-	for _, f := range families {
-		for _, p := range f.products {
-			for pf := range strings.FieldsSeq(p.pf) {
-				out = append(out, Model{f.vendor, pf, p.vf, p.name, f.driver})
+// All are the models of the table, in its order.
+func All() iter.Seq[Model] {
+	return func(yield func(Model) bool) {
+		for _, f := range families {
+			for _, p := range f.products {
+				for pf := range strings.FieldsSeq(p.pf) {
+					if !yield(Model{f.vendor, pf, p.vf, p.name, f.driver}) {
+						return
+					}
+				}
 			}
 		}
 	}
-	return out
 }
 
-func find(match func(vendor, pf, vf string) bool) (Model, bool) {
-	for _, f := range families {
-		for _, p := range f.products {
-			for pf := range strings.FieldsSeq(p.pf) {
-				if match(f.vendor, pf, p.vf) {
-					return Model{f.vendor, pf, p.vf, p.name, f.driver}, true
-				}
-			}
+func find(match func(Model) bool) (Model, bool) {
+	for m := range All() {
+		if match(m) {
+			return m, true
 		}
 	}
 	return Model{}, false

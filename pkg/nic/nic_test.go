@@ -21,7 +21,7 @@ func TestTableIsWellFormed(t *testing.T) {
 			t.Errorf("driver %s: no eswitch order", b.Driver)
 		}
 	}
-	for _, m := range Models() {
+	for m := range All() {
 		if !id.MatchString(m.Vendor) || !id.MatchString(m.PF) || !id.MatchString(m.VF) {
 			t.Errorf("%+v: an id is not 4 lower-case hex digits", m)
 		}

@@ -26,10 +26,10 @@ func plainVFs(match spec.Match) *spec.Config {
 // selector with ignore, whatever card of the table a document is for.
 func TestIgnoredIDs(t *testing.T) {
 	pfs := make(map[string]bool)
-	for _, m := range nic.Models() {
+	for m := range nic.All() {
 		pfs[strings.ToUpper(m.Vendor+":"+m.PF)] = true
 	}
-	for _, m := range nic.Models() {
+	for m := range nic.All() {
 		needs := talos.NeedsOf(plainVFs(spec.Match{Names: []string{"eth0"}}), []talos.Hardware{{Vendor: m.Vendor, Device: m.PF, Driver: m.Driver}})
 		patch, err := talos.Patch(plainVFs(spec.Match{Names: []string{"eth0"}}), needs, minor(t, "1.13"))
 		if err != nil {
