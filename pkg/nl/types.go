@@ -8,11 +8,8 @@ import (
 	"syscall"
 )
 
-// Bus names of devlink devices.
-const (
-	BusPCI       = "pci"
-	BusAuxiliary = "auxiliary"
-)
+// BusPCI is the bus of PCI functions, for devlink and vdpa.
+const BusPCI = "pci"
 
 // Link is a network interface as rtnetlink describes it.
 type Link struct {

@@ -12,7 +12,6 @@ const (
 	AttrVendor           = "vendor"
 	AttrDevice           = "device"
 	AttrClass            = "class"
-	AttrModalias         = "modalias"
 	AttrNUMANode         = "numa_node"
 	AttrACPIIndex        = "acpi_index"
 	AttrDriverOverride   = "driver_override"
