@@ -258,7 +258,7 @@ func (p *Param) value(d *decoder) error {
 
 // DevlinkInfo returns the device's versions by name; the DDP profile of Intel
 // adapters is "fw.app.name". Where a name has a stored and a running version,
-// the running one is told.
+// the running one counts.
 func (h *Handle) DevlinkInfo(ctx context.Context, bus, dev string) (map[string]string, error) {
 	const op = "read devlink info"
 	target := bus + "/" + dev

@@ -7,7 +7,7 @@
 // switch ids), an answer may be longer than the library reads, and an attribute
 // that is cut or has a wrong length is an error here ([ErrMalformed]) that names
 // it, neither zero nor the end of the walk. So an answer that was misread is never
-// taken for one that says "none". Dumps that the kernel says were interrupted are
+// taken for one that says "none". Dumps that the kernel calls interrupted are
 // repeated, a bounded number of times.
 //
 // pkg/inventory, pkg/cni and pkg/agent read through a [Handle], pkg/apply and

@@ -127,7 +127,7 @@ func (h *Handle) family(ctx context.Context, name string) (uint16, error) {
 		return 0, fmt.Errorf("%w: the kernel has no netlink family %q: %w", ErrUnsupported, name, err)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("look up the netlink family %q: %w", name, err)
+		return 0, fmt.Errorf("find the netlink family %q: %w", name, err)
 	}
 	return id, nil
 }

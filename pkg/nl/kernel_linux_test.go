@@ -202,7 +202,7 @@ func TestKernelErrors(t *testing.T) {
 			name  string
 			err   error
 			errno error
-			says  string
+			text  string
 		}{
 			{"no such link", noLink, unix.ENODEV, "read interface on none: "},
 			{"MTU of nothing", h.SetMTU(ctx, LinkRef{Index: 4711, Name: "gone0"}, 1500), unix.ENODEV, "set MTU to 1500 on gone0: "},
@@ -216,8 +216,8 @@ func TestKernelErrors(t *testing.T) {
 			{"no such mode", h.SetEswitchMode(ctx, BusPCI, "x", "offload"), unix.EINVAL, "no such mode"},
 			{"eswitch of nothing", h.SetEswitchMode(ctx, BusPCI, "0000:ff:1f.7", "legacy"), ErrUnsupported, "set eswitch mode to legacy on pci/0000:ff:1f.7: "},
 		} {
-			if !errors.Is(tc.err, tc.errno) || !strings.Contains(fmt.Sprint(tc.err), tc.says) {
-				t.Errorf("%s: %v; want %v and %q", tc.name, tc.err, tc.errno, tc.says)
+			if !errors.Is(tc.err, tc.errno) || !strings.Contains(fmt.Sprint(tc.err), tc.text) {
+				t.Errorf("%s: %v; want %v and %q", tc.name, tc.err, tc.errno, tc.text)
 			}
 		}
 		if vfs, err := h.VFs(ctx, br); err != nil || len(vfs) != 0 {

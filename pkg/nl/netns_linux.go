@@ -46,7 +46,7 @@ func (h *Handle) FD() int {
 // MoveLink moves the interface, selected by index, to another namespace and
 // names it there, in one request. The kernel takes it down on the way. When
 // the old name is taken over there the kernel uses the new one at once; when
-// the new name is taken the interface may have moved all the same (it renames
+// the new name is taken the interface may have moved anyway (it renames
 // last), so a failed call says nothing about where the interface is. The
 // index may change.
 func (h *Handle) MoveLink(ctx context.Context, ref LinkRef, to *Handle, name string) error {

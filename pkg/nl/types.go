@@ -17,7 +17,7 @@ type Link struct {
 	Name     string
 	AltNames []string
 	MAC      net.HardwareAddr // 6 bytes, 20 for InfiniBand
-	PermMAC  net.HardwareAddr // nil when the driver does not say
+	PermMAC  net.HardwareAddr // nil when the driver does not report it
 	MTU      int              // bytes
 	MaxMTU   int              // bytes, 0 when unknown
 	Up       bool             // IFF_UP: administratively up
@@ -62,7 +62,7 @@ type VFInfo struct {
 	Index     int
 	MAC       net.HardwareAddr // all zero when not set
 	VLAN, QoS int
-	VLANProto uint16 // 0x8100 or 0x88a8, 0 when the kernel does not say
+	VLANProto uint16 // 0x8100 or 0x88a8, 0 when the kernel does not report it
 	// MinRate and MaxRate are in Mbit/s, 0 for no limit.
 	MinRate, MaxRate int
 	// SpoofCheck and Trust are nil when the driver does not report them.
@@ -116,7 +116,7 @@ func (r LinkRef) String() string {
 	return fmt.Sprintf("interface %d", r.Index)
 }
 
-// RDMANetnsMode says whether RDMA devices follow network namespaces.
+// RDMANetnsMode reports whether RDMA devices follow network namespaces.
 type RDMANetnsMode string
 
 // Modes of the RDMA subsystem (ib_core.netns_mode).
@@ -136,7 +136,7 @@ var ErrNoNamespace = errors.New("no network namespace")
 
 // Error is a netlink request that failed.
 type Error struct {
-	Op     string // what was asked, in words: "set VF 3 trust"
+	Op     string // what was asked, for people: "set VF 3 trust"
 	Target string // of whom: "enp1s0f0np0", "pci/0000:01:00.0"
 	Value  string // what was to be set, "" for reads
 	Err    error  // has a syscall.Errno in its chain when the kernel answered

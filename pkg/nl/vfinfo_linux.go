@@ -31,12 +31,12 @@ func decodeVFs(b []byte) ([]VFInfo, error) {
 	return vfList(d.rest, int(u16(d.rest)), count, macLen)
 }
 
-// atVFList reports whether the list of VFs comes next, whatever its length says.
+// atVFList reports whether the list of VFs comes next, whatever length it has.
 func (d *decoder) atVFList() bool {
 	return d.err == nil && len(d.rest) >= attrHeader && u16(d.rest[2:])&nestedMask == unix.IFLA_VFINFO_LIST
 }
 
-// vfList reads the list that b begins with. size is its length as it says, modulo
+// vfList reads the list that b begins with. size is the length in its header, modulo
 // 64 KiB, and count the number of VFs, 0 when that is not known.
 func vfList(b []byte, size, count, macLen int) ([]VFInfo, error) {
 	const wrap = 1 << 16
@@ -49,11 +49,11 @@ func vfList(b []byte, size, count, macLen int) ([]VFInfo, error) {
 		whole := n >= attrHeader && n <= len(b)-at
 		switch missing := count > len(vfs); {
 		case at == size && !(missing && isVF && whole):
-			return vfs, nil // some drivers say nothing of some of their VFs
+			return vfs, nil // some drivers report nothing of some of their VFs
 		case at >= wrap && at%wrap == size && !missing:
 			return vfs, nil
 		case !whole, at > size && !(missing && isVF):
-			return nil, fmt.Errorf("the list of VFs says that it has %d bytes, and has no end there; it has %d of %d VFs: %w", size, len(vfs), count, ErrMalformed)
+			return nil, fmt.Errorf("the list of VFs has the length %d and does not end there, and has %d of %d VFs: %w", size, len(vfs), count, ErrMalformed)
 		}
 		if isVF {
 			vf, err := decodeVF(b[at+attrHeader:at+n], macLen)

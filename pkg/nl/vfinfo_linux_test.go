@@ -60,7 +60,7 @@ func TestVFListThatDoesNotComeOutEven(t *testing.T) {
 		}
 	}
 	if vfs, err := decodeVFs(vfMessage(3, 296, 4)); err != nil || len(vfs) != 3 {
-		t.Errorf("a driver that says nothing of one VF: %d VFs, %v", len(vfs), err)
+		t.Errorf("a driver that reports nothing of one VF: %d VFs, %v", len(vfs), err)
 	}
 }
 

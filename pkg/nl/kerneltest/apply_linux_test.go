@@ -26,7 +26,7 @@ type pciView struct{ d *device }
 
 func (v pciView) name(name string) string {
 	if rest, ok := strings.CutPrefix(name, sysfs.Device(address)); ok {
-		return folder + "/" + v.d.name + rest
+		return devicesDir + "/" + v.d.name + rest
 	}
 	return name
 }
@@ -118,7 +118,7 @@ func TestApplyRefusal(t *testing.T) {
 		t.Errorf("after the refusal, the PF holds %+v", v)
 	}
 
-	// The same answer to a step that is no attribute of a document is an error.
+	// The same answer to a step that is no attribute of a config is an error.
 	rate.Key = ""
 	rep = d.apply(rate)
 	var e *apply.StepError

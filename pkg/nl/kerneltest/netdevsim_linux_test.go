@@ -20,8 +20,8 @@ import (
 const (
 	marker = "SRIOV_NETDEVSIM"
 	bus    = "netdevsim"
-	// folder has the devices of the bus, below /sys.
-	folder = "bus/netdevsim/devices"
+	// devicesDir has the devices of the bus, below /sys.
+	devicesDir = "bus/netdevsim/devices"
 )
 
 // device is a netdevsim with two ports.
@@ -73,7 +73,7 @@ func (d *device) must(err error) {
 
 func (d *device) numVFs(n int) {
 	d.t.Helper()
-	d.must(d.sys.Write(folder+"/"+d.name+"/sriov_numvfs", strconv.Itoa(n)))
+	d.must(d.sys.Write(devicesDir+"/"+d.name+"/sriov_numvfs", strconv.Itoa(n)))
 }
 
 func (d *device) eswitch(mode string) {
@@ -126,7 +126,7 @@ func TestEswitchMode(t *testing.T) {
 	d.eswitch("switchdev") // as it is already
 	d.eswitch("legacy")
 
-	// A device that has no devlink is told from one that fails.
+	// A device that has no devlink is another answer than one that fails.
 	_, err = d.nl.EswitchMode(t.Context(), bus, "netdevsim4711")
 	if !errors.Is(err, nl.ErrUnsupported) {
 		t.Errorf("no such device: %v", err)
@@ -223,7 +223,7 @@ func TestVFAttributes(t *testing.T) {
 	}
 }
 
-// What the kernel refuses is told by its errno, whom it was asked of, and what.
+// What the kernel refuses is an error with its errno, whom it was asked of, and what.
 func TestRefused(t *testing.T) {
 	d := newDevice(t, 4, 2)
 	ctx := t.Context()

@@ -73,7 +73,7 @@ func vduse(t *testing.T, name string) {
 }
 
 // A vDPA device comes, is seen with its driver and goes, by the same requests
-// that are made for VFs; what is wrong is told by errno.
+// that are made for VFs; what is wrong is an errno.
 func TestVDPA(t *testing.T) {
 	const name = "kerneltest"
 	vduse(t, name)
