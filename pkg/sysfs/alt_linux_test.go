@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where openat2 is not to be had, os.Root gives the same answers.
+// Where openat2 is missing, os.Root gives the same answers.
 func TestWithoutOpenat2(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, "devices", "pci0000:00")

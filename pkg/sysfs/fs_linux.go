@@ -17,21 +17,21 @@ import (
 // pageSize is the kernel's limit for the content of an attribute.
 const pageSize = 4096
 
-// dirBufs holds getdents buffers, because a folder like bus/pci/devices of a
+// dirBufs holds getdents buffers, because a directory like bus/pci/devices of a
 // machine with thousands of VFs wants more than a page each time.
 type dirBufs = sync.Pool
 
-// FS is the sysfs of this machine, or a folder that looks like one.
+// FS is the sysfs of this machine, or a directory that looks like one.
 type FS struct {
 	root string
 	fd   int      // O_PATH; -1 when roots is in use
-	alt  *os.Root // where openat2 is not to be had
+	alt  *os.Root // where openat2 is missing
 	bufs dirBufs
 }
 
 var _ Tree = (*FS)(nil)
 
-// Open opens the folder root ("/sys") for use as a sysfs. The result must be
+// Open opens the directory root ("/sys") for use as a sysfs. The result must be
 // closed.
 func Open(root string) (*FS, error) {
 	clean := filepath.Clean(root)
@@ -71,7 +71,7 @@ func (f *FS) Close() error {
 	return unix.Close(f.fd)
 }
 
-// Root is the folder that Open was given.
+// Root is the directory that Open was given.
 func (f *FS) Root() string { return f.root }
 
 // open returns a descriptor of name, opened relative to the root; the kernel
@@ -87,7 +87,7 @@ func (f *FS) open(name string, flags uint64) (int, error) {
 	fd, err := retry(func() (int, error) { return unix.Openat2(f.fd, name, &how) })
 	if errors.Is(err, unix.EAGAIN) {
 		// The links of sysfs climb with "..", and while anything on the
-		// machine is renamed or mounted the kernel cannot tell that such a
+		// machine is renamed or mounted the kernel cannot know that such a
 		// step stayed below the root (openat2(2)). The same place named
 		// without a link has no step to doubt.
 		name = f.physical(name)
@@ -196,16 +196,16 @@ func (f *FS) ReadLink(name string) (string, error) {
 	return path.Join("/", dir, target)[1:], nil
 }
 
-// isPhysical reports whether a folder is known to have no links on its way: all
-// below devices/ by the contract of Tree, and the folders whose entries are
+// isPhysical reports whether a directory is known to have no links on its way: all
+// below devices/ by the contract of Tree, and the directories whose entries are
 // the links.
 func isPhysical(dir string) bool {
 	return strings.HasPrefix(dir, PrefixPhysical) || dir == PCIDevices || dir == NetClass ||
 		dir == AuxiliaryDevices || dir == VDPADevices || dir == InfiniBandClass || dir == UIOClass
 }
 
-// physical replaces each symbolic link in dir by what it points to. What can
-// not be read stays as it is: the caller's own access will tell.
+// physical replaces each symbolic link in dir by what it points to. What cannot
+// be read stays as it is: the caller's own access fails then.
 func (f *FS) physical(dir string) string {
 	for i := 0; i < len(dir); {
 		j := strings.IndexByte(dir[i:], '/')
@@ -214,7 +214,7 @@ func (f *FS) physical(dir string) string {
 			end = i + j
 		}
 		head, rest := dir[:end], dir[end:]
-		// Links live below bus/B/devices and class/C; the folders above
+		// Links live below bus/B/devices and class/C; the directories above
 		// them are real, and asking would cost a system call each.
 		if strings.Count(head, "/") >= 2 {
 			if target, err := f.readlink(head); err == nil && !path.IsAbs(target) {

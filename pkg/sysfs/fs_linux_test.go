@@ -33,7 +33,7 @@ devices/pci0000:20/0000:20:00.0/0000:21:10.0
   class = 0x020000
   driver -> igbvf
   iommu_group -> 3
-# Not as deep as a folder in bus/pci/devices: a lexical join would go wrong.
+# Not as deep as a directory in bus/pci/devices: a lexical join would go wrong.
 devices/pci0000:00/0000:00:05.0
   vendor = 0x8086
   device = 0x1889
@@ -77,14 +77,14 @@ func TestReadDir(t *testing.T) {
 		t.Errorf("ReadDir = %v, %v; want %v", got, err, want)
 	}
 	if _, err := f.ReadDir("class/none"); !errors.Is(err, fs.ErrNotExist) || !sysfs.IsAbsent(err) {
-		t.Errorf("ReadDir of a missing folder: %v", err)
+		t.Errorf("ReadDir of a missing directory: %v", err)
 	}
 	if _, err := f.ReadDir("bus/pci/devices/0000:21:00.0/vendor"); !errors.Is(err, unix.ENOTDIR) {
 		t.Errorf("ReadDir of a file: %v", err)
 	}
 }
 
-// A large folder takes several reads of the directory.
+// A large directory takes several reads of the directory.
 func TestReadDirLarge(t *testing.T) {
 	root := t.TempDir()
 	const n = 3000
@@ -191,7 +191,7 @@ func TestWrite(t *testing.T) {
 		t.Errorf("message %q, want %q", err, want)
 	}
 	if names, err := f.ReadDir("bus/pci/devices/0000:21:00.0"); err != nil || slices.Contains(names, "sriov_numvf") {
-		t.Errorf("after a mistyped write the folder has %v, %v", names, err)
+		t.Errorf("after a mistyped write the directory has %v, %v", names, err)
 	}
 }
 
@@ -215,7 +215,7 @@ func TestReadErrno(t *testing.T) {
 	_, err := f.ReadFile("class")
 	var pe *sysfs.PathError
 	if !errors.As(err, &pe) || pe.Op != "read" || !errors.Is(err, unix.EISDIR) {
-		t.Errorf("ReadFile of a folder: %v", err)
+		t.Errorf("ReadFile of a directory: %v", err)
 	}
 }
 
@@ -329,7 +329,7 @@ func TestRenamesElsewhere(t *testing.T) {
 		case errors.Is(err, unix.EAGAIN):
 			refused++
 		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
-			t.Skipf("openat2 is not to be had here: %v", err)
+			t.Skipf("openat2 is missing here: %v", err)
 		default:
 			t.Fatal(err)
 		}

@@ -111,7 +111,7 @@ func TotalVFs(addr string) string { return DeviceAttr(addr, AttrTotalVFs) }
 // NumVFs is how many VFs the PF has; writing changes it, 0 to N or N to 0.
 func NumVFs(addr string) string { return DeviceAttr(addr, AttrNumVFs) }
 
-// DriversAutoprobe says whether new VFs are offered to drivers, "0" or "1".
+// DriversAutoprobe reports whether new VFs are offered to drivers, "0" or "1".
 func DriversAutoprobe(addr string) string { return DeviceAttr(addr, AttrDriversAutoprobe) }
 
 // DriverOverride names the only driver that may bind the function; a newline

@@ -40,7 +40,7 @@ type Tree interface {
 	ReadLink(name string) (string, error)
 }
 
-// PathError says which access to which file failed, and how.
+// PathError reports which access to which file failed, and how.
 type PathError struct {
 	Op    string // "open", "read", "write", "readlink", "readdir"
 	Path  string // full path, root included
