@@ -10,7 +10,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
-// NetworkAnswers is how much of the host's own network a look has seen. The
+// NetworkAnswers is how much of the host's own network one reading has seen. The
 // zero value has seen nothing.
 type NetworkAnswers struct {
 	// Complete is true when the interfaces, the addresses and the default routes
@@ -25,7 +25,7 @@ type NetworkAnswers struct {
 	Hidden string
 }
 
-// notAsked is what a look without netlink has for an answer.
+// notAsked is the answer of a reading without netlink.
 const notAsked = "the kernel was not asked, because this program has no netlink here"
 
 // readNetwork asks netlink for what concerns no single PF. What one list lacks
@@ -109,7 +109,7 @@ func hidden(links []nl.Link, uplinks map[int]string) string {
 	return ""
 }
 
-// hostNetwork says what the host's network has to do with the PF.
+// hostNetwork sets what the host's network has to do with the PF.
 func (r *reader) hostNetwork(pf *PF) {
 	for _, d := range pf.Netdevs {
 		if r.unlisted[d.Name] {

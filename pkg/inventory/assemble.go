@@ -13,7 +13,7 @@ import (
 )
 
 // assemble sorts the functions into PFs with their VFs, and others, and gives
-// each what the classes say is its own.
+// each what is its own by the classes.
 func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
 	type place struct{ pf, index int }
 	s := &Snapshot{PFs: []PF{}, IOMMU: r.iommu, DefaultRoute: r.route, Network: r.answers}
@@ -104,9 +104,9 @@ func (r *reader) equipDevices(f *Function) {
 func (r *reader) refs(f *Function, path string) []netRef {
 	refs := r.netdevs[f.Address]
 	if r.noNetClass {
-		folder := sysfs.Netdevs(path)
-		for _, name := range r.list(folder) {
-			refs = append(refs, netRef{name, sysfs.Join(folder, name)})
+		dir := sysfs.Netdevs(path)
+		for _, name := range r.list(dir) {
+			refs = append(refs, netRef{name, sysfs.Join(dir, name)})
 		}
 	}
 	return refs
@@ -229,7 +229,7 @@ func (r *reader) takeRepresentors(pf *PF) {
 			if vf := pf.VF(index); vf != nil {
 				vf.Representor = d.Name
 			}
-			pf.EswitchMode = "switchdev" // what netlink says comes later and wins
+			pf.EswitchMode = "switchdev" // devlink's answer comes later and wins
 		}
 		return kind == "vf" || kind == "sf"
 	})

@@ -11,7 +11,7 @@ import (
 )
 
 // classes is who has which interface, RDMA device and so on, read from the
-// class folders: one link for each thing that exists, instead of a look into
+// class directories: one link for each thing that exists, instead of a read in
 // each of thousands of functions for things that mostly do not.
 type classes struct {
 	// owner keys are a PCI address or the name of an auxiliary SF.
@@ -23,14 +23,14 @@ type classes struct {
 	iommu   bool
 	misc    []string // the misc devices: what /dev has of them
 	// noNetClass is set for trees without class/net; the functions' own net
-	// folders serve then.
+	// directories serve then.
 	noNetClass bool
 }
 
 // charDevs is where the character devices of RDMA are below /dev.
 const charDevs = "infiniband/"
 
-// netRef is an interface and its physical folder.
+// netRef is an interface and its physical directory.
 type netRef struct{ name, path string }
 
 func (r *reader) readClasses(ctx context.Context) {
@@ -46,22 +46,22 @@ func (r *reader) readClasses(ctx context.Context) {
 	wg.Wait()
 }
 
-// list returns the entries of a folder that need not exist.
-func (r *reader) list(folder string) []string {
-	names, err := r.tree.ReadDir(folder)
+// list returns the entries of a directory that need not exist.
+func (r *reader) list(dir string) []string {
+	names, err := r.tree.ReadDir(dir)
 	if err != nil && !sysfs.IsAbsent(err) {
-		r.note(folder, "list", err)
+		r.note(dir, "list", err)
 	}
 	return names
 }
 
-// targets reads the links in a folder, in parallel; "" for what is no link or
+// targets reads the links in a directory, in parallel; "" for what is no link or
 // went away.
-func (r *reader) targets(ctx context.Context, folder string) (names, links []string) {
-	names = r.list(folder)
+func (r *reader) targets(ctx context.Context, dir string) (names, links []string) {
+	names = r.list(dir)
 	links = make([]string, len(names))
 	each(ctx, len(names), func(i int) {
-		link, err := r.tree.ReadLink(sysfs.Join(folder, names[i]))
+		link, err := r.tree.ReadLink(sysfs.Join(dir, names[i]))
 		if err == nil {
 			links[i] = link
 		}
@@ -225,7 +225,7 @@ func (r *reader) readVDPA(ctx context.Context) {
 	}
 }
 
-// readIOMMU looks for a group that is not of vfio's making.
+// readIOMMU finds a group that is not of vfio's making.
 func (r *reader) readIOMMU() {
 	for _, name := range r.list(sysfs.IOMMUGroups) {
 		group, err := strconv.Atoi(name)

@@ -9,7 +9,7 @@ import (
 
 var _ Network = (*nl.Handle)(nil)
 
-// This machine, whatever it has: the reading succeeds, and says nothing twice.
+// This machine, whatever it has: the reading succeeds, and has nothing twice.
 func TestReadThisMachine(t *testing.T) {
 	fs, err := sysfs.Open("/sys")
 	if err != nil {

@@ -22,7 +22,7 @@ func (r *reader) hostUse(netdevs []Netdev) string {
 	return ""
 }
 
-// applyHostUnknown says of which functions the answers of netlink do not show
+// applyHostUnknown records of which functions the answers of netlink do not show
 // whether the host uses them. What one list does show counts without the others.
 func (r *reader) applyHostUnknown(s *Snapshot) {
 	s.HostUnknown = nil

@@ -1,22 +1,22 @@
 package inventory
 
-// Needs says which of the costlier facts a look must bring. On a machine with
+// Needs are the costlier facts that a reading must bring. On a machine with
 // thousands of VFs each attribute is thousands of system calls, and most
-// documents ask for few of them.
+// configs ask for few of them.
 type Needs struct {
 	// VFSettings are what a plan compares: each VF's driver_override and, where
-	// netlink is not to be had, its interface's attributes. Without it
+	// netlink is missing, its interface's attributes. Without it
 	// DriverOverride is "", and a VF's Netdev may have no more than its name and
 	// the link type of its PF.
 	VFSettings bool
 	// ACPIIndexes are the firmware's numbers of the functions that are no PF.
 	ACPIIndexes bool
-	// AER tells of each function that is no PF whether its PCIe error counters
+	// AER reports of each function that is no PF whether its PCIe error counters
 	// are wanted; nil means no. A PF's are always read.
 	AER func(address string) bool
 }
 
-// Everything is what a look for a person brings.
+// Everything is what a reading for a person brings.
 func Everything() Needs {
 	return Needs{VFSettings: true, ACPIIndexes: true, AER: func(string) bool { return true }}
 }

@@ -72,7 +72,7 @@ func yes() *bool { v := true; return &v }
 
 // igbNet is the network of the 82576 fixture: the PF under a bond that has the
 // default route, VF 0 with an address that Talos gave it, VF 1 gone to a pod
-// between the look at sysfs and the dump.
+// between the reading of sysfs and the dump.
 func igbNet() *fakeNet {
 	return &fakeNet{
 		links: []nl.Link{
@@ -90,7 +90,7 @@ func igbNet() *fakeNet {
 		vfs: map[int][]nl.VFInfo{2: {
 			{Index: 0, MAC: hw("02:00:00:00:00:01"), VLAN: 100, QoS: 2, VLANProto: nl.Proto8021Q, MaxRate: 1000, SpoofCheck: yes(), Trust: yes(), QueryRSS: yes()},
 			{Index: 1, MAC: hw("00:00:00:00:00:00"), LinkState: nl.LinkStateDisable},
-			{Index: 9, MAC: hw("00:00:00:00:00:00")}, // made since the look at sysfs
+			{Index: 9, MAC: hw("00:00:00:00:00:00")}, // made since sysfs was read
 		}},
 	}
 }
@@ -141,7 +141,7 @@ func TestReadWithNetwork(t *testing.T) {
 	golden(t, "testdata/82576-network.txt", table.Bytes())
 }
 
-// The eswitch mode that devlink tells wins over what representors suggest.
+// The eswitch mode that devlink reports wins over what representors suggest.
 func TestEswitchMode(t *testing.T) {
 	tree := sysfstest.Load(t, "testdata/switchdev.sysfs").Tree(t)
 	for mode, want := range map[string]string{"legacy": "legacy", "": "switchdev"} {
@@ -173,7 +173,7 @@ func TestLinkOfAnotherDevice(t *testing.T) {
 	}
 }
 
-// What netlink can not tell costs a note, and sysfs fills in.
+// What netlink does not answer costs a note, and sysfs fills in.
 func TestNetworkErrors(t *testing.T) {
 	broken := errors.New("broken")
 	for _, tc := range []struct {
@@ -289,7 +289,7 @@ func TestTableWithoutPFs(t *testing.T) {
 	}
 }
 
-// infoNet also tells devlink's versions.
+// infoNet also has devlink's versions.
 type infoNet struct {
 	*fakeNet
 	asked []string
@@ -345,14 +345,14 @@ devices/virtual/misc/vhost-net
 	}
 }
 
-// TestTableRDMAMode: the mode is told with what changes it.
+// TestTableRDMAMode: the mode is printed with what changes it.
 func TestTableRDMAMode(t *testing.T) {
 	for mode, want := range map[string]string{"shared": "ib_core.netns_mode=0", "exclusive": "one network namespace each", "": ""} {
 		var b strings.Builder
 		if err := Table(&b, &Snapshot{RDMANetns: mode}, false); err != nil {
 			t.Fatal(err)
 		}
-		if said := strings.Contains(b.String(), "RDMA"); said != (mode != "") || !strings.Contains(b.String(), want) {
+		if printed := strings.Contains(b.String(), "RDMA"); printed != (mode != "") || !strings.Contains(b.String(), want) {
 			t.Errorf("mode %q: %s", mode, b.String())
 		}
 	}

@@ -45,9 +45,9 @@ func (e *Unanswerable) Error() string { return e.Source + " does not show it" }
 // calls that hardly wait; a remote tree waits for the network.
 const workers = 8
 
-// Read takes one look at everything. network may be nil: interface attributes
+// Read reads everything once. network may be nil: interface attributes
 // then come from sysfs, and VF attributes, eswitch modes and uplinks stay
-// unknown. It fails only when the list of PCI devices can not be had or ctx
+// unknown. It fails only when the list of PCI devices cannot be read or ctx
 // ends.
 func Read(ctx context.Context, tree sysfs.Tree, network Network) (*Snapshot, error) {
 	return ReadNeeded(ctx, tree, network, Everything())
@@ -92,7 +92,7 @@ type reader struct {
 
 	mu    sync.Mutex
 	notes []Note
-	// vfPaths holds the physical folders of the VFs that the PFs read so far
+	// vfPaths holds the physical directories of the VFs that the PFs read so far
 	// link to. It saves questions whose answers are known (a VF is no PF); what
 	// comes out does not depend on who was read first.
 	vfPaths sync.Map
@@ -167,7 +167,7 @@ func each(ctx context.Context, n int, f func(int)) {
 // found is a PCI function of a class that we care about, half read.
 type found struct {
 	Function
-	path string // its physical folder
+	path string // its physical directory
 	pf   bool
 	// vfs maps the address of each VF to its index.
 	vfs              map[string]int
@@ -241,11 +241,11 @@ func (r *reader) readFunction(addr string) *found {
 	return f
 }
 
-// physical is the function's own folder.
+// physical is the function's own directory.
 func (r *reader) physical(addr string) string {
 	path, err := r.tree.ReadLink(sysfs.Device(addr))
 	if err != nil {
-		// Not a link in a hand-made tree: then the folder itself will do.
+		// Not a link in a hand-made tree: the directory itself serves then.
 		return sysfs.Device(addr)
 	}
 	return path

@@ -83,7 +83,7 @@ func TestReadIsDeterministic(t *testing.T) {
 	}
 }
 
-// YAML says the same as JSON, with the same keys.
+// YAML has the same as JSON, with the same keys.
 func TestYAMLEqualsJSON(t *testing.T) {
 	s, err := Read(t.Context(), sysfstest.Load(t, "testdata/switchdev.sysfs").Tree(t), nil)
 	if err != nil {
@@ -102,7 +102,7 @@ func TestYAMLEqualsJSON(t *testing.T) {
 	}
 }
 
-// Without a PCI bus there is nothing to look at: the path is wrong, or so is
+// Without a PCI bus there is nothing to read: the path is wrong, or so is
 // the machine.
 func TestReadNeedsPCI(t *testing.T) {
 	tree := sysfstest.Parse(t, "empty", "class/net").Tree(t)
@@ -121,8 +121,8 @@ func TestReadEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// Trees made by hand for other software have folders where sysfs has links and
-// no class folder.
+// Trees made by hand for other software have directories where sysfs has links and
+// no class directory.
 func TestReadPlainTree(t *testing.T) {
 	tree := sysfstest.Parse(t, "plain", `
 bus/pci/devices/0000:02:00.0

@@ -40,7 +40,7 @@ func YAML(w io.Writer, s *Snapshot) error {
 // RDMAExclusive is what has to be done so that a pod can have an RDMA device to
 // itself: the kernel changes the mode only while there is no other network
 // namespace (rdma_compatdev_set in drivers/infiniband/core/device.c), so it has
-// to be told at boot.
+// to be given at boot.
 const RDMAExclusive = "for devices that move into their pod's, boot with the kernel argument ib_core.netns_mode=0"
 
 // Table writes the snapshot for people: one line for each PF, with verbose one

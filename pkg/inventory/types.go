@@ -47,7 +47,7 @@ type Snapshot struct {
 	// IOMMU reports whether a real IOMMU group exists (not one made up by vfio's
 	// no-IOMMU mode). Source: kernel/iommu_groups/N/name.
 	IOMMU bool `json:"iommu" yaml:"iommu"`
-	// RDMANetns says whether RDMA devices are "shared" by all network namespaces or
+	// RDMANetns reports whether RDMA devices are "shared" by all network namespaces or
 	// "exclusive" to one, "" when there is no RDMA device or it is not known. The
 	// machine config sets it: module ib_core, parameter netns_mode=0 for exclusive.
 	// Source: RDMA_NLDEV_SYS_ATTR_NETNS_MODE.

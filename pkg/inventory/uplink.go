@@ -8,8 +8,8 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 )
 
-// Uplinks says which interfaces carry the node's own network, by ifindex, each
-// with the reason in words. The rule:
+// Uplinks reports which interfaces carry the node's own network, by ifindex, each
+// with the reason as text. The rule:
 //
 //   - an interface carries it when any default route of either family and any
 //     table leaves through it, or when it has an address that is neither
@@ -66,7 +66,7 @@ func Uplinks(links []nl.Link, addrs []nl.Addr, routes []nl.Route) map[int]string
 		}
 	}
 
-	// Breadth first: the nearest reason is the one that is told.
+	// Breadth first: the nearest reason is the one that counts.
 	for len(queue) > 0 {
 		index := queue[0]
 		queue = queue[1:]
