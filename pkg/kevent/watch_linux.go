@@ -244,8 +244,8 @@ func routeEvent(typ uint16, data []byte) (e Event, ok bool, err error) {
 	switch typ {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		l, err := nl.DecodeLink(data)
-		// AF_BRIDGE messages tell of bridge ports, and repeat what the
-		// interface's own say.
+		// AF_BRIDGE messages are about bridge ports, and repeat what the
+		// interface's own have.
 		if err != nil || data[0] != unix.AF_UNSPEC || l.Loopback || !relevantKind(l.Kind) {
 			return Event{}, false, err
 		}
@@ -264,7 +264,7 @@ func routeEvent(typ uint16, data []byte) (e Event, ok bool, err error) {
 	return Event{}, false, nil
 }
 
-// relevantKind tells hardware and what is stacked on it from the interfaces
+// relevantKind separates hardware and what is stacked on it from the interfaces
 // that come and go with pods.
 func relevantKind(kind string) bool {
 	switch kind {
