@@ -14,13 +14,13 @@ func Userspace(driver string) bool { return VFIO(driver) || UIO(driver) }
 // which a program uses alike. The variants are named by one rule, the maker and
 // vfio_pci (drivers/vfio/pci/*): mlx5_vfio_pci, hisi_acc_vfio_pci, pds_vfio_pci,
 // virtio_vfio_pci, qat_vfio_pci, xe-vfio-pci, and those to come.
-func VFIO(driver string) bool { return hasWord(driver, "vfio") }
+func VFIO(driver string) bool { return hasPart(driver, "vfio") }
 
 // UIO reports whether the driver is one of the uio family: uio_pci_generic,
 // other uio_* drivers, and igb_uio and uio, which are built out of tree.
-func UIO(driver string) bool { return hasWord(driver, "uio") }
+func UIO(driver string) bool { return hasPart(driver, "uio") }
 
-// hasWord reports whether the word is one of those that make up the name.
-func hasWord(name, word string) bool {
-	return slices.Contains(strings.FieldsFunc(name, func(r rune) bool { return r == '_' || r == '-' }), word)
+// hasPart reports whether the part is one of those that make up the name.
+func hasPart(name, part string) bool {
+	return slices.Contains(strings.FieldsFunc(name, func(r rune) bool { return r == '_' || r == '-' }), part)
 }

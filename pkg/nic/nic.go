@@ -71,7 +71,7 @@ func find(match func(Model) bool) (Model, bool) {
 	return Model{}, false
 }
 
-// Order says when the eswitch mode is set, relative to making VFs.
+// Order reports when the eswitch mode is set, relative to making VFs.
 type Order string
 
 const (
