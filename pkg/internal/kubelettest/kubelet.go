@@ -21,7 +21,7 @@ type Kubelet struct {
 	v1beta1.UnimplementedRegistrationServer
 
 	t   testing.TB
-	dir string // the device-plugins folder
+	dir string // the device-plugins directory
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed on every change
@@ -70,7 +70,7 @@ type Resource struct {
 	Devices []string
 }
 
-// Dir makes a kubelet root folder whose name is short enough for sockets.
+// Dir makes a kubelet root directory whose name is short enough for sockets.
 func Dir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "k")
@@ -81,7 +81,7 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
-// New returns a kubelet of Kubernetes 1.37 with the root folder, not started yet.
+// New returns a kubelet of Kubernetes 1.37 with the root directory, not started yet.
 // It is stopped when the test ends.
 func New(t testing.TB, root string) *Kubelet {
 	k := &Kubelet{
@@ -97,10 +97,10 @@ func New(t testing.TB, root string) *Kubelet {
 // that was replaced, the endpoint of that moment is forgotten. Call it before Start.
 func (k *Kubelet) Before137() { k.single = true }
 
-// PluginDir is the folder of the sockets.
+// PluginDir is the directory of the sockets.
 func (k *Kubelet) PluginDir() string { return k.dir }
 
-// Start does what a kubelet does when it starts: make the folder, remove every
+// Start does what a kubelet does when it starts: make the directory, remove every
 // socket in it, listen.
 func (k *Kubelet) Start() {
 	k.t.Helper()
@@ -144,7 +144,7 @@ func (k *Kubelet) Restart() {
 	k.Start()
 }
 
-// Wipe removes every socket from the folder, the kubelet's own included, and every
+// Wipe removes every socket from the directory, the kubelet's own included, and every
 // link to one, as a starting kubelet does.
 func (k *Kubelet) Wipe() {
 	k.t.Helper()

@@ -42,11 +42,11 @@ type Driver struct {
 	Netdev bool
 	// RDMA says that a function bound to it has an RDMA device.
 	RDMA bool
-	// Reject makes its probe fail, which drivers_probe does not tell.
+	// Reject makes its probe fail, which drivers_probe does not report.
 	Reject bool
 	// DeafMAC says that it does not take the address that the PF gives.
 	DeafMAC bool
-	// Loaded says whether its module is there.
+	// Loaded reports whether its module is there.
 	Loaded bool
 }
 
@@ -78,9 +78,9 @@ type PF struct {
 	Mute []string
 }
 
-// Fault is what a write shall do instead of, or beside, what it does.
+// Fault is what a write must do instead of, or beside, what it does.
 type Fault struct {
-	// Errno makes the write fail. With After it has its effect all the same.
+	// Errno makes the write fail. With After it has its effect anyway.
 	Errno unix.Errno
 	After bool
 	// Until blocks the write before its effect until the channel is closed.

@@ -1,7 +1,7 @@
 // Package sysfstest makes sysfs trees for tests: from a reviewable text
 // archive ([Load]), or many alike for measurements ([Make]).
 //
-// An archive lists folders below devices/, one at the start of a line, and
+// An archive lists directories below devices/, one at the start of a line, and
 // their attributes indented below:
 //
 //	devices/pci0000:20/0000:20:00.0/0000:21:00.0

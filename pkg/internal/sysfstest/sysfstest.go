@@ -23,7 +23,7 @@ type Fixture struct {
 	Faults map[string]error
 }
 
-// Load unpacks the archive into a temporary folder.
+// Load unpacks the archive into a temporary directory.
 func Load(tb testing.TB, archive string) *Fixture {
 	tb.Helper()
 	text, err := os.ReadFile(archive)
@@ -225,7 +225,7 @@ func (a *archive) complete() error {
 	return nil
 }
 
-// busOf tells the bus of a device folder by the form of its name.
+// busOf is the bus of a device directory by the form of its name.
 func busOf(dir string) string {
 	base := path.Base(dir)
 	switch {
