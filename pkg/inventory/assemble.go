@@ -53,27 +53,7 @@ func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
 		paths[f.Address] = f.path
 	}
 	for i := range s.PFs {
-		pf := &s.PFs[i]
-		slices.SortFunc(pf.VFs, func(a, b VF) int { return cmp.Compare(a.Index, b.Index) })
-		r.equip(&pf.Function, paths[pf.Address], r.port)
-		r.takeRepresentors(pf)
-		r.orderPorts(&pf.Function, paths[pf.Address])
-		linkType := ""
-		if len(pf.Netdevs) > 0 && r.byName == nil && !r.needs.VFSettings {
-			linkType = pf.Netdevs[0].LinkType
-		}
-		each(ctx, len(pf.VFs), func(j int) {
-			f := &pf.VFs[j].Function
-			if linkType == "" {
-				r.equip(f, paths[f.Address], r.netdev)
-				r.orderPorts(f, paths[f.Address])
-				return
-			}
-			r.equipDevices(f)
-			for _, ref := range r.refs(f, paths[f.Address]) {
-				f.Netdevs = append(f.Netdevs, Netdev{Name: ref.name, LinkType: linkType})
-			}
-		})
+		r.equipPF(ctx, &s.PFs[i], paths)
 	}
 	each(ctx, len(s.Others), func(i int) {
 		r.equip(&s.Others[i], paths[s.Others[i].Address], r.port)
@@ -86,6 +66,25 @@ func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
 		}
 	}
 	return s
+}
+
+// equipPF gives the PF and its VFs what is their own; paths are the directories of the
+// functions by address.
+func (r *reader) equipPF(ctx context.Context, pf *PF, paths map[string]string) {
+	slices.SortFunc(pf.VFs, func(a, b VF) int { return cmp.Compare(a.Index, b.Index) })
+	r.equip(&pf.Function, paths[pf.Address], r.port)
+	r.takeRepresentors(pf)
+	r.orderPorts(&pf.Function, paths[pf.Address])
+	describe := r.netdev
+	if len(pf.Netdevs) > 0 && r.byName == nil && !r.needs.VFSettings && pf.Netdevs[0].LinkType != "" {
+		// Each attribute would be read from sysfs, of each VF, and nobody needs it.
+		describe = func(ref netRef) Netdev { return Netdev{Name: ref.name, LinkType: pf.Netdevs[0].LinkType} }
+	}
+	each(ctx, len(pf.VFs), func(j int) {
+		f := &pf.VFs[j].Function
+		r.equip(f, paths[f.Address], describe)
+		r.orderPorts(f, paths[f.Address])
+	})
 }
 
 // equip gives a function its devices and its interfaces, as describe reads them.
