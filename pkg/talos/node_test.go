@@ -100,8 +100,16 @@ func TestUnreadable(t *testing.T) {
 	if len(got.PFs) != 1 || got.PFs[0].NumVFs != 2 {
 		t.Fatalf("PFs %+v, want one with the 2 VFs that are linked", got.PFs)
 	}
-	if len(got.Notes) != 1 || got.Notes[0].What != "sriov_numvfs" {
-		t.Errorf("notes %v, want one on sriov_numvfs", got.Notes)
+	var notes []string
+	for _, n := range got.Notes {
+		notes = append(notes, n.Device+" "+n.What)
+		if n.Unanswerable != (n.Device == "network") {
+			t.Errorf("note %+v", n)
+		}
+	}
+	want := []string{"0000:00:00.0 sriov_numvfs", "network devlink info", "network eswitch mode"}
+	if diff := cmp.Diff(want, notes); diff != "" {
+		t.Errorf("notes (-want +got):\n%s", diff)
 	}
 }
 
