@@ -26,23 +26,31 @@ demo: extension-root ## Boot a Kubernetes node with SR-IOV NICs in QEMU and give
 	@test/lab/deps.sh
 	@cd test/lab && go run ./cmd/lab demo -document ../../machineconfig-patches/lab-sriov.yaml -pods demo-pods.yaml
 
-# What reads the output of go test, and the tests that it saw skip.
-SKIPS   := $(OUT)/skipped.txt
-TESTSUM := go run $(CURDIR)/hack/testsum -skipped $(SKIPS)
+# Runs go test: a line for each package, and at the end what failed, with its output,
+# what was skipped, and why. Its exit code is go test's.
+TESTSUM := $(OUT)/tools/gotestsum
+# The skipped tests of several runs, with their reasons, as the summaries list them.
+SKIPS      := $(OUT)/skipped.txt
+KEEP_SKIPS := awk -v skips=$(SKIPS) '{ print; fflush() } /^=== Skipped$$/ { s = 1; next } \
+	/^=== (Failed|Errors)$$|^DONE / { s = 0 } s && NF { print >> skips }'
 
 .PHONY: skips-reset
 skips-reset:
 	@mkdir -p $(OUT) && : >$(SKIPS)
 
 .PHONY: test
-test: skips-reset deps lint unit fuzz lab ## Linters, unit tests with -race, fuzzing, the lab
-	@echo "make test: $$(wc -l <$(SKIPS)) tests were skipped"; cat $(SKIPS)
+test: skips-reset deps lint unit guard fuzz lab ## Linters, unit tests with -race, guards, fuzzing, the lab
+	@echo "make test: $$(grep -c '^=== SKIP:' $(SKIPS)) tests were skipped" || true; cat $(SKIPS)
 	@echo "make test: all passed"
 
 .PHONY: check
-check: ## The quick loop: vet and unit tests without -race
-	@go vet ./...
-	@go test ./...
+check: ## The quick loop, below a minute: vet, unit tests with -short and without -race or guards
+	@go vet -tags guard ./...
+	@go test -short ./...
+
+.PHONY: guard
+guard: $(TESTSUM) ## What builds: the binaries' size, every workstation, the reproducible image
+	@$(TESTSUM) -- -tags guard ./hack/... | $(KEEP_SKIPS)
 
 .PHONY: deps
 deps:
@@ -55,24 +63,26 @@ lint: $(OUT)/tools/golangci-lint ## go vet, staticcheck and the project's own ba
 	@cd test/differential && $(OUT)/tools/golangci-lint run --config ../../.golangci-lab.yml ./...
 	@for v in $(CONTRACTS); do (cd $$v && $(OUT)/tools/golangci-lint run --config ../../../.golangci-lab.yml ./...); done
 
-$(OUT)/tools/golangci-lint: hack/tools/go.mod hack/tools/go.sum
-	@echo "tools: building golangci-lint"
+$(OUT)/tools/golangci-lint: PACKAGE := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(OUT)/tools/gotestsum: PACKAGE := gotest.tools/gotestsum
+$(OUT)/tools/%: hack/tools/go.mod hack/tools/go.sum
+	@echo "tools: building $*"
 	@mkdir -p $(@D)
-	@cd hack/tools && go build -trimpath -buildvcs=false -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@cd hack/tools && go build -trimpath -buildvcs=false -o $@ $(PACKAGE)
 
 # One module for each Talos version that a node may have. The patches are outside
 # of these modules, so go test must not take an old result for the current one.
 CONTRACTS := $(wildcard test/contracts/talos-*)
 
 .PHONY: unit
-unit: ## Unit tests with the race detector
-	@CGO_ENABLED=1 go test -race -json ./... | $(TESTSUM)
+unit: $(TESTSUM) ## Unit tests with the race detector
+	@CGO_ENABLED=1 $(TESTSUM) -- -race ./... | $(KEEP_SKIPS)
 	@go test ./pkg/apply -run Converges -rapid.checks=10000
 	@go test ./pkg/apply -run CrashWalk -v | grep -E 'points|^(ok|FAIL|---)'
 	@$(MAKE) stress
-	@cd test/differential && CGO_ENABLED=1 go test -race -json ./... | (cd $(CURDIR) && $(TESTSUM))
-	@for v in $(CONTRACTS); do (cd $$v && go test -count=1 -json ./...) | $(TESTSUM); done
-	@cd test/lab && CGO_ENABLED=1 go test -race -json $$(go list ./... | grep -v -e /e2e) | (cd $(CURDIR) && $(TESTSUM))
+	@cd test/differential && CGO_ENABLED=1 $(TESTSUM) -- -race ./... | $(KEEP_SKIPS)
+	@for v in $(CONTRACTS); do (cd $$v && $(TESTSUM) -- -count=1 ./...) | $(KEEP_SKIPS); done
+	@cd test/lab && CGO_ENABLED=1 $(TESTSUM) -- -race $$(go list ./... | grep -v -e /e2e) | $(KEEP_SKIPS)
 
 # How long the stress test of the whole agent runs, and with how many PFs (none: 1 to
 # 12, another number in each round). Its output has the seed of its random numbers:
@@ -88,7 +98,7 @@ differential: ## Compare with a built SR-IOV network device plugin (SRIOVDP=path
 	@cd test/differential && SRIOVDP=$(abspath $(SRIOVDP)) go test -count=1 -v -run 'Differential|Cases' .
 
 .PHONY: bench
-bench: ## The figures, each with its goal; SRIOVCNI=path compares the CNI plugin with that program
+bench: ## The benchmarks, each with its goal; SRIOVCNI=path compares the CNI plugin with that program
 	@TMPDIR=$$(if [ -d /dev/shm ]; then echo /dev/shm; else echo /tmp; fi) \
 		go test ./pkg/agent ./pkg/deviceplugin ./pkg/inventory ./pkg/pool -p 1 -run '^$$' -bench . -benchtime 20x
 	@$(if $(SRIOVCNI),$(MAKE) bench-cni,echo "bench: for the CNI plugin give SRIOVCNI=path, a program of sriov-cni to compare with")
@@ -110,24 +120,23 @@ LONG_PKGS := $(shell awk '/^e2e/ { printf " -e /%s$$", $$1 }' test/lab/long.txt)
 
 # The time-out is for a case that hangs. Each wait of a case has its own bound; a slow
 # host may need twice the time of a good one.
-LABTEST = cd test/lab && LAB_KUBELET=$(KUBELET) go test -p 1 -count=1 -timeout 120m -json
+LABTEST = cd test/lab && LAB_KUBELET=$(KUBELET) $(TESTSUM) --format standard-verbose -- -p 1 -count=1 -timeout 120m
 
 .PHONY: lab
 lab: lab-built ## The tests on a real node in QEMU that guard the seams (RUN=pattern: any of lab-all's)
-	@$(LABTEST) $(if $(RUN),-run '$(RUN)' ./e2e/...,-skip '$(LONG)' $$(go list ./e2e/... | grep -v$(LONG_PKGS))) | (cd $(CURDIR) && $(TESTSUM) -v)
+	@$(LABTEST) $(if $(RUN),-run '$(RUN)' ./e2e/...,-skip '$(LONG)' $$(go list ./e2e/... | grep -v$(LONG_PKGS))) | $(KEEP_SKIPS)
 	@$(if $(RUN),,echo "lab: test/lab/long.txt names what make lab-all runs besides")
 
 .PHONY: lab-all
 lab-all: lab-built ## Every test on a real node: run it before a release
-	@$(LABTEST) ./e2e/... | (cd $(CURDIR) && $(TESTSUM) -v)
+	@$(LABTEST) ./e2e/... | $(KEEP_SKIPS)
 
 .PHONY: lab-built
-lab-built: extension-root sriovctl
+lab-built: extension-root sriovctl $(TESTSUM)
 	@test/lab/deps.sh
 	@cd test/lab && go run ./cmd/lab build
 
-# sriov-cni goes into the image as soon as it is there.
-BINARIES := sriovd $(if $(wildcard cmd/sriov-cni/main.go),sriov-cni)
+BINARIES := sriovd sriov-cni
 
 .PHONY: build
 build: $(foreach a,$(ARCHES),$(foreach b,$(BINARIES),$(OUT)/bin/linux-$(a)/$(b))) ## The node's binaries, for all architectures
@@ -154,7 +163,7 @@ $(OUT)/image/.done: $(foreach a,$(ARCHES),$(foreach b,$(BINARIES),$(OUT)/bin/lin
 push: extension ## Push the image (REGISTRY= USERNAME= TAG=) and print the pinned reference
 	@go run ./hack/image push -layout $(OUT)/image $(REGISTRY)/$(USERNAME)/sriov:$(TAG)
 
-# The lab runs the image, unpacked, and not a folder beside it.
+# The lab runs the image, unpacked, and not a directory beside it.
 .PHONY: extension-root
 extension-root: $(OUT)/extension/linux-amd64/.done
 

@@ -12,7 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -27,8 +26,7 @@ import (
 
 const module = "github.com/talos-sriov/talos-sriov"
 
-// binaries are what the image may carry; the first is the service itself and
-// must be there.
+// binaries are what the image carries.
 var binaries = []string{"sriovd", "sriov-cni"}
 
 func main() {
@@ -46,8 +44,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	root := flags.String("root", ".", "the repository")
-	bin := flags.String("bin", "_out/bin", "folder with linux-<arch>/<binary>")
-	out := flags.String("out", "_out", "folder for the image (build)")
+	bin := flags.String("bin", "_out/bin", "directory with linux-<arch>/<binary>")
+	out := flags.String("out", "_out", "directory for the image (build)")
 	layout := flags.String("layout", "_out/image", "OCI layout to read (unpack, push)")
 	arch := flags.String("arch", "amd64", "architecture (unpack)")
 	arches := flags.String("arches", "amd64,arm64", "architectures (build)")
@@ -59,7 +57,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return build(ctx, *root, *bin, *out, strings.Split(*arches, ","), stdout)
 	case "unpack":
 		if flags.NArg() != 1 {
-			return errors.New("unpack: name the one folder to unpack into")
+			return errors.New("unpack: name the one directory to unpack into")
 		}
 		return unpack(*layout, *arch, flags.Arg(0))
 	case "push":
@@ -108,11 +106,8 @@ func input(ctx context.Context, root, bin, arch string) (*image.Input, error) {
 	if in.Service, err = os.ReadFile(filepath.Join(root, "extension", "sriov.yaml")); err != nil {
 		return nil, err
 	}
-	for i, name := range binaries {
+	for _, name := range binaries {
 		data, err := os.ReadFile(filepath.Join(bin, "linux-"+arch, name))
-		if errors.Is(err, fs.ErrNotExist) && i > 0 {
-			continue
-		}
 		if err != nil {
 			return nil, fmt.Errorf("%w (make build makes it)", err)
 		}

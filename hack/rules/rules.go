@@ -23,3 +23,9 @@ func createUnderSysfs(m dsl.Matcher) {
 		Where(m.File().PkgPath.Matches(`pkg/(sysfs|apply|inventory|kevent)$`) && m["flags"].Text.Matches(`O_CREAT`)).
 		Report("a file is never created under a sysfs root: a missing attribute must fail")
 }
+
+func skipWithoutReason(m dsl.Matcher) {
+	m.Match(`$t.Skip()`, `$t.SkipNow()`).
+		Where(m["t"].Type.Implements("testing.TB")).
+		Report("a test that skips must give what it needs, or nobody can tell it from one that was forgotten")
+}
