@@ -47,7 +47,7 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
-// testSources are the test files of packages, by the package's folder.
+// testSources are the test files of packages, by the package's directory.
 type testSources map[string]string
 
 func (s testSources) of(t *testing.T, pkg string) string {

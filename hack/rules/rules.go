@@ -25,7 +25,8 @@ func createUnderSysfs(m dsl.Matcher) {
 }
 
 func skipWithoutReason(m dsl.Matcher) {
+	m.Import("testing")
 	m.Match(`$t.Skip()`, `$t.SkipNow()`).
 		Where(m["t"].Type.Implements("testing.TB")).
-		Report("a test that skips must give what it needs, or nobody can tell it from one that was forgotten")
+		Report("a test that skips must give what it needs, or it looks like one that was forgotten")
 }

@@ -32,7 +32,7 @@ func scrape(addr, page string) (string, error) {
 	return string(body), err
 }
 
-// The document turns the metrics on, moves them and turns them off; an address
+// The config turns the metrics on, moves them and turns them off; an address
 // that somebody else has is a problem in the status, and nothing else.
 func TestMetrics(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

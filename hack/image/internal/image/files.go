@@ -58,7 +58,7 @@ func (in *Input) Files() []File {
 	return files
 }
 
-// Unpack writes the files below dir, which it creates. Folders and files get
+// Unpack writes the files below dir, which it creates. Directories and files get
 // the modes that they have in the image, whatever the umask says.
 func Unpack(files []File, dir string) error {
 	for _, f := range files {

@@ -109,7 +109,7 @@ func layerOf(files []File) (v1.Layer, error) {
 			dirs = append(dirs, d+"/")
 		}
 	}
-	slices.Sort(dirs) // a folder sorts before what is in it
+	slices.Sort(dirs) // a directory sorts before what is in it
 	for _, d := range slices.Compact(dirs) {
 		if err := header(d, tar.TypeDir, modeDir, 0); err != nil {
 			return nil, err

@@ -271,7 +271,7 @@ func TestServiceSpec(t *testing.T) {
 			t.Errorf("mount of %s: %s %v does not show what is mounted below it later", m.Source, m.Type, m.Options)
 		}
 		if strings.HasPrefix("/etc/sriov/config.yaml", m.Destination+"/") {
-			t.Errorf("mount on %s covers the document's mountPath", m.Destination)
+			t.Errorf("mount on %s covers the config's mountPath", m.Destination)
 		}
 	}
 }

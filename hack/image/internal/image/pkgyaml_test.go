@@ -82,7 +82,7 @@ func TestPkgYAML(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The tree as the build steps leave it, and bldr's folder of the package.
+	// The tree as the build steps leave it, and bldr's directory of the package.
 	write("sriov/extension/sriov.yaml", in.Service, 0o600)
 	for name, data := range in.Binaries {
 		write("sriov/_out/"+name, data, 0o700)

@@ -43,7 +43,7 @@ func ReadLayout(dir string) (v1.ImageIndex, error) {
 	return index, nil
 }
 
-// WriteTarball packs an OCI layout folder into one file, sorted and without
+// WriteTarball packs an OCI layout directory into one file, sorted and without
 // times, as `skopeo copy oci-archive:` and `crane push` read it.
 func WriteTarball(dir, file string) error {
 	var buf bytes.Buffer
@@ -100,7 +100,7 @@ func ForArch(index v1.ImageIndex, arch string) (v1.Image, error) {
 }
 
 // Contents returns the regular files of an image, and refuses anything that is
-// neither a regular file nor a folder.
+// neither a regular file nor a directory.
 func Contents(img v1.Image) (_ []File, err error) {
 	r := mutate.Extract(img)
 	defer func() { err = errors.Join(err, r.Close()) }()
@@ -122,7 +122,7 @@ func Contents(img v1.Image) (_ []File, err error) {
 			}
 			files = append(files, File{Path: h.Name, Mode: h.FileInfo().Mode().Perm(), Data: data})
 		default:
-			return nil, fmt.Errorf("image holds %s of type %q: only files and folders belong there", h.Name, h.Typeflag)
+			return nil, fmt.Errorf("image holds %s of type %q: only files and directories belong there", h.Name, h.Typeflag)
 		}
 	}
 }

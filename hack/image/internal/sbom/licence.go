@@ -50,7 +50,7 @@ func Classify(text string) string {
 	return strings.Join(ids, " AND ")
 }
 
-// OfModule classifies the licence file in a module's folder.
+// OfModule classifies the licence file in a module's directory.
 func OfModule(dir string) (string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
