@@ -43,10 +43,11 @@ test: skips-reset deps lint unit guard fuzz lab ## Linters, unit tests with -rac
 	@echo "make test: $$(grep -c '^=== SKIP:' $(SKIPS)) tests were skipped"; cat $(SKIPS)
 	@echo "make test: all passed"
 
+# Many packages wait more than they compute: more of them at a time than processors.
 .PHONY: check
 check: ## The quick loop, below a minute: vet, unit tests with -short and without -race or guards
 	@go vet -tags guard ./...
-	@go test -short ./...
+	@go test -short -p 4 ./...
 
 .PHONY: guard
 guard: $(TESTSUM) ## What builds: the binaries' size, every workstation, the reproducible image
