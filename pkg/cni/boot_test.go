@@ -25,6 +25,7 @@ func (r *rig) upstream(t *testing.T, file string, written time.Time) {
 // they were written, and whenever the clock jumped, their VFs are given back, and
 // those of an earlier run are left alone.
 func TestClockJumps(t *testing.T) {
+	t.Parallel()
 	const early, later = time.Minute, time.Hour // since the start of the machine
 	started := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	for name, wrong := range map[string]time.Duration{"right": 0, "ahead": 365 * 24 * time.Hour, "behind": -20 * 365 * 24 * time.Hour, "little behind": -time.Second} {
@@ -67,6 +68,7 @@ func TestClockJumps(t *testing.T) {
 // With a clock that was right, an earlier run's file is known as that; a namespace
 // that lives shows the opposite, whatever the clock says.
 func TestFileOfAnEarlierRun(t *testing.T) {
+	t.Parallel()
 	started := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	up := func() (time.Duration, error) { return time.Hour, nil }
 	clocks := attachment.Clocks{Wall: func() time.Time { return started.Add(time.Hour) }, Up: up, Early: started.Add(time.Second)}
@@ -100,6 +102,7 @@ func TestFileOfAnEarlierRun(t *testing.T) {
 }
 
 func TestBootOfThisMachine(t *testing.T) {
+	t.Parallel()
 	for _, run := range []string{"/run", "/dev/shm", t.TempDir(), "/nowhere"} {
 		b, err := attachment.Boot(run)
 		must(t, err)

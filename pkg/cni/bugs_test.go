@@ -13,6 +13,7 @@ import (
 
 // sriov-cni leaves VLAN and MAC behind when a later attribute is refused.
 func TestBug1PartlyAppliedAttributesAreUndone(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	before := r.m.state()
 	r.m.fail = func(call string) error {
@@ -30,6 +31,7 @@ func TestBug1PartlyAppliedAttributesAreUndone(t *testing.T) {
 
 // A VF that a program drives has no interface to give back.
 func TestBug2UserspaceDel(t *testing.T) {
+	t.Parallel()
 	for _, driver := range []string{"vfio-pci", "uio_pci_generic", "igb_uio", "mlx5_vfio_pci", "xe-vfio-pci"} {
 		r := newRig(t, 1)
 		r.m.links = slices.DeleteFunc(r.m.links, func(l *mlink) bool { return l.ParentDev == vfAddr(0) })
@@ -45,6 +47,7 @@ func TestBug2UserspaceDel(t *testing.T) {
 
 // A DEL that fails must be able to succeed later. Each call fails once.
 func TestBug3DelKeepsWhatARetryNeeds(t *testing.T) {
+	t.Parallel()
 	for n := 0; ; n++ {
 		r := newRig(t, 1)
 		before := r.m.state()
@@ -74,6 +77,7 @@ func TestBug3DelKeepsWhatARetryNeeds(t *testing.T) {
 
 // No way out of DEL leaves an allocation behind.
 func TestBug4AllocationIsRemovedOnEveryWay(t *testing.T) {
+	t.Parallel()
 	for _, netns := range []string{"/ns/a", ""} {
 		for _, dead := range []bool{false, true} {
 			r := newRig(t, 1)
@@ -92,6 +96,7 @@ func TestBug4AllocationIsRemovedOnEveryWay(t *testing.T) {
 
 // The host's name, left on the interface as an altname, is in the way.
 func TestBug5AltNameInTheWayBack(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	args := cmd("c1", "/ns/a", conf(0, ""))
 	_, err := r.Add(t.Context(), args)
@@ -105,6 +110,7 @@ func TestBug5AltNameInTheWayBack(t *testing.T) {
 
 // Another interface took the host's name.
 func TestBug6NameTakenOnHost(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	args := cmd("c1", "/ns/a", conf(0, ""))
 	_, err := r.Add(t.Context(), args)
@@ -123,6 +129,7 @@ func TestBug6NameTakenOnHost(t *testing.T) {
 // must not take that for the original, and the late DEL must not touch the next
 // pod's VF.
 func TestBug7NamespaceDiedBeforeDel(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	before := r.m.state()
 	first, second := cmd("c1", "/ns/a", conf(0, `"vlan":100`)), cmd("c2", "/ns/b", conf(0, `"vlan":200`))

@@ -33,6 +33,7 @@ import (
 // way, from the machine through the pool and the kubelet's Allocate, with the address
 // that the container and the device-info file name, into ADD, CHECK and DEL.
 func TestWhatAPoolOffersIsAccepted(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, pf, driver string
 		vf               int

@@ -8,6 +8,7 @@ import (
 )
 
 func TestHostSide(t *testing.T) {
+	t.Parallel()
 	run := t.TempDir()
 	k := HostSide(run)
 	gone := func(path string, want bool) {

@@ -13,6 +13,7 @@ import (
 )
 
 func TestOpenTellsNamespacesApart(t *testing.T) {
+	t.Parallel()
 	plain := filepath.Join(t.TempDir(), "ns")
 	must(t, os.WriteFile(plain, nil, 0o600))
 	fifo := filepath.Join(t.TempDir(), "fifo")
@@ -35,6 +36,7 @@ func TestOpenTellsNamespacesApart(t *testing.T) {
 }
 
 func TestAnnouncements(t *testing.T) {
+	t.Parallel()
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	got := hex.EncodeToString(announcement(mac, netip.MustParseAddr("10.0.0.1")))
 	if want := "ffffffffffff020000000001080600010800060400010200000000010a000001ffffffffffff0a000001"; got != want {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
 )
@@ -26,8 +28,13 @@ func below(t *testing.T, dir string) (out []string) {
 
 // The daemon waits a bounded time for ADD and DEL, and they wait for the daemon.
 func TestLockVF(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, testLockVF)
+}
+
+func testLockVF(t *testing.T) {
 	r := newRig(t, 2)
-	r.Sleep = nil // the bound is real
+	r.Sleep = nil // the bound is that of the bubble's clock
 	dir := r.Dir
 	r.Dir = filepath.Join(dir, "later")
 	unlock, err := r.LockVF(t.Context(), vfAddr(0)) // before /var is mounted
@@ -41,8 +48,9 @@ func TestLockVF(t *testing.T) {
 
 	theirs, err := r.store().Lock(t.Context(), vfAddr(0))
 	must(t, err)
-	if _, err := r.LockVF(t.Context(), vfAddr(0)); !errors.Is(err, attachment.ErrVFLocked) {
-		t.Errorf("a VF with an ADD under way: %v", err)
+	asked := time.Now()
+	if _, err := r.LockVF(t.Context(), vfAddr(0)); !errors.Is(err, attachment.ErrVFLocked) || time.Since(asked) != time.Second {
+		t.Errorf("a VF with an ADD under way, after %s: %v", time.Since(asked), err)
 	}
 	other, err := r.LockVF(t.Context(), vfAddr(1))
 	must(t, err)
@@ -71,6 +79,11 @@ func TestLockVF(t *testing.T) {
 // No reconcile leaves a reference to the file system below /var, which would keep
 // the node from unmounting it.
 func TestNoDescriptorStaysOpen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, testNoDescriptorStaysOpen)
+}
+
+func testNoDescriptorStaysOpen(t *testing.T) {
 	r := newRig(t, 2)
 	r.Sleep = nil
 	r.add(t, "c1", "/ns/c1", 0, everything)

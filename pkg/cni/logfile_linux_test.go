@@ -36,6 +36,7 @@ func logTo(t *testing.T, dir, logFile string) string {
 }
 
 func TestLogFileBelowTheLogDirectory(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "log")
 	need(t, os.MkdirAll(filepath.Join(dir, "deep", "er"), 0o755))
 	for _, name := range []string{"sriov-cni.log", "sriov", "deep/er/sriov.log", "deep/../sriov-b.log", "//sriov-c.log"} {
@@ -56,6 +57,7 @@ func TestLogFileBelowTheLogDirectory(t *testing.T) {
 // Whoever writes a NetworkAttachmentDefinition neither makes nor changes any other
 // file of the node, and keeps no pod waiting; stderr says why the file is not used.
 func TestLogFileElsewhereIsIgnored(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	dir := filepath.Join(root, "log")
 	need(t, os.MkdirAll(filepath.Join(dir, "sriov.d"), 0o755))

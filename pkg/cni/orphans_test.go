@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
@@ -72,6 +73,7 @@ func (r *rig) residue(t tb) []string {
 // A pod's namespace dies without DEL: name, MAC, attributes and MTU come back,
 // and a DEL that comes after all has nothing to do but call the IPAM plugin.
 func TestOrphanOfADeadNamespace(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	before := r.m.state()
 	r.add(t, "c1", "/ns/c1", 0, everything)
@@ -106,6 +108,7 @@ func TestOrphanOfADeadNamespace(t *testing.T) {
 
 // After a reboot the files of the run before are removed, and no VF is touched.
 func TestOrphanOfAnEarlierBoot(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.add(t, "c1", "/ns/c1", 0, `"vlan":7`)
 	calls := len(r.m.calls)
@@ -139,6 +142,7 @@ func TestOrphanOfAnEarlierBoot(t *testing.T) {
 // sriov-cni's cache does not say whose it is; the allocation does, and where
 // there is none the interface must be back on the host.
 func TestOrphanOfTheOtherPlugin(t *testing.T) {
+	t.Parallel()
 	upstream := func(r *rig) {
 		t.Helper()
 		a, err := r.store().Load("c1-net1")
@@ -182,6 +186,7 @@ func TestOrphanOfTheOtherPlugin(t *testing.T) {
 // A VF that a program drives has no interface that comes back: the namespace
 // that the cache names decides, and without that nothing does.
 func TestOrphanWithoutAnInterface(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	r.m.driver[0] = "vfio-pci"
 	r.m.links = slices.DeleteFunc(r.m.links, func(l *mlink) bool { return l.ParentDev == vfAddr(0) })
@@ -214,6 +219,7 @@ func TestOrphanWithoutAnInterface(t *testing.T) {
 
 // What an older attachment remembers of a VF is history when a later pod got it.
 func TestOrphanThatIsHistory(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	r.add(t, "c1", "/ns/c1", 0, `"vlan":7`)
 	r.m.kill("/ns/c1")
@@ -240,6 +246,11 @@ func TestOrphanThatIsHistory(t *testing.T) {
 
 // While ADD or DEL is at work on the VF, it is left to them.
 func TestOrphanLocked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, testOrphanLocked)
+}
+
+func testOrphanLocked(t *testing.T) {
 	r := newRig(t, 1)
 	r.add(t, "c1", "/ns/c1", 0, "")
 	r.m.kill("/ns/c1")
@@ -249,7 +260,7 @@ func TestOrphanLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls := len(r.m.calls)
-	r.Sleep = nil // the time-out is real
+	r.Sleep = nil // the time-out is that of the bubble's clock
 	if err := r.Reclaim(t.Context(), o[0]); err == nil || len(r.m.calls) > calls {
 		t.Errorf("%v, calls %v", err, r.m.calls[calls:])
 	}
@@ -261,6 +272,7 @@ func TestOrphanLocked(t *testing.T) {
 // Taking back fails at each call, and at the end of the process there; the next
 // time it is finished.
 func TestReclaimFailsAnywhere(t *testing.T) {
+	t.Parallel()
 	for n := 0; ; n++ {
 		r := newRig(t, 1)
 		before := r.m.state()
@@ -294,6 +306,7 @@ func TestReclaimFailsAnywhere(t *testing.T) {
 }
 
 func TestOrphansUnreadable(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.add(t, "c1", "/ns/c1", 0, "")
 	r.m.kill("/ns/c1")

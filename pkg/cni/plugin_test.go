@@ -55,6 +55,7 @@ func (r *rig) untouched(t tb, before string) {
 }
 
 func TestAddCheckDel(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	r.m.vfLink(0).AltNames = []string{"enp33s16", "net1"}
 	before := r.m.state()
@@ -98,6 +99,7 @@ func TestAddCheckDel(t *testing.T) {
 
 // Each changing call of an ADD fails in turn; each time all is as before.
 func TestAddRollsBack(t *testing.T) {
+	t.Parallel()
 	for n := 0; ; n++ {
 		r := newRig(t, 1)
 		before, count, hit := r.m.state(), 0, ""
@@ -130,6 +132,7 @@ func TestAddRollsBack(t *testing.T) {
 // The plugin is killed before each call that changes something;
 // the runtime answers with DEL.
 func TestKilledAtEachStep(t *testing.T) {
+	t.Parallel()
 	type killed struct{}
 	dies := func(run func()) (dead bool) {
 		defer func() {
@@ -188,6 +191,7 @@ func TestKilledAtEachStep(t *testing.T) {
 
 // The pod changed the MTU; the host's comes back.
 func TestMTUChangedInThePod(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	r.m.vfLink(0).MTU = 3333
 	before := r.m.state()
@@ -205,6 +209,7 @@ func TestMTUChangedInThePod(t *testing.T) {
 // igb refuses an untrusted VF's request about its MAC once the PF fixed one, which
 // it does when it makes the VF.
 func TestStickyMAC(t *testing.T) {
+	t.Parallel()
 	for _, fixed := range []bool{false, true} {
 		for _, dead := range []bool{false, true} {
 			r := newRig(t, 1)
@@ -230,6 +235,7 @@ func TestStickyMAC(t *testing.T) {
 
 // An InfiniBand VF is moved; there is nothing to set and nobody to tell.
 func TestInfiniBand(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	l := r.m.vfLink(0)
 	l.Type, l.MAC, l.MTU = nl.TypeInfiniBand, slices.Repeat([]byte{0x80, 1}, 10), 2044
@@ -253,6 +259,7 @@ func TestInfiniBand(t *testing.T) {
 // The separate rdma plugin, after this one in a list, moves the RDMA device and
 // gives it back before this one's DEL: without the key rdma it is not ours.
 func TestChainedRDMAPlugin(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	before := r.m.state()
 	args := cmd("c1", "/ns/a", conf(0, `"vlan":5`))
@@ -269,6 +276,7 @@ func TestChainedRDMAPlugin(t *testing.T) {
 }
 
 func TestDeviceIDForms(t *testing.T) {
+	t.Parallel()
 	for given, want := range map[string]string{
 		"0000:21:10.0": "0000:21:10.0", "21:10.0": "0000:21:10.0", "0000:C1:1E.7": "0000:c1:1e.7", "C1:1e.7": "0000:c1:1e.7",
 	} {
@@ -283,6 +291,7 @@ func TestDeviceIDForms(t *testing.T) {
 // igb refuses to hear of a link state, even the one that it has; and vlan 0 on a
 // VF without VLAN must not undo what the driver allows then.
 func TestWritesOnlyWhatDiffers(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	r.m.fail = func(call string) error {
 		if strings.HasPrefix(call, "vf-") {
@@ -298,6 +307,7 @@ func TestWritesOnlyWhatDiffers(t *testing.T) {
 
 // A driver that reports neither spoof check nor trust gets the safe values back.
 func TestUnreportedAttributes(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	r.m.silent = true
 	before := r.m.state()
@@ -312,6 +322,7 @@ func TestUnreportedAttributes(t *testing.T) {
 }
 
 func TestStatus(t *testing.T) {
+	t.Parallel()
 	const c = `{"cniVersion":"1.1.0","name":"net","type":"sriov","ipam":{"type":"x"}}`
 	r := newRig(t, 1)
 	must(t, r.Status(t.Context(), cmd("", "", c)))
@@ -322,6 +333,7 @@ func TestStatus(t *testing.T) {
 }
 
 func TestAllocatedAndReboot(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	before := r.m.state()
 	args := cmd("c1", "/ns/a", conf(0, `"vlan":100`))
@@ -341,6 +353,7 @@ func TestAllocatedAndReboot(t *testing.T) {
 }
 
 func TestSharedRDMA(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	r.m.mode = "shared"
 	_, err := r.Add(t.Context(), cmd("c1", "/ns/a", conf(0, `"rdma":true`)))
@@ -351,6 +364,7 @@ func TestSharedRDMA(t *testing.T) {
 }
 
 func TestGC(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	for i, c := range []string{"c1", "c2"} {
 		_, err := r.Add(t.Context(), cmd(c, []string{"/ns/a", "/ns/b"}[i], conf(i, `"vlan":7`)))
@@ -368,6 +382,7 @@ func TestGC(t *testing.T) {
 
 // Take-over: files as sriov-cni writes them.
 func TestDelOfUpstreamCache(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	before := r.m.state()
 	l := r.m.vfLink(0)
@@ -386,6 +401,7 @@ func TestDelOfUpstreamCache(t *testing.T) {
 
 // While a DEL waits for its IPAM plugin no ADD gets the VF.
 func TestDelHoldsTheLockDuringIPAM(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	args := cmd("c1", "/ns/a", conf(0, `"ipam":{"type":"x"}`))
 	_, err := r.Add(t.Context(), args)
@@ -406,6 +422,7 @@ func TestDelHoldsTheLockDuringIPAM(t *testing.T) {
 // A call that is killed between making a file and naming it leaves the file; the
 // pod's DEL removes its own, and the VF's next end the VF's.
 func TestKilledWhileWriting(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2)
 	before := r.m.state()
 	must(t, os.MkdirAll(filepath.Join(r.Dir, "pci"), 0o700))
@@ -423,6 +440,7 @@ func TestKilledWhileWriting(t *testing.T) {
 // A cache file that was cut off with the machine's power goes when it is of an
 // earlier run; of this one it stays, and is an error.
 func TestDamagedCache(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	args := cmd("c1", "/ns/a", conf(0, ""))
 	file := r.cachePath(attachment.Name("lost", "net1"))
@@ -442,6 +460,7 @@ func TestDamagedCache(t *testing.T) {
 // that follows a failed ADD succeeds. With an attachment there is an address to
 // release: DEL fails, and is finished when the program is back.
 func TestIPAMProgramMissing(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	before := r.m.state()
 	args := cmd("c1", "/ns/a", conf(0, `"ipam":{"type":"host-local"}`))
@@ -467,5 +486,60 @@ func TestIPAMProgramMissing(t *testing.T) {
 	r.untouched(t, before)
 	if r.ipam.held != 0 {
 		t.Error("the address was not released")
+	}
+}
+
+// A VF that was trusted for a moment, and could not be made untrusted, is not taken
+// for one whose driver refuses a MAC: DEL fails, and the next one ends the trust.
+func TestTrustThatCannotBeEnded(t *testing.T) {
+	t.Parallel()
+	for call, verb := range map[int]string{1: "raise", 2: "end"} {
+		r := newRig(t, 1)
+		r.m.sticky = true
+		r.m.vfs[0].MAC = r.m.vfLink(0).MAC
+		before := r.m.state()
+		args := cmd("c1", "/ns/a", conf(0, `"mac":"02:00:00:00:00:aa"`))
+		_, err := r.Add(t.Context(), args)
+		must(t, err)
+		count := 0
+		r.m.fail = func(name string) error {
+			if name == "vf-trust" {
+				if count++; count == call {
+					return syscall.EPERM // which is also a driver's refusal of a MAC
+				}
+			}
+			return nil
+		}
+		if err := r.Del(t.Context(), args); err == nil || count != call {
+			t.Errorf("DEL succeeded, and the VF was not trusted properly (%s, %d calls)", verb, count)
+		}
+		must(t, r.Del(t.Context(), args))
+		r.untouched(t, before)
+	}
+}
+
+// The differences that CHECK finds are named with what was found and what should be.
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	args := cmd("c1", "/ns/a", conf(0, `"vlan":100,"rdma":true`))
+	_, err := r.Add(t.Context(), args)
+	must(t, err)
+	c, err := netconf.Decode(args.StdinData)
+	must(t, err)
+	if diffs, err := r.differences(t.Context(), args, c); len(diffs) > 0 || err != nil {
+		t.Errorf("differences of nothing: %v, %v", diffs, err)
+	}
+	r.m.vfs[0].VLAN, r.m.vfLink(0).Up, r.m.rdma["mlx5_0"] = 7, false, ""
+	must(t, r.store().Allocate(vfAddr(0), "/ns/b"))
+	diffs, err := r.differences(t.Context(), args, c)
+	must(t, err)
+	if diff := cmp.Diff([]Difference{
+		{"allocation of VF 0000:21:10.0", `"/ns/a"`, `"/ns/b"`},
+		{"vlan of VF 0000:21:10.0 at its PF", "100 (priority 0, protocol 0x8100)", "7 (priority 0, protocol 0x8100)"},
+		{"net1", "up", "down"},
+		{"RDMA device mlx5_0", "in the pod", "elsewhere"},
+	}, diffs); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -28,6 +28,9 @@ type tb interface {
 func property(t *testing.T, hundreds int, check func(t *rapid.T, dir string)) {
 	t.Helper()
 	for i := range hundreds {
+		if t.Failed() {
+			return // it is shrunk once
+		}
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			root := t.TempDir()
 			rapid.Check(t, func(rt *rapid.T) {
@@ -43,6 +46,7 @@ func property(t *testing.T, hundreds int, check func(t *rapid.T, dir string)) {
 // faults at any changing call, ends with each VF either in exactly the pod that
 // its allocation names, with a cache, or on the host as it was.
 func TestAnySequence(t *testing.T) {
+	t.Parallel()
 	property(t, 3, func(t *rapid.T, dir string) {
 		s := newSequence(t, dir)
 		for step := range 14 {
@@ -169,6 +173,7 @@ func (s *sequence) end(t *rapid.T) {
 // with faults at any call: what lives is never touched, and in the end nothing is
 // left.
 func TestOrphansAnySequence(t *testing.T) {
+	t.Parallel()
 	property(t, 2, func(t *rapid.T, dir string) {
 		r := newRigIn(dir, 3)
 		before, faults := r.m.state(), false

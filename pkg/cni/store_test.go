@@ -10,6 +10,7 @@ import (
 
 // A FIFO or a link in the place of a state file holds no call up and is not followed.
 func TestStateThatIsNoFile(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 1)
 	before := r.m.state()
 	args := cmd("c1", "/ns/a", conf(0, ""))
