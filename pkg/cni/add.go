@@ -48,7 +48,7 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 	if err != nil {
 		// The runtime may have given up on this ADD; the way back must not.
 		if back := runUndo(context.WithoutCancel(ctx), p.wayBack(req, done)); back != nil {
-			p.log().Error("way back failed, kept for DEL", "vf", req.conf.DeviceID, "err", back)
+			p.log().Error("rollback failed, attachment kept for DEL", "vf", req.conf.DeviceID, "err", back)
 			err = fmt.Errorf("%w; and the way back failed, DEL will try again: %w", err, back)
 		}
 		return nil, err
@@ -127,7 +127,7 @@ func (p *Plugin) takeOver(ctx context.Context, req request) error {
 		if a.Extra.Netns != owner {
 			continue // an attachment before the last one; its state is history
 		}
-		p.log().Info("VF was left by a pod that is gone, given back first", "vf", a.DeviceID, "cache", a.File)
+		p.log().Info("leftover VF of an ended pod is released first", "vf", a.DeviceID, "cache", a.File)
 		if err := p.release(ctx, a); err != nil {
 			return err
 		}

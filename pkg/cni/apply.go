@@ -110,7 +110,7 @@ func (p *Plugin) move(ctx context.Context, c change) (moved, error) {
 	}
 	l, err := c.pod.Link(ctx, nl.LinkRef{Name: c.args.IfName})
 	if err != nil {
-		return fail(err, "look for it in the pod")
+		return fail(err, "find it in the pod")
 	}
 	ref := nl.LinkRef{Index: l.Index, Name: l.Name}
 	if c.mac != nil {
@@ -120,7 +120,7 @@ func (p *Plugin) move(ctx context.Context, c change) (moved, error) {
 	}
 	if c.conf.MTU != nil && l.MTU != *c.conf.MTU {
 		if err := c.pod.SetMTU(ctx, ref, *c.conf.MTU); err != nil {
-			return m, fault.Wrapf(err, fault.CodeMove, "the MTU can not be above what the PF has and the NIC can", "network %q: mtu", c.conf.Name)
+			return m, fault.Wrapf(err, fault.CodeMove, "the MTU cannot be above what the PF has and the NIC can", "network %q: mtu", c.conf.Name)
 		}
 	}
 	p.setNotify(ctx, c)

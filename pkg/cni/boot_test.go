@@ -21,7 +21,7 @@ func (r *rig) upstream(t *testing.T, file string, written time.Time) {
 }
 
 // The clock of the machine is wrong until the network gives the time. sriov-cni's
-// cache files do not say of which run of the machine they are: whenever in this run
+// cache files do not have of which run of the machine they are: whenever in this run
 // they were written, and whenever the clock jumped, their VFs are given back, and
 // those of an earlier run are left alone.
 func TestClockJumps(t *testing.T) {
@@ -66,7 +66,7 @@ func TestClockJumps(t *testing.T) {
 }
 
 // With a clock that was right, an earlier run's file is known as that; a namespace
-// that lives shows the opposite, whatever the clock says.
+// that lives shows the opposite, whatever the clock shows.
 func TestFileOfAnEarlierRun(t *testing.T) {
 	t.Parallel()
 	started := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)

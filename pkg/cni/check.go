@@ -56,7 +56,7 @@ func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 
 const checkHint = "delete the pod; its controller will make a new one"
 
-// differences compares; the error says why that was not possible.
+// differences compares; the error is why that was not possible.
 func (p *Plugin) differences(ctx context.Context, args *skel.CmdArgs, conf *netconf.NetConf) ([]Difference, error) {
 	a, err := p.store().Load(attachment.Name(args.ContainerID, args.IfName))
 	if err != nil {
@@ -194,7 +194,7 @@ func checkResult(args *skel.CmdArgs, prev *cni100.Result, link nl.Link, addrs []
 	return diffs
 }
 
-// Status says whether an ADD could succeed.
+// Status reports whether an ADD could succeed.
 func (p *Plugin) Status(ctx context.Context, args *skel.CmdArgs) error {
 	conf, err := netconf.Decode(args.StdinData)
 	if err != nil {

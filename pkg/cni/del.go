@@ -24,15 +24,15 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 	name := attachment.Name(args.ContainerID, args.IfName)
 	a, err := p.store().Load(name)
 	if err != nil {
-		// A cache that can not be read now will not be later; what is to be
+		// A cache that cannot be read now will not be later; what is to be
 		// known without it is the IPAM plugin.
-		p.log().Error("cache unreadable, the VF is left as it is", "err", err)
+		p.log().Error("cannot read cache, VF left as it is", "err", err)
 	}
 	if a == nil && err == nil && conf.IPAM.Type != "" {
 		if missing := p.IPAM.Find(conf.IPAM.Type); missing != nil {
 			// No ADD got as far as a cache, so none got an address: the runtime
 			// ends a failed ADD with DEL, and the pod must not hang on it.
-			p.log().Warn("nothing is attached, and the IPAM plugin is not there", "cache", name, "err", missing)
+			p.log().Warn("nothing is attached, and the IPAM plugin is missing", "cache", name, "err", missing)
 			return p.forget(name)
 		}
 	}
@@ -60,7 +60,7 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 // end gives the VF of an attachment back and removes its files.
 func (p *Plugin) end(ctx context.Context, a *attachment.Attachment) error {
 	if a.Extra.Netns == "" {
-		// sriov-cni's cache does not say where the VF is; the allocation does.
+		// sriov-cni's cache does not have where the VF is; the allocation has.
 		owner, err := p.store().Owner(a.DeviceID)
 		if err != nil {
 			return fault.Wrapf(err, types.ErrIOFailure, "", "read allocation of VF %s", a.DeviceID)
@@ -96,7 +96,7 @@ func (p *Plugin) ipamDel(ctx context.Context, plugin string, stdin []byte) error
 		return nil
 	}
 	if err := p.IPAM.Del(ctx, plugin, stdin); err != nil {
-		return fault.Wrapf(err, fault.CodeIPAM, "the IPAM plugin's own error says more; its program must be in the CNI folder", "IPAM plugin %s: DEL", plugin)
+		return fault.Wrapf(err, fault.CodeIPAM, "the IPAM plugin's own error says more; its program must be in the CNI directory", "IPAM plugin %s: DEL", plugin)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ const DefaultKubelet = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpo
 // maxCheckpoint bounds what is read of the kubelet's file, in bytes.
 const maxCheckpoint = 16 << 20
 
-// noDevice makes the error for a configuration without deviceID say what the
+// noDevice makes the error for a configuration without deviceID name what the
 // pod asked for: Multus leaves the key out silently when it finds no
 // device, and the reason is in objects that this plugin does not see.
 func (p *Plugin) noDevice(f *fault.Error, args *skel.CmdArgs) error {

@@ -13,7 +13,7 @@
 // that was applied (apply); the attachment, with all that is needed to undo it, is on
 // disk before the first change. There is one way back ([Plugin] release) and
 // everything takes it: DEL, a failed ADD, GC, an ADD that finds a VF whose pod died
-// without DEL, and the daemon, which looks for such VFs ([Plugin.Orphans],
+// without DEL, and the daemon, which finds such VFs ([Plugin.Orphans],
 // [Plugin.Reclaim]). It is a list of steps that compare before they write, so that it
 // may be cut off anywhere and be run again.
 //

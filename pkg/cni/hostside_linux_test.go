@@ -37,7 +37,7 @@ func TestHostSide(t *testing.T) {
 	gone("/proc/17/ns/net", false)
 	gone("/run/../proc/17/ns/net", false)
 	gone("", false)
-	gone("/run/netns/cni-2/x", false) // no folder: not clear
+	gone("/run/netns/cni-2/x", false) // no directory: not clear
 	gone("/nowhere", false)
 	if err := os.RemoveAll(run); err != nil {
 		t.Fatal(err)

@@ -18,12 +18,12 @@ const DefaultLogDir = "/var/log"
 // stderr, logLevel from info up. Whoever may write a NetworkAttachmentDefinition
 // chooses logFile, and the plugin is root on the node, so only a file below logDir
 // counts, see [openLogFile]. A log that is not available as asked is no reason to
-// deny a pod its network: stderr says why. done closes the file.
+// deny a pod its network: stderr has the reason. done closes the file.
 func OpenLog(stderr io.Writer, logDir string, args *skel.CmdArgs) (log *slog.Logger, done func() error) {
 	done = func() error { return nil }
 	conf, err := netconf.Decode(args.StdinData)
 	if err != nil {
-		conf = &netconf.NetConf{} // the command will say so
+		conf = &netconf.NetConf{} // the command itself will fail
 	}
 	level, known := logLevel(conf.LogLevel)
 	out := stderr

@@ -55,7 +55,7 @@ func TestLogFileBelowTheLogDirectory(t *testing.T) {
 }
 
 // Whoever writes a NetworkAttachmentDefinition neither makes nor changes any other
-// file of the node, and keeps no pod waiting; stderr says why the file is not used.
+// file of the node, and keeps no pod waiting; stderr has why the file is not used.
 func TestLogFileElsewhereIsIgnored(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -82,7 +82,7 @@ func TestLogFileElsewhereIsIgnored(t *testing.T) {
 	before := tree(t, root)
 	for _, path := range []string{
 		victim, filepath.Join(root, "new"), filepath.Join(root, "sriov-new"), filepath.Join(root, "sriov-fifo"), // outside
-		filepath.Join(root, "logs", "sriov-new"), dir + "/../sriov-new", dir + "/sriov.d/../../sriov-new", // outside, in other words
+		filepath.Join(root, "logs", "sriov-new"), dir + "/../sriov-new", dir + "/sriov.d/../../sriov-new", // outside, by another path
 		"sriov-new", "log/sriov-new", "/proc/self/root" + in("sriov-new"), "/dev/kmsg", // not a place in it
 		dir, in("sriov.d"), in("sriov.d") + "/", in("missing/sriov-new"), // no file
 		in("sriov-link"), in("sriov-dangling"), in("out/sriov-new"), in("inside/sriov-new"), in("sriov-link/sriov-new"), // links

@@ -54,7 +54,7 @@ type macChange struct {
 // effectiveMAC sets the interface's own MAC. A PF that fixed the MAC may refuse
 // every request of an untrusted VF about it, even for the same (igb): then it is
 // trusted for that moment. That this has to be undone is on disk before; the
-// attachment that is returned says so, with an error too.
+// attachment that is returned has it, with an error too.
 func (p *Plugin) effectiveMAC(ctx context.Context, m macChange) (*attachment.Attachment, error) {
 	err := p.setMAC(ctx, m)
 	if err == nil || !refused(err) {

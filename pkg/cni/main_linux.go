@@ -19,7 +19,7 @@ import (
 func Versions() version.PluginInfo { return version.All }
 
 // Funcs are the commands for the CNI library's dispatcher. open makes the
-// plugin for one command and says how to end it.
+// plugin for one command and returns how to end it.
 func Funcs(ctx context.Context, open func(*skel.CmdArgs) (*Plugin, func() error, error), stdout io.Writer) skel.CNIFuncs {
 	wrap := func(run func(*Plugin, *skel.CmdArgs) error) func(*skel.CmdArgs) error {
 		return func(args *skel.CmdArgs) error {
@@ -29,7 +29,7 @@ func Funcs(ctx context.Context, open func(*skel.CmdArgs) (*Plugin, func() error,
 			}
 			err = run(p, args)
 			if err != nil {
-				p.log().Error("failed", "err", err)
+				p.log().Error("command failed", "err", err)
 			}
 			if cerr := done(); err == nil && cerr != nil {
 				err = fmt.Errorf("close: %w", cerr)

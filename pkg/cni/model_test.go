@@ -117,7 +117,7 @@ func (m *model) taken(ns, name string) *mlink {
 	return nil
 }
 
-// state is everything that must be as before, in words.
+// state is everything that must be as before, as text.
 func (m *model) state() string {
 	var b strings.Builder
 	for _, l := range m.links {

@@ -12,7 +12,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
-// Evidence says what shows that the pod is gone.
+// Evidence is what shows that the pod is gone.
 type Evidence string
 
 const (
@@ -31,15 +31,16 @@ type Orphan struct {
 	// File is the base name of the cache file: SANDBOX-INTERFACE; "" for an
 	// allocation without one.
 	File  string
-	Netns string // "" when sriov-cni's cache does not say it
+	Netns string // "" when sriov-cni's cache does not have it
 }
 
-// HasVF reports whether taking the orphan back touches its VF, and not files
+// HasVF reports whether reclaiming the orphan touches its VF, and not files
 // alone.
 func (o Orphan) HasVF() bool { return o.Evidence == EvidenceNetns }
 
-// Orphans lists what pods that are gone have left. It only looks, but for damaged
-// files, see [Store.All]. What can not be read is in the error, beside what can.
+// Orphans lists what pods that are gone have left. It changes nothing, but for damaged
+// files, see [attachment.Store.All]. What cannot be read is in the error, beside what
+// can.
 func (p *Plugin) Orphans() ([]Orphan, error) {
 	all, err := p.store().All(p.Boot)
 	errs := []error{err}
@@ -71,7 +72,7 @@ func (p *Plugin) Orphans() ([]Orphan, error) {
 	return out, errors.Join(errs...)
 }
 
-// orphan judges one attachment.
+// orphan decides about one attachment.
 func (p *Plugin) orphan(a *attachment.Attachment) (Orphan, bool, error) {
 	o := Orphan{Evidence: EvidenceNetns, Device: a.DeviceID, File: a.File, Netns: a.Extra.Netns}
 	stale := a.Stale(p.Boot)
@@ -89,7 +90,7 @@ func (p *Plugin) orphan(a *attachment.Attachment) (Orphan, bool, error) {
 			return o, true, nil
 		}
 		if o.Netns = owner; owner == "" {
-			// sriov-cni's, and it does not say where the VF is. Only an interface
+			// sriov-cni's, and it does not have where the VF is. Only an interface
 			// that is back on the host shows that no pod has it.
 			v, err := vf.Find(p.Sysfs, a.DeviceID)
 			return o, err == nil && v.Netdev != "", nil
@@ -104,7 +105,7 @@ func (p *Plugin) LockVF(ctx context.Context, addr string) (unlock func(), err er
 }
 
 // Reclaim does for an orphan what DEL would have done, but for the IPAM plugin:
-// a DEL that comes later calls that. The caller has made sure that nothing shows
+// a DEL that comes later calls it. The caller has made sure that nothing shows
 // the VF to be in use, and that it is not given to another pod meanwhile. An
 // orphan that is none any more is no error.
 func (p *Plugin) Reclaim(ctx context.Context, o Orphan) error {
@@ -135,7 +136,7 @@ func (p *Plugin) Reclaim(ctx context.Context, o Orphan) error {
 		return err
 	}
 	if !newest {
-		// What it says of the VF is history: a later pod had it, or has it.
+		// What it has of the VF is history: a later pod had it, or has it.
 		return p.forget(a.File)
 	}
 	return p.end(ctx, a)

@@ -52,7 +52,7 @@ func (r *rig) reclaim(t tb) {
 	}
 }
 
-// residue is what is left below the state folder, without locks.
+// residue is what is left below the directory, without locks.
 func (r *rig) residue(t tb) []string {
 	t.Helper()
 	var out []string
@@ -139,7 +139,7 @@ func TestOrphanOfAnEarlierBoot(t *testing.T) {
 	}
 }
 
-// sriov-cni's cache does not say whose it is; the allocation does, and where
+// sriov-cni's cache does not have whose it is; the allocation has, and where
 // there is none the interface must be back on the host.
 func TestOrphanOfTheOtherPlugin(t *testing.T) {
 	t.Parallel()

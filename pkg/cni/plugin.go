@@ -99,7 +99,7 @@ func (p *Plugin) alive(path string) bool {
 		return !errors.Is(err, ErrNoNamespace)
 	}
 	if err := ns.Close(); err != nil {
-		p.log().Warn("close network namespace", "path", path, "err", err)
+		p.log().Warn("cannot close network namespace", "path", path, "err", err)
 	}
 	return true
 }

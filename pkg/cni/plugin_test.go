@@ -97,7 +97,7 @@ func TestAddCheckDel(t *testing.T) {
 	must(t, r.Del(t.Context(), args)) // again
 }
 
-// Each changing call of an ADD fails in turn; each time all is as before.
+// Each changing call of an ADD fails in turn; each time everything is as before.
 func TestAddRollsBack(t *testing.T) {
 	t.Parallel()
 	for n := 0; ; n++ {
@@ -233,7 +233,7 @@ func TestStickyMAC(t *testing.T) {
 	}
 }
 
-// An InfiniBand VF is moved; there is nothing to set and nobody to tell.
+// An InfiniBand VF is moved; there is nothing to set and nothing to announce.
 func TestInfiniBand(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1)
@@ -271,7 +271,7 @@ func TestChainedRDMAPlugin(t *testing.T) {
 	must(t, r.Del(t.Context(), args))
 	r.untouched(t, before)
 	if slices.Contains(r.m.calls, "rdma") {
-		t.Error("moved an RDMA device that another plugin looks after")
+		t.Error("moved an RDMA device that belongs to another plugin")
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// refused reports whether a driver said no to a MAC: igb answers EADDRNOTAVAIL
+// refused reports whether a driver refused a MAC: igb answers EADDRNOTAVAIL
 // for one that the PF has fixed, others differ.
 func refused(err error) bool {
 	if _, ok := errors.AsType[*trustError](err); ok {

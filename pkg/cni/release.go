@@ -24,7 +24,7 @@ type returning struct {
 // release brings the attachment's VF back to the host as it was. The caller
 // has the VF's lock.
 func (p *Plugin) release(ctx context.Context, a *attachment.Attachment) error {
-	// A namespace does not outlive a run of the machine, whatever a file's time says.
+	// A namespace does not outlive a run of the machine, whatever a file's time is.
 	if a.Stale(p.Boot) && (a.Extra.BootID != "" || !p.alive(a.Extra.Netns)) {
 		return nil // the VF of that run is no more
 	}

@@ -84,7 +84,7 @@ func (a *Attachment) Stale(boot BootInfo) bool {
 }
 
 // In is the attachment with the network namespace and the interface name that the
-// file does not say.
+// file does not have.
 func (a *Attachment) In(netns, ifName string) *Attachment {
 	out := *a
 	out.Extra.Netns, out.Extra.IfName = netns, ifName

@@ -29,8 +29,8 @@ type Clocks struct {
 
 // Since is when the machine was started by the wall clock as it is now, or as it
 // was early if that is before. A clock that was ahead and one that was behind then
-// both make files of this run look no older than it; those of an earlier run may
-// look younger, and count as of this one. Without an answer no file is older.
+// both make files of this run seem no older than it; those of an earlier run may
+// seem younger, and count as of this one. Without an answer no file is older.
 func (c Clocks) Since() time.Time {
 	up, err := c.Up()
 	if err != nil {

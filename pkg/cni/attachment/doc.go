@@ -1,7 +1,7 @@
 // Package attachment is what the CNI plugin keeps on disk: an [Attachment] for each
 // pod's interface, written before the first change to the machine and with all that
-// is needed to undo it; the allocation of each VF, which says in which network
-// namespace it is; and a lock for each VF. Places and formats are those of
+// is needed to undo it; the allocation of each VF, which is the path of the
+// network namespace that has it; and a lock for each VF. Places and formats are those of
 // sriov-cni, so that either plugin can end what the other one began.
 //
 // It may import pkg/cni/fault, pkg/cni/netconf, the functions of pkg/sysfs that are

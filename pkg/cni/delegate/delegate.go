@@ -21,7 +21,7 @@ var ErrItself = errors.New("ipam.type names this plugin itself, which manages no
 
 // Find implements the IPAM of package cni.
 func (IPAM) Find(plugin string) error {
-	path, err := invoke.FindInPath(plugin, filepath.SplitList(os.Getenv("CNI_PATH"))) //nolint:forbidigo // where the library looks as well; the specification has it in the environment
+	path, err := invoke.FindInPath(plugin, filepath.SplitList(os.Getenv("CNI_PATH"))) //nolint:forbidigo // where the library reads it as well; the specification has it in the environment
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func must(t *testing.T, err error) {
 }
 
 // An IPAM plugin that is this very program is never run. As a CNI plugin, this
-// program says that it was.
+// program records that it was.
 func TestMain(m *testing.M) {
 	if seen := os.Getenv("TEST_RAN_ITSELF"); seen != "" && os.Getenv("CNI_COMMAND") != "" {
 		if err := os.WriteFile(seen, nil, 0o600); err != nil {

@@ -1,4 +1,4 @@
 // Package delegate runs IPAM plugins, the only programs that anything on the
-// node runs. It is apart from package cni, because the daemon takes back what
-// dead pods left with that package, and must not be able to run programs.
+// node runs. It is apart from package cni, because the daemon reclaims what
+// ended pods left with that package, and must not be able to run programs.
 package delegate

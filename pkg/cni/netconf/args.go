@@ -7,7 +7,7 @@ import (
 )
 
 // ParseArgs reads CNI_ARGS ("K=V;K=V") for the only key with a meaning here,
-// MAC. Other keys are an error unless IgnoreUnknown says otherwise; a pair without
+// MAC. Other keys are an error unless IgnoreUnknown is set; a pair without
 // a key always is one.
 func ParseArgs(args string) (mac string, err error) {
 	hint := "keys are MAC and IgnoreUnknown (true or 1), separated by semicolons"

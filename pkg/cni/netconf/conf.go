@@ -72,7 +72,7 @@ type Runtime struct {
 // guidHint: a VF learns its GUID from the PF when its driver is bound, and never
 // again, so a GUID for each pod would mean to take the driver away at each ADD.
 // sriovd sets them once, before the first pod.
-const guidHint = "a VF's GUIDs are set when it is made: guids in the VF group of the machine config's document"
+const guidHint = "a VF's GUIDs are set when it is made: guids in the VF group of the SR-IOV config"
 
 // Values of vlanProto.
 const Proto8021Q, Proto8021AD = vfrules.Dot1Q, vfrules.Dot1AD
@@ -109,7 +109,7 @@ func Decode(stdin []byte) (*NetConf, error) {
 
 func keyName(field string) string {
 	if field == "" {
-		return "the document"
+		return "it"
 	}
 	return fmt.Sprintf("%q", field)
 }
@@ -150,7 +150,7 @@ func (c *NetConf) checkDevice() error {
 	return nil
 }
 
-// check judges the values and sets the defaults that depend on others.
+// check validates the values and sets the defaults that depend on others.
 func (c *NetConf) check() error {
 	bad := func(hint, format string, args ...any) error {
 		return fault.Newf(types.ErrInvalidNetworkConfig, hint, "network %q: %s", c.Name, fmt.Sprintf(format, args...))
@@ -188,7 +188,7 @@ func (c *NetConf) check() error {
 		return bad(guidHint, "infinibandGUID is %q, and this plugin sets none", c.Runtime.GUID)
 	}
 	if strings.ContainsRune(c.IPAM.Type, '/') {
-		return bad("the name of a program in the CNI folder, like host-local", "ipam.type is %q", c.IPAM.Type)
+		return bad("the name of a program in the CNI directory, like host-local", "ipam.type is %q", c.IPAM.Type)
 	}
 	return nil
 }
@@ -237,7 +237,7 @@ func broken(bad func(hint, format string, args ...any) error, key string, list [
 }
 
 // checkTrunk refuses lists of VLANs: mainline Linux has no interface by which a
-// PF could be told to let a VF have some tags and not others (only some vendors'
+// PF could let a VF have some tags and not others (only some vendors'
 // own drivers have, and Talos does not ship those).
 func (c *NetConf) checkTrunk(bad func(hint, format string, args ...any) error) error {
 	for _, k := range []struct {
@@ -262,7 +262,7 @@ func (c *NetConf) CheckInfiniBand() error {
 		{"min_tx_rate", c.MinTxRate != nil}, {"max_tx_rate", c.MaxTxRate != nil},
 	} {
 		if k.set {
-			return fault.Newf(types.ErrInvalidNetworkConfig, "leave it out; on InfiniBand link_state, mtu, rdma and ipam have a meaning, and GUIDs are set by the machine config's document",
+			return fault.Newf(types.ErrInvalidNetworkConfig, "leave it out; on InfiniBand link_state, mtu, rdma and ipam have a meaning, and GUIDs are set by the SR-IOV config",
 				"network %q: %s is for Ethernet, and VF %s is InfiniBand", c.Name, k.key, c.DeviceID)
 		}
 	}

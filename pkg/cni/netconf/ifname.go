@@ -16,9 +16,9 @@ import (
 // include/linux/netdevice.h, and bonding_masters of drivers/net/bonding.
 var reservedNames = []string{"all", "default", "bonding_masters"}
 
-// CheckIfName judges what the kernel would refuse, or take for another name, only
+// CheckIfName refuses what the kernel would refuse, or take for another name, only
 // when the VF is moved, and what misleads whoever reads it. The CNI library has
-// judged length, white space, "/" and ":" before.
+// checked length, white space, "/" and ":" before.
 func CheckIfName(name string) error {
 	bad := func(why string) error {
 		return fault.Newf(types.ErrInvalidEnvironmentVariables, "give the network another interface name in the pod's annotation (network@name)",

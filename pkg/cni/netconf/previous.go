@@ -31,7 +31,8 @@ func (c *NetConf) Previous() (*cni100.Result, error) {
 	return r, nil
 }
 
-// ErrNull says that a result has an entry that is null: the library follows such an entry when it converts a result.
+// ErrNull is the error of a result with an entry that is null: the library follows
+// such an entry when it converts a result.
 var ErrNull = errors.New("a list of the result has a null entry")
 
 func (c *NetConf) result() (*cni100.Result, error) {

@@ -26,7 +26,7 @@ type Setter interface {
 
 // Setting is one attribute of a VF to set through its PF.
 type Setting struct {
-	Attribute attachment.Attribute // says which of the others counts
+	Attribute attachment.Attribute // decides which of the others counts
 	VLAN      nl.VLAN
 	MAC       net.HardwareAddr
 	Rate      Rate
@@ -114,7 +114,7 @@ func onOffName(on *bool) string {
 
 // Wanted are the attributes that the configuration asks for and the VF does
 // not have, in sriov-cni's order. A value that is there already is not written:
-// some drivers refuse to hear of it (link state on igb), and an explicit vlan 0
+// some drivers refuse that (link state on igb), and an explicit vlan 0
 // must not undo a trunk.
 func Wanted(c *netconf.NetConf, cur nl.VFInfo) []Setting {
 	var out []Setting

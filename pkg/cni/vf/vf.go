@@ -13,7 +13,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
-// VF is what sysfs says of a virtual function now.
+// VF is what sysfs has of a virtual function now.
 type VF struct {
 	Address string // PCI address
 	PF      string // PCI address of its PF
@@ -35,7 +35,7 @@ func rdma(addr string) string       { return sysfs.RDMADevices(sysfs.Device(addr
 // PFRef selects the PF's interface.
 func (v VF) PFRef() nl.LinkRef { return nl.LinkRef{Name: v.Master} }
 
-// Find looks a VF up. The error says which of the ways to be no VF it is.
+// Find finds the VF with the PCI address. The error has in which way it is no VF.
 func Find(t sysfs.Tree, addr string) (VF, error) {
 	vf := VF{Address: addr, Index: -1}
 	link, err := t.ReadLink(sysfs.DeviceAttr(addr, sysfs.LinkPhysFn))
@@ -85,7 +85,7 @@ func index(t sysfs.Tree, pf, addr string) (int, error) {
 		"VF %s is not among those of PF %s", addr, pf)
 }
 
-// noVF tells a PF, a plain function and nothing at all apart.
+// noVF distinguishes a PF, a plain function and nothing at all.
 func noVF(t sysfs.Tree, addr string, err error) error {
 	if !sysfs.IsAbsent(err) {
 		return fault.Wrapf(err, fault.CodeReadVF, "", "look up VF %s", addr)
@@ -96,12 +96,12 @@ func noVF(t sysfs.Tree, addr string, err error) error {
 	if _, err := t.ReadDir(sysfs.Device(addr)); err == nil {
 		return fault.Newf(fault.CodeNotVF, "deviceID must be the address of a virtual function of an SR-IOV NIC", "%s is not a VF: it has no PF", addr)
 	}
-	return fault.Newf(fault.CodeGone, "the PF's VFs were removed or made anew since the device was allotted; delete the pod, its controller will make a new one",
+	return fault.Newf(fault.CodeGone, "the PF's VFs were removed or created again since the device was allotted; delete the pod, its controller will make a new one",
 		"there is no PCI function %s on this node", addr)
 }
 
 // uplink is the PF's own interface. In switchdev mode the VFs' representors
-// (port names like pf0vf3) lie in the same folder.
+// (port names like pf0vf3) are in the same directory.
 func uplink(t sysfs.Tree, pf string) (string, error) {
 	names, err := list(t, interfaces(pf))
 	if err != nil {
@@ -141,7 +141,7 @@ func Info(ctx context.Context, host Reader, v VF) (info nl.VFInfo, ok bool, err 
 	return all[i], true, nil
 }
 
-// list is ReadDir where a missing folder has no entries.
+// list is ReadDir where a missing directory has no entries.
 func list(t sysfs.Tree, name string) ([]string, error) {
 	names, err := t.ReadDir(name)
 	if err != nil && (sysfs.IsAbsent(err) || errors.Is(err, fs.ErrNotExist)) {
