@@ -1,19 +1,15 @@
 package cni
 
 import (
-	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
 	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
 	"github.com/talos-sriov/talos-sriov/pkg/cni/netconf"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
@@ -206,33 +202,6 @@ func TestMTUChangedInThePod(t *testing.T) {
 	r.untouched(t, before)
 }
 
-// igb refuses an untrusted VF's request about its MAC once the PF fixed one, which
-// it does when it makes the VF.
-func TestStickyMAC(t *testing.T) {
-	t.Parallel()
-	for _, fixed := range []bool{false, true} {
-		for _, dead := range []bool{false, true} {
-			r := newRig(t, 1)
-			r.m.sticky = true
-			if fixed {
-				r.m.vfs[0].MAC = r.m.vfLink(0).MAC
-			}
-			before := r.m.state()
-			args := cmd("c1", "/ns/a", conf(0, `"mac":"02:00:00:00:00:aa"`))
-			_, err := r.Add(t.Context(), args)
-			must(t, err)
-			if l := r.m.vfLink(0); l.MAC.String() != "02:00:00:00:00:aa" || *r.m.vfs[0].Trust {
-				t.Errorf("MAC is %s, trust %v", l.MAC, *r.m.vfs[0].Trust)
-			}
-			if dead {
-				r.m.kill("/ns/a")
-			}
-			must(t, r.Del(t.Context(), args))
-			r.untouched(t, before)
-		}
-	}
-}
-
 // An InfiniBand VF is moved; there is nothing to set and nothing to announce.
 func TestInfiniBand(t *testing.T) {
 	t.Parallel()
@@ -376,170 +345,6 @@ func TestGC(t *testing.T) {
 		t.Errorf("after GC: %+v, %+v", a, b)
 	}
 	if diff := cmp.Diff([]string{"c2-net1", "pci/0000:21:10.1"}, r.files(t)); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// Take-over: files as sriov-cni writes them.
-func TestDelOfUpstreamCache(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, 1)
-	before := r.m.state()
-	l := r.m.vfLink(0)
-	l.ns, l.Name, l.Up, l.MTU = "/ns/a", "net1", true, 4444
-	r.m.vfs[0].VLAN = 1234
-	must(t, os.MkdirAll(filepath.Join(r.Dir, "pci"), 0o700))
-	must(t, os.WriteFile(filepath.Join(r.Dir, "pci", vfAddr(0)), []byte("/ns/a"), 0o600))
-	must(t, os.WriteFile(filepath.Join(r.Dir, "c1-net1"), []byte(`{"cniVersion":"0.3.1","name":"net","type":"sriov","ipam":{},
-		"OrigVfState":{"HostIFName":"vf0","SpoofChk":true,"Trust":false,"AdminMAC":"00:00:00:00:00:00","EffectiveMAC":"02:00:00:00:00:00",
-		"Vlan":0,"VlanQoS":0,"VlanProto":33024,"MinTxRate":0,"MaxTxRate":0,"LinkState":0,"MTU":1500},
-		"Master":"pf0","MAC":"","MTU":1500,"vlan":1234,"vlanQoS":0,"vlanProto":"802.1q","deviceID":"0000:21:10.0","VFID":0,
-		"min_tx_rate":null,"max_tx_rate":null,"runtimeConfig":{}}`), 0o600))
-	must(t, r.Del(t.Context(), cmd("c1", "/ns/a", `{"cniVersion":"0.3.1","name":"net","type":"sriov"}`)))
-	r.untouched(t, before)
-}
-
-// While a DEL waits for its IPAM plugin no ADD gets the VF.
-func TestDelHoldsTheLockDuringIPAM(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, 1)
-	args := cmd("c1", "/ns/a", conf(0, `"ipam":{"type":"x"}`))
-	_, err := r.Add(t.Context(), args)
-	must(t, err)
-	var second error
-	r.ipam.hook = func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		r.m.kill("/ns/a")
-		_, second = r.Add(ctx, cmd("c2", "/ns/b", conf(0, "")))
-	}
-	must(t, r.Del(t.Context(), args))
-	if second == nil || !strings.Contains(second.Error(), "lock VF") {
-		t.Errorf("ADD during DEL: %v", second)
-	}
-}
-
-// A call that is killed between making a file and naming it leaves the file; the
-// pod's DEL removes its own, and the VF's next end the VF's.
-func TestKilledWhileWriting(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, 2)
-	before := r.m.state()
-	must(t, os.MkdirAll(filepath.Join(r.Dir, "pci"), 0o700))
-	killed, next := cmd("c1", "/ns/a", conf(0, "")), cmd("c2", "/ns/a", conf(0, ""))
-	for _, f := range []string{r.cachePath(attachment.Name(killed.ContainerID, killed.IfName)), r.allocationPath(vfAddr(0))} {
-		must(t, os.WriteFile(draftPath(f), []byte("{"), 0o600))
-	}
-	must(t, r.Del(t.Context(), killed))
-	_, err := r.Add(t.Context(), next)
-	must(t, err)
-	must(t, r.Del(t.Context(), next))
-	r.untouched(t, before)
-}
-
-// A cache file that was cut off with the machine's power goes when it is of an
-// earlier run; of this one it stays, and is an error.
-func TestDamagedCache(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, 1)
-	args := cmd("c1", "/ns/a", conf(0, ""))
-	file := r.cachePath(attachment.Name("lost", "net1"))
-	must(t, os.WriteFile(file, nil, 0o600))
-	if err := r.GC(t.Context(), args); err == nil || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("a damaged file of this run: %v", err)
-	}
-	old := r.Boot.Since().Add(-time.Millisecond)
-	must(t, os.Chtimes(file, old, old))
-	must(t, r.GC(t.Context(), args))
-	if files := r.files(t); len(files) != 0 {
-		t.Errorf("files left: %v", files)
-	}
-}
-
-// An IPAM plugin that is not there is found before anything changes, and the DEL
-// that follows a failed ADD succeeds. With an attachment there is an address to
-// release: DEL fails, and is finished when the program is back.
-func TestIPAMProgramMissing(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, 1)
-	before := r.m.state()
-	args := cmd("c1", "/ns/a", conf(0, `"ipam":{"type":"host-local"}`))
-	missing := errors.New("failed to find plugin")
-
-	r.ipam.missing = missing
-	_, err := r.Add(t.Context(), args)
-	if e := fault.AsCNI(err); e.Code != fault.CodeIPAM || !strings.Contains(e.Msg, "host-local") || e.Details == "" {
-		t.Errorf("error is %+v", e)
-	}
-	r.untouched(t, before)
-	must(t, r.Del(t.Context(), args))
-
-	r.ipam.missing = nil
-	_, err = r.Add(t.Context(), args)
-	must(t, err)
-	r.ipam.missing = missing
-	if err := r.Del(t.Context(), args); err == nil {
-		t.Error("DEL succeeded, and nobody released the address")
-	}
-	r.ipam.missing = nil
-	must(t, r.Del(t.Context(), args))
-	r.untouched(t, before)
-	if r.ipam.held != 0 {
-		t.Error("the address was not released")
-	}
-}
-
-// A VF that was trusted for a moment, and could not be made untrusted, is not taken
-// for one whose driver refuses a MAC: DEL fails, and the next one ends the trust.
-func TestTrustThatCannotBeEnded(t *testing.T) {
-	t.Parallel()
-	for call, verb := range map[int]string{1: "raise", 2: "end"} {
-		r := newRig(t, 1)
-		r.m.sticky = true
-		r.m.vfs[0].MAC = r.m.vfLink(0).MAC
-		before := r.m.state()
-		args := cmd("c1", "/ns/a", conf(0, `"mac":"02:00:00:00:00:aa"`))
-		_, err := r.Add(t.Context(), args)
-		must(t, err)
-		count := 0
-		r.m.fail = func(name string) error {
-			if name == "vf-trust" {
-				if count++; count == call {
-					return syscall.EPERM // which is also a driver's refusal of a MAC
-				}
-			}
-			return nil
-		}
-		if err := r.Del(t.Context(), args); err == nil || count != call {
-			t.Errorf("DEL succeeded, and the VF was not trusted properly (%s, %d calls)", verb, count)
-		}
-		must(t, r.Del(t.Context(), args))
-		r.untouched(t, before)
-	}
-}
-
-// The differences that CHECK finds are named with what was found and what should be.
-func TestDifferences(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, 1)
-	args := cmd("c1", "/ns/a", conf(0, `"vlan":100,"rdma":true`))
-	_, err := r.Add(t.Context(), args)
-	must(t, err)
-	c, err := netconf.Decode(args.StdinData)
-	must(t, err)
-	if diffs, err := r.differences(t.Context(), args, c); len(diffs) > 0 || err != nil {
-		t.Errorf("differences of nothing: %v, %v", diffs, err)
-	}
-	r.m.vfs[0].VLAN, r.m.vfLink(0).Up, r.m.rdma["mlx5_0"] = 7, false, ""
-	must(t, r.store().Allocate(vfAddr(0), "/ns/b"))
-	diffs, err := r.differences(t.Context(), args, c)
-	must(t, err)
-	if diff := cmp.Diff([]Difference{
-		{"allocation of VF 0000:21:10.0", `"/ns/a"`, `"/ns/b"`},
-		{"vlan of VF 0000:21:10.0 at its PF", "100 (priority 0, protocol 0x8100)", "7 (priority 0, protocol 0x8100)"},
-		{"net1", "up", "down"},
-		{"RDMA device mlx5_0", "in the pod", "elsewhere"},
-	}, diffs); diff != "" {
 		t.Error(diff)
 	}
 }

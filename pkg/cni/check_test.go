@@ -1,0 +1,35 @@
+package cni
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/talos-sriov/talos-sriov/pkg/cni/netconf"
+)
+
+// The differences that CHECK finds are named with what was found and what should be.
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	args := cmd("c1", "/ns/a", conf(0, `"vlan":100,"rdma":true`))
+	_, err := r.Add(t.Context(), args)
+	must(t, err)
+	c, err := netconf.Decode(args.StdinData)
+	must(t, err)
+	if diffs, err := r.differences(t.Context(), args, c); len(diffs) > 0 || err != nil {
+		t.Errorf("differences of nothing: %v, %v", diffs, err)
+	}
+	r.m.vfs[0].VLAN, r.m.vfLink(0).Up, r.m.rdma["mlx5_0"] = 7, false, ""
+	must(t, r.store().Allocate(vfAddr(0), "/ns/b"))
+	diffs, err := r.differences(t.Context(), args, c)
+	must(t, err)
+	if diff := cmp.Diff([]Difference{
+		{"allocation of VF 0000:21:10.0", `"/ns/a"`, `"/ns/b"`},
+		{"vlan of VF 0000:21:10.0 at its PF", "100 (priority 0, protocol 0x8100)", "7 (priority 0, protocol 0x8100)"},
+		{"net1", "up", "down"},
+		{"RDMA device mlx5_0", "in the pod", "elsewhere"},
+	}, diffs); diff != "" {
+		t.Error(diff)
+	}
+}
