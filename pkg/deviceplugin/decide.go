@@ -1,6 +1,10 @@
 package deviceplugin
 
-import "time"
+import (
+	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/internal/fileid"
+)
 
 const (
 	// firstDelay is short because the first refusal is usually a kubelet that
@@ -31,15 +35,15 @@ func backoff(n int) time.Duration {
 // view is everything that decides whether a pool must be registered now.
 type view struct {
 	now       time.Time
-	listening bool   // our socket is in place
-	kubelet   fileID // kubelet.sock as it is; zero when it is not there
-	streams   int    // open device list streams
-	fresh     bool   // one of them was opened since the last attempt began
+	listening bool      // our socket is in place
+	kubelet   fileid.ID // kubelet.sock as it is; zero when it is not there
+	streams   int       // open device list streams
+	fresh     bool      // one of them was opened since the last attempt began
 
-	registered   fileID    // the kubelet.sock that accepted us; zero for none or lost
+	registered   fileid.ID // the kubelet.sock that accepted us; zero for none or lost
 	registeredAt time.Time // when it did
-	inflight     fileID    // the kubelet.sock that is being asked; zero for none
-	tried        fileID    // the kubelet.sock of the last attempt
+	inflight     fileid.ID // the kubelet.sock that is being asked; zero for none
+	tried        fileid.ID // the kubelet.sock of the last attempt
 	notBefore    time.Time // when the next attempt at that kubelet.sock is due
 	dead         bool      // nobody listened there
 }
@@ -56,13 +60,13 @@ type action struct {
 func decide(v view) action {
 	const answer = "the kubelet to answer the registration"
 	switch {
-	case v.inflight.isSet && v.inflight != v.kubelet:
+	case v.inflight.IsSet() && v.inflight != v.kubelet:
 		return action{cancel: true, waiting: answer}
-	case !v.kubelet.isSet:
+	case !v.kubelet.IsSet():
 		return action{waiting: "the kubelet to create " + kubeletSocketName}
 	case !v.listening:
 		return action{waiting: "our own socket"}
-	case v.inflight.isSet:
+	case v.inflight.IsSet():
 		return action{waiting: answer}
 	case v.registered == v.kubelet:
 		grace := v.registeredAt.Add(streamGrace).Sub(v.now)

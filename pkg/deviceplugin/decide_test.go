@@ -1,13 +1,31 @@
 package deviceplugin
 
 import (
+	"io/fs"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/internal/fileid"
 )
+
+// socket is a file as the kernel describes one.
+type socket struct {
+	fs.FileInfo
+
+	stat syscall.Stat_t
+}
+
+func (s *socket) Sys() any    { return &s.stat }
+func (s *socket) IsDir() bool { return false }
+
+func identity(ino uint64, ctime int64) fileid.ID {
+	return fileid.Of(&socket{stat: syscall.Stat_t{Ino: ino, Ctim: syscall.Timespec{Nsec: ctime}}})
+}
 
 func TestDecide(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	k1, k2 := fileID{isSet: true, ino: 1}, fileID{isSet: true, ino: 1, ctimeNsec: 7}
+	k1, k2 := identity(1, 0), identity(1, 7)
 	for _, tc := range []struct {
 		name string
 		view view

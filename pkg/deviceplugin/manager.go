@@ -12,6 +12,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
+	"github.com/talos-sriov/talos-sriov/pkg/internal/dirwatch"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 )
 
@@ -227,15 +228,8 @@ const pollEvery = 5 * time.Second
 // Run serves until ctx is done, then closes every server and removes our
 // sockets and links; what pods hold stays theirs. It returns nil.
 func (m *Manager) Run(ctx context.Context) error {
-	watch := &dirWatch{targets: []string{m.dir, m.opts.SocketDir}}
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		m.opts.Log.Warn("the kubelet's directory cannot be watched and is polled instead: a restart of the kubelet is noticed late",
-			"err", err, "every", pollEvery, "hint", "raise the sysctl fs.inotify.max_user_instances in the machine config")
-	} else {
-		defer func() { _ = w.Close() }()
-		watch.w = w
-	}
+	watch := dirwatch.New(fsnotify.NewWatcher, m.dir, m.opts.SocketDir)
+	defer watch.Close()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	var reported string
@@ -244,7 +238,8 @@ func (m *Manager) Run(ctx context.Context) error {
 		if text := fmt.Sprint(err); err != nil && text != reported {
 			// The pools stay up, which is worth more than an exit.
 			m.opts.Log.Warn("the kubelet's directory cannot be watched and is polled instead: a restart of the kubelet is noticed late",
-				"err", err, "every", pollEvery)
+				"err", err, "every", pollEvery,
+				"hint", "raise the sysctls fs.inotify.max_user_instances and fs.inotify.max_user_watches in the machine config")
 			reported = text
 		}
 		m.wait(ctx, watch, err != nil)
@@ -255,14 +250,7 @@ func (m *Manager) Run(ctx context.Context) error {
 }
 
 // wait returns when there is a reason to look again or ctx is done.
-func (m *Manager) wait(ctx context.Context, watch *dirWatch, blind bool) {
-	var events <-chan fsnotify.Event
-	var errs <-chan error
-	if watch.w != nil {
-		events, errs = watch.w.Events, watch.w.Errors
-	} else {
-		blind = true
-	}
+func (m *Manager) wait(ctx context.Context, watch *dirwatch.Watcher, blind bool) {
 	var poll <-chan time.Time
 	if blind {
 		timer := time.NewTimer(pollEvery)
@@ -277,15 +265,11 @@ func (m *Manager) wait(ctx context.Context, watch *dirWatch, blind bool) {
 			return
 		case <-poll:
 			return
-		case ev, ok := <-events:
-			if !ok {
-				watch.w = nil // nobody closes it but Run: never without a next look
+		case ev, ok := <-watch.Events():
+			if !ok || m.relevant(ev) {
 				return
 			}
-			if m.relevant(ev) {
-				return
-			}
-		case err := <-errs:
+		case err := <-watch.Errors():
 			// Lost events (fsnotify.ErrEventOverflow) or worse: look at
 			// everything again.
 			m.opts.Log.Debug("watch of the kubelet's socket folder", "err", err)
@@ -321,7 +305,7 @@ func (m *Manager) relevant(ev fsnotify.Event) bool {
 
 // look compares the wanted pools with the running servers and makes every
 // server look at its sockets.
-func (m *Manager) look(ctx context.Context, watch *dirWatch, wg *sync.WaitGroup) error {
+func (m *Manager) look(ctx context.Context, watch *dirwatch.Watcher, wg *sync.WaitGroup) error {
 	m.mu.Lock()
 	idle, force := len(m.want) == 0, m.poked
 	m.poked = false
@@ -332,10 +316,10 @@ func (m *Manager) look(ctx context.Context, watch *dirWatch, wg *sync.WaitGroup)
 	}
 	var watchErr error
 	if idle {
-		watch.drop()
+		watch.Close()
 	} else {
 		// The watch comes before the look: what happens in between is an event.
-		watchErr = watch.follow(force)
+		watchErr = watch.Follow(force)
 	}
 
 	m.mu.Lock()

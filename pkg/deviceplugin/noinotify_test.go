@@ -46,7 +46,8 @@ func TestNoInotify(t *testing.T) {
 	m.waitRegistered(res)
 	k.Restart()
 	k.WaitDevices(res, "b=Healthy@0")
-	if n := strings.Count(m.log.String(), "level=WARN"); n != 1 {
-		t.Errorf("%d warnings, want 1:\n%s", n, m.log)
+	// Only of this: a kubelet that restarts may leave a registration unanswered.
+	if n := strings.Count(m.log.String(), "cannot be watched"); n != 1 {
+		t.Errorf("%d warnings about the watch, want 1:\n%s", n, m.log)
 	}
 }

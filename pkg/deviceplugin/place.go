@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/internal/fileid"
 )
 
 // place is where the kubelet finds a pool. The socket is in a directory of our
@@ -54,7 +56,7 @@ func newPlace(resource, dir, sockets, seenAs string) *place {
 type listener struct {
 	net.Listener
 	path   string
-	id     fileID
+	id     fileid.ID
 	opened time.Time
 	ended  chan error // cap 1: why nobody accepts any more
 }
@@ -126,12 +128,12 @@ func (p *place) check(now time.Time) (lost bool) {
 }
 
 // missing reports whether path is certainly not the file that id says.
-func missing(path string, id fileID) bool {
+func missing(path string, id fileid.ID) bool {
 	fi, err := os.Lstat(path)
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 	}
-	return !identify(fi).sameInode(id)
+	return !fileid.Of(fi).SameInode(id)
 }
 
 // listen makes sure that there is a listener. A new one is returned.
@@ -185,7 +187,7 @@ func (p *place) bind(ctx context.Context) (*listener, error) {
 		// By path, it could remove somebody else's.
 		u.SetUnlinkOnClose(false)
 	}
-	return &listener{Listener: lis, path: path, id: lookup(path), opened: time.Now(), ended: make(chan error, 1)}, nil
+	return &listener{Listener: lis, path: path, id: fileid.Lookup(path), opened: time.Now(), ended: make(chan error, 1)}, nil
 }
 
 // expose makes sure that the kubelet's directory has a link to our socket. A
@@ -194,7 +196,7 @@ func (p *place) expose(ctx context.Context, now time.Time) error {
 	if _, link := p.paths(); link != "" || p.lis == nil {
 		return nil
 	}
-	if p.linking.err != nil && now.Before(p.linking.after) && lookup(p.other).isSet {
+	if p.linking.err != nil && now.Before(p.linking.after) && fileid.Lookup(p.other).IsSet() {
 		return p.linking.err
 	}
 	err := p.makeLink(ctx)
@@ -206,7 +208,7 @@ func (p *place) expose(ctx context.Context, now time.Time) error {
 }
 
 func (p *place) makeLink(ctx context.Context) error {
-	if lookup(p.other).isSet {
+	if fileid.Lookup(p.other).IsSet() {
 		if err := p.clear(ctx); err != nil {
 			return err
 		}

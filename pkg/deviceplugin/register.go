@@ -13,10 +13,12 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+
+	"github.com/talos-sriov/talos-sriov/pkg/internal/fileid"
 )
 
 // register starts an attempt with the link of that name. s.mu is held.
-func (s *server) register(ctx context.Context, kubelet fileID, endpoint string, wg *sync.WaitGroup) {
+func (s *server) register(ctx context.Context, kubelet fileid.ID, endpoint string, wg *sync.WaitGroup) {
 	if s.tried != kubelet {
 		s.fails = 0
 	}
@@ -117,7 +119,7 @@ func (c *connection) close() {
 func (s *server) answered(r result) {
 	now := time.Now()
 	s.mu.Lock()
-	s.inflight = fileID{}
+	s.inflight = fileid.ID{}
 	overtaken := r.err != nil && s.overtaken
 	switch {
 	case r.err == nil:

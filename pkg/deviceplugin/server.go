@@ -11,6 +11,7 @@ import (
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
+	"github.com/talos-sriov/talos-sriov/pkg/internal/fileid"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 )
 
@@ -41,10 +42,10 @@ type server struct {
 
 	mu           sync.Mutex
 	retiring     bool
-	registered   fileID
+	registered   fileid.ID
 	registeredAt time.Time
-	inflight     fileID
-	tried        fileID
+	inflight     fileid.ID
+	tried        fileid.ID
 	notBefore    time.Time
 	fails        int
 	dead         bool   // nobody listened on kubelet.sock at the last attempt
@@ -69,7 +70,7 @@ type stream struct {
 
 // result is the end of one attempt to register.
 type result struct {
-	kubelet  fileID
+	kubelet  fileid.ID
 	endpoint string
 	err      error
 }
@@ -179,7 +180,7 @@ func (s *server) look(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	s.mu.Lock()
 	before := [3]string{s.waiting, s.lisErr, s.regErr}
 	v := view{
-		now: now, listening: link != "", kubelet: lookup(s.kubelet), streams: len(s.streams),
+		now: now, listening: link != "", kubelet: fileid.Lookup(s.kubelet), streams: len(s.streams),
 		registered: s.registered, registeredAt: s.registeredAt,
 		inflight: s.inflight, tried: s.tried, notBefore: s.notBefore, dead: s.dead,
 	}
@@ -198,7 +199,7 @@ func (s *server) look(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	if placeErr != nil {
 		s.lisErr = placeErr.Error()
 	}
-	if !v.kubelet.isSet {
+	if !v.kubelet.IsSet() {
 		s.regErr = "" // nobody is there to refuse
 	}
 	news := before != [3]string{s.waiting, s.lisErr, s.regErr}
@@ -225,7 +226,7 @@ func (s *server) takeRenew() bool {
 func (s *server) offer(ctx context.Context, now time.Time, wg *sync.WaitGroup) error {
 	if s.place.check(now) {
 		s.mu.Lock()
-		s.registered, s.notBefore, s.void = fileID{}, now, s.attempt
+		s.registered, s.notBefore, s.void = fileid.ID{}, now, s.attempt
 		s.mu.Unlock()
 	}
 	lis, err := s.place.listen(ctx, now)
@@ -295,7 +296,7 @@ func (s *server) streamClosed(id int) {
 			s.fails = 0
 		}
 		s.fails++
-		s.registered, s.notBefore = fileID{}, now.Add(backoff(s.fails))
+		s.registered, s.notBefore = fileid.ID{}, now.Add(backoff(s.fails))
 		s.void, s.renew = s.attempt, true
 	}
 	notify(s.kick)

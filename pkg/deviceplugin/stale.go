@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/internal/fileid"
 )
 
 // presence is what is known of a socket's listener.
@@ -48,8 +50,8 @@ func ask(ctx context.Context, path string) (presence, error) {
 type sweeper struct {
 	sockets string
 	seenAs  string
-	links   []string // the directories that may have links
-	seen    []fileID // of these, at the last sweep; nil before the first
+	links   []string    // the directories that may have links
+	seen    []fileid.ID // of these, at the last sweep; nil before the first
 }
 
 // sweep removes stale links when one of their directories is another one than at
@@ -57,11 +59,11 @@ type sweeper struct {
 // call, when nobody else of this process makes some.
 func (w *sweeper) sweep(ctx context.Context) error {
 	first := w.seen == nil
-	now := make([]fileID, 0, len(w.links))
+	now := make([]fileid.ID, 0, len(w.links))
 	for _, dir := range w.links {
-		now = append(now, lookup(dir))
+		now = append(now, fileid.Lookup(dir))
 	}
-	if slices.EqualFunc(w.seen, now, fileID.sameDir) {
+	if slices.EqualFunc(w.seen, now, fileid.ID.SameDir) {
 		return nil
 	}
 	w.seen = now

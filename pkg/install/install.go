@@ -18,6 +18,7 @@ import (
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/talos-sriov/talos-sriov/pkg/internal/fileid"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -59,14 +60,8 @@ type Installer struct {
 
 // hashed is a hash and the file that it is of.
 type hashed struct {
-	id  identity
+	id  fileid.ID
 	sum string
-}
-
-// identity changes when the content of a file does.
-type identity struct {
-	ino, size    int64
-	mtime, ctime time.Time
 }
 
 // New returns an installer that has not touched anything.
@@ -277,7 +272,7 @@ func (i *Installer) sum(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	id := identify(info)
+	id := fileid.Of(info)
 	if was, ok := i.known[path]; ok && was.id == id {
 		return was.sum, nil
 	}
@@ -286,20 +281,10 @@ func (i *Installer) sum(path string) (string, error) {
 		return "", err
 	}
 	sum := hex.EncodeToString(h.Sum(nil))
-	// A file that was changed just now may change again within the same tick of
-	// the file system's clock, and look the same.
-	if time.Since(id.ctime) > time.Second {
+	if id.Settled(time.Now()) {
 		i.known[path] = hashed{id, sum}
 	}
 	return sum, nil
-}
-
-func identify(info fs.FileInfo) identity {
-	id := identity{size: info.Size(), mtime: info.ModTime()}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		id.ino, id.ctime = int64(st.Ino), time.Unix(st.Ctim.Unix())
-	}
-	return id
 }
 
 // put copies the image's plugin to the path: under another name first, on disk

@@ -11,5 +11,5 @@
 // be read) is delivered as an error, never as absent. Where the kernel has no
 // watch left, the document is read from time to time.
 //
-// It may import nothing of the project, and it never interprets the content.
+// It imports pkg/internal/dirwatch, nothing else of the project, and it never interprets the content.
 package source

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/talos-sriov/talos-sriov/pkg/internal/dirwatch"
 )
 
 // MaxSize is the largest document that is read, in bytes. What is larger is
@@ -122,8 +124,8 @@ func (w *Watcher) String() string { return "document watcher for " + w.path }
 // instance or watch is left), the document is read every Options.Poll, until it
 // can.
 func (w *Watcher) Run(ctx context.Context) error {
-	n := &notifier{path: w.path, open: w.opt.Notify, log: w.opt.Log.With("path", w.path), poll: w.opt.Poll}
-	defer n.close()
+	n := &notifier{Watcher: dirwatch.New(w.opt.Notify, w.path), log: w.opt.Log.With("path", w.path), poll: w.opt.Poll}
+	defer n.Close()
 	n.follow()
 
 	r := reader{path: w.path, opt: w.opt}
@@ -139,11 +141,11 @@ func (w *Watcher) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-n.events():
+		case <-n.Events():
 			// A closed channel too: the next follow opens another watcher.
-		case err := <-n.errors():
+		case err := <-n.Errors():
 			// An overflow of the event queue: what was lost is unknown, so read.
-			n.log.Debug("events were lost", "error", err)
+			n.log.Debug("events were lost", "err", err)
 		case <-poll.C:
 			if n.watching() {
 				continue
