@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/talos-sriov/talos-sriov/pkg/install"
+	"github.com/talos-sriov/talos-sriov/pkg/install/outcome"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
@@ -67,7 +68,7 @@ func (t *cniTask) inCharge() bool {
 		return true
 	}
 	s := t.status()
-	return s != nil && s.Owner == string(install.Extension)
+	return s != nil && s.Owner == string(outcome.Extension)
 }
 
 func (t *cniTask) run(ctx context.Context) error {
@@ -109,9 +110,9 @@ func (t *cniTask) took(want spec.CNI, r install.Report) {
 	}
 	log := t.log.With("state", next.State, "owner", next.Owner, "path", next.Path, "version", next.Version)
 	switch r.State {
-	case install.Failed:
+	case outcome.Failed:
 		log.Error("CNI plugin", "reason", next.Reason, "hint", next.Hint)
-	case install.Foreign, install.Newer:
+	case outcome.Foreign, outcome.Newer:
 		log.Warn("CNI plugin", "reason", next.Reason, "hint", next.Hint)
 	default:
 		log.Info("CNI plugin", "reason", next.Reason)

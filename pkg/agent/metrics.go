@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
-	"github.com/talos-sriov/talos-sriov/pkg/install"
+	"github.com/talos-sriov/talos-sriov/pkg/install/outcome"
 	"github.com/talos-sriov/talos-sriov/pkg/metrics"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
@@ -219,7 +219,7 @@ func (c *collector) collectPFs(out samples, s *status.Status) {
 
 func (c *collector) collectCNI(out samples, s *status.Status) {
 	if s.CNI != nil {
-		for _, state := range []install.State{install.Installed, install.Off, install.Pending, install.Foreign, install.Newer, install.Failed} {
+		for _, state := range outcome.States() {
 			out.gauge(c.descs.cniState, number(s.CNI.State == string(state)), string(state))
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/google/renameio/v2"
+	cdi "tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/talos-sriov/talos-sriov/pkg/pci"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
@@ -239,27 +240,6 @@ const (
 	cdiAnnotationPrefix = "cdi.k8s.io/"
 )
 
-type cdiSpec struct {
-	Version string      `json:"cdiVersion"`
-	Kind    string      `json:"kind"`
-	Devices []cdiDevice `json:"devices"`
-}
-
-type cdiDevice struct {
-	Name  string   `json:"name"`
-	Edits cdiEdits `json:"containerEdits"`
-}
-
-type cdiEdits struct {
-	Nodes []cdiNode `json:"deviceNodes"`
-}
-
-type cdiNode struct {
-	Path        string `json:"path"`
-	HostPath    string `json:"hostPath,omitempty"`
-	Permissions string `json:"permissions,omitempty"`
-}
-
 // cdiKind is the vendor and class under which a device is known.
 func cdiKind(resource string, kind pool.Kind) string {
 	prefix, _, _ := strings.Cut(resource, "/")
@@ -276,7 +256,7 @@ func cdiName(resource string, d *pool.Device) string { return cdiKind(resource, 
 // without nodes have nothing to inject and are left out; a device without edits
 // would make the whole file invalid.
 func cdiFiles(p *pool.Pool) map[string][]byte {
-	specs := map[pool.Kind]*cdiSpec{}
+	specs := map[pool.Kind]*cdi.Spec{}
 	for i := range p.Devices {
 		d := &p.Devices[i]
 		if len(d.Nodes) == 0 {
@@ -284,12 +264,12 @@ func cdiFiles(p *pool.Pool) map[string][]byte {
 		}
 		s := specs[d.Kind]
 		if s == nil {
-			s = &cdiSpec{Version: cdiVersion, Kind: cdiKind(p.Resource, d.Kind)}
+			s = &cdi.Spec{Version: cdiVersion, Kind: cdiKind(p.Resource, d.Kind)}
 			specs[d.Kind] = s
 		}
-		dev := cdiDevice{Name: d.ID}
+		dev := cdi.Device{Name: d.ID}
 		for _, n := range d.Nodes {
-			dev.Edits.Nodes = append(dev.Edits.Nodes, cdiNode{Path: n.ContainerPath, HostPath: n.HostPath, Permissions: n.Permissions})
+			dev.ContainerEdits.DeviceNodes = append(dev.ContainerEdits.DeviceNodes, &cdi.DeviceNode{Path: n.ContainerPath, HostPath: n.HostPath, Permissions: n.Permissions})
 		}
 		s.Devices = append(s.Devices, dev)
 	}

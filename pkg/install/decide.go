@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/mod/semver"
 
+	"github.com/talos-sriov/talos-sriov/pkg/install/outcome"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -13,32 +14,10 @@ import (
 // configuration makes the container runtime look for.
 const Name = "sriov"
 
-// State is how the installation is, in one word.
-type State string
-
-const (
-	Installed State = "installed" // the image's plugin is in place
-	Off       State = "off"       // not wanted, and none of ours is there
-	Pending   State = "pending"   // waits for the machine: a mount, the state folder
-	Foreign   State = "foreign"   // somebody else's program has the name and was left alone
-	Newer     State = "newer"     // a newer program of ours is there and was left alone
-	Failed    State = "failed"
-)
-
-// Owner says whose program has the plugin's name.
-type Owner string
-
-const (
-	Nobody    Owner = "nobody"    // there is none
-	Extension Owner = "extension" // ours
-	Other     Owner = "other"
-	Unknown   Owner = "unknown" // it could not be seen yet
-)
-
 // Report is the outcome of one look.
 type Report struct {
-	State State
-	Owner Owner
+	State outcome.State
+	Owner outcome.Owner
 	// Path is the program as the host sees it.
 	Path string
 	// Version of the program at Path when it is ours.
@@ -85,7 +64,7 @@ func ours(record []installed, path, sum string) (installed, bool) {
 // decide says what to do with the plugin's place, and what the report is once
 // that is done. own is the image's program, meant for own.Path.
 func decide(want spec.CNIInstall, f found, record []installed, own installed) (action, Report) {
-	r := Report{State: Installed, Owner: Extension, Path: own.Path, Version: own.Version}
+	r := Report{State: outcome.Installed, Owner: outcome.Extension, Path: own.Path, Version: own.Version}
 	was, mine := ours(record, own.Path, f.sum)
 	if f.kind == file && f.sum == own.Sum {
 		was, mine = own, true
@@ -93,11 +72,11 @@ func decide(want spec.CNIInstall, f found, record []installed, own installed) (a
 	if want == spec.CNIInstallOff {
 		switch {
 		case mine:
-			return remove, Report{State: Off, Owner: Nobody, Path: own.Path}
+			return remove, Report{State: outcome.Off, Owner: outcome.Nobody, Path: own.Path}
 		case f.kind != "":
-			return keep, Report{State: Off, Owner: Other, Path: own.Path}
+			return keep, Report{State: outcome.Off, Owner: outcome.Other, Path: own.Path}
 		}
-		return keep, Report{State: Off, Owner: Nobody, Path: own.Path}
+		return keep, Report{State: outcome.Off, Owner: outcome.Nobody, Path: own.Path}
 	}
 	force := want == spec.CNIInstallForce
 	switch {
@@ -105,7 +84,7 @@ func decide(want spec.CNIInstall, f found, record []installed, own installed) (a
 		return put, r
 	case f.kind == folder:
 		return keep, Report{
-			State: Foreign, Owner: Other, Path: own.Path,
+			State: outcome.Foreign, Owner: outcome.Other, Path: own.Path,
 			Reason: "a folder has the plugin's name, which not even force replaces", Hint: "remove " + own.Path,
 		}
 	case mine && f.sum == own.Sum:
@@ -114,13 +93,13 @@ func decide(want spec.CNIInstall, f found, record []installed, own installed) (a
 		return put, r
 	case mine:
 		return keep, Report{
-			State: Newer, Owner: Extension, Path: own.Path, Version: was.Version,
+			State: outcome.Newer, Owner: outcome.Extension, Path: own.Path, Version: was.Version,
 			Reason: fmt.Sprintf("version %s was installed by a newer extension than this one, which has %s", was.Version, own.Version),
 			Hint:   "nothing, if the extension is going to be upgraded again; cni: {install: force} puts the older one there",
 		}
 	}
 	return keep, Report{
-		State: Foreign, Owner: Other, Path: own.Path,
+		State: outcome.Foreign, Owner: outcome.Other, Path: own.Path,
 		Reason: "a " + f.kind + " of this name was there that the extension did not install",
 		Hint:   "cni: {install: force} replaces it; cni: {install: false} says that it is meant to be used",
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/talos-sriov/talos-sriov/pkg/install/outcome"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -21,24 +22,24 @@ func TestDecide(t *testing.T) {
 		act  action
 		r    Report
 	}{
-		{"nothing there", "true", found{}, put, Report{State: Installed, Owner: Extension, Version: "1.2.0"}},
-		{"in place", "true", is("own"), keep, Report{State: Installed, Owner: Extension, Version: "1.2.0"}},
-		{"in place, force", "force", is("own"), keep, Report{State: Installed, Owner: Extension, Version: "1.2.0"}},
-		{"older of ours", "true", is("old"), put, Report{State: Installed, Owner: Extension, Version: "1.2.0"}},
-		{"of ours, not comparable", "true", is("dev"), put, Report{State: Installed, Owner: Extension, Version: "1.2.0"}},
-		{"newer of ours", "true", is("new"), keep, Report{State: Newer, Owner: Extension, Version: "1.3.0"}},
-		{"newer of ours, force", "force", is("new"), put, Report{State: Installed, Owner: Extension, Version: "1.2.0"}},
-		{"foreign", "true", is("theirs"), keep, Report{State: Foreign, Owner: Other}},
-		{"ours, but of another place", "true", is("stranger"), keep, Report{State: Foreign, Owner: Other}},
-		{"foreign, force", "force", is("theirs"), put, Report{State: Installed, Owner: Extension, Version: "1.2.0"}},
-		{"link", "true", found{kind: "symbolic link"}, keep, Report{State: Foreign, Owner: Other}},
-		{"link, force", "force", found{kind: "symbolic link"}, put, Report{State: Installed, Owner: Extension, Version: "1.2.0"}},
-		{"folder, force", "force", found{kind: folder}, keep, Report{State: Foreign, Owner: Other}},
-		{"off, ours", "false", is("own"), remove, Report{State: Off, Owner: Nobody}},
-		{"off, older of ours", "false", is("old"), remove, Report{State: Off, Owner: Nobody}},
-		{"off, newer of ours", "false", is("new"), remove, Report{State: Off, Owner: Nobody}},
-		{"off, foreign", "false", is("theirs"), keep, Report{State: Off, Owner: Other}},
-		{"off, nothing", "false", found{}, keep, Report{State: Off, Owner: Nobody}},
+		{"nothing there", "true", found{}, put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"in place", "true", is("own"), keep, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"in place, force", "force", is("own"), keep, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"older of ours", "true", is("old"), put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"of ours, not comparable", "true", is("dev"), put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"newer of ours", "true", is("new"), keep, Report{State: outcome.Newer, Owner: outcome.Extension, Version: "1.3.0"}},
+		{"newer of ours, force", "force", is("new"), put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"foreign", "true", is("theirs"), keep, Report{State: outcome.Foreign, Owner: outcome.Other}},
+		{"ours, but of another place", "true", is("stranger"), keep, Report{State: outcome.Foreign, Owner: outcome.Other}},
+		{"foreign, force", "force", is("theirs"), put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"link", "true", found{kind: "symbolic link"}, keep, Report{State: outcome.Foreign, Owner: outcome.Other}},
+		{"link, force", "force", found{kind: "symbolic link"}, put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"folder, force", "force", found{kind: folder}, keep, Report{State: outcome.Foreign, Owner: outcome.Other}},
+		{"off, ours", "false", is("own"), remove, Report{State: outcome.Off, Owner: outcome.Nobody}},
+		{"off, older of ours", "false", is("old"), remove, Report{State: outcome.Off, Owner: outcome.Nobody}},
+		{"off, newer of ours", "false", is("new"), remove, Report{State: outcome.Off, Owner: outcome.Nobody}},
+		{"off, foreign", "false", is("theirs"), keep, Report{State: outcome.Off, Owner: outcome.Other}},
+		{"off, nothing", "false", found{}, keep, Report{State: outcome.Off, Owner: outcome.Nobody}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			act, r := decide(tc.want, tc.f, record, own)
@@ -46,7 +47,7 @@ func TestDecide(t *testing.T) {
 			if diff := cmp.Diff(tc.r, r, cmpopts.IgnoreFields(Report{}, "Reason", "Hint")); diff != "" || act != tc.act {
 				t.Errorf("action %d, want %d; report (-want +got):\n%s", act, tc.act, diff)
 			}
-			if (r.State == Foreign || r.State == Newer) != (r.Reason != "" && r.Hint != "") {
+			if (r.State == outcome.Foreign || r.State == outcome.Newer) != (r.Reason != "" && r.Hint != "") {
 				t.Errorf("%s with reason %q and hint %q", r.State, r.Reason, r.Hint)
 			}
 		})

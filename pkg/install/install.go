@@ -18,6 +18,7 @@ import (
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/talos-sriov/talos-sriov/pkg/install/outcome"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/fileid"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
@@ -83,7 +84,7 @@ func (i *Installer) Look(ctx context.Context, want spec.CNI, ready bool) Report 
 	}
 	path := filepath.Join(dir, Name)
 	if !ready {
-		return Report{State: Pending, Owner: Unknown, Path: path, Reason: "the state folder is not there yet", Hint: "it comes with the node's disk"}
+		return Report{State: outcome.Pending, Owner: outcome.Unknown, Path: path, Reason: "the state folder is not there yet", Hint: "it comes with the node's disk"}
 	}
 	r, err := i.look(ctx, want.Install, path)
 	if errors.Is(err, syscall.EEXIST) {
@@ -93,10 +94,10 @@ func (i *Installer) Look(ctx context.Context, want spec.CNI, ready bool) Report 
 	if err == nil {
 		return r
 	}
-	r = Report{State: Failed, Owner: Unknown, Path: path, Reason: err.Error()}
+	r = Report{State: outcome.Failed, Owner: outcome.Unknown, Path: path, Reason: err.Error()}
 	switch {
 	case errors.Is(err, syscall.EROFS), errors.Is(err, errNoMount):
-		r.State, r.Hint = Pending, "it is tried again when the mounts of the node change"
+		r.State, r.Hint = outcome.Pending, "it is tried again when the mounts of the node change"
 	case errors.Is(err, errNoSource):
 		r.Hint = "the extension's image is broken; install it anew"
 	case errors.Is(err, syscall.ENOSPC):
@@ -151,7 +152,7 @@ func (i *Installer) look(ctx context.Context, want spec.CNIInstall, path string)
 			return Report{}, err
 		} else if n > 0 {
 			return Report{
-				State: Pending, Owner: Extension, Path: path, Version: versionOf(record, own, f),
+				State: outcome.Pending, Owner: outcome.Extension, Path: path, Version: versionOf(record, own, f),
 				Reason: fmt.Sprintf("not removed yet: interfaces of pods that it has to take back: %d", n),
 				Hint:   "delete the pods that " + i.o.Attachments + " names by their sandbox",
 			}, nil
@@ -161,7 +162,7 @@ func (i *Installer) look(ctx context.Context, want spec.CNIInstall, path string)
 		}
 		r.Changed = "removed"
 	case keep:
-		if r.State == Installed {
+		if r.State == outcome.Installed {
 			err = i.remember(record, own)
 		}
 	}

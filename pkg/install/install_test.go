@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/talos-sriov/talos-sriov/pkg/install/outcome"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -60,7 +61,7 @@ const place = "opt/cni/bin/sriov"
 
 // look is what a new process of the daemon comes to, and checks that a second
 // look changes nothing.
-func (h *host) look(want spec.CNI, state State, owner Owner) Report {
+func (h *host) look(want spec.CNI, state outcome.State, owner outcome.Owner) Report {
 	h.t.Helper()
 	i := New(h.o)
 	r := i.Look(h.t.Context(), want, true)
@@ -92,50 +93,50 @@ var (
 
 func TestLifeOfAnInstallation(t *testing.T) {
 	h := newHost(t)
-	h.look(on, Installed, Extension)
+	h.look(on, outcome.Installed, outcome.Extension)
 	if info, err := os.Stat(h.at(place)); err != nil || info.Mode() != 0o755 {
 		t.Fatalf("%v %v", info, err)
 	}
 	h.upgrade("1.1.0")
-	h.look(on, Installed, Extension)
+	h.look(on, outcome.Installed, outcome.Extension)
 	if got := h.read(place); got != "plugin 1.1.0" {
 		t.Errorf("after the upgrade: %q", got)
 	}
 	h.upgrade("1.0.0")
-	if r := h.look(on, Newer, Extension); r.Version != "1.1.0" || h.read(place) != "plugin 1.1.0" {
+	if r := h.look(on, outcome.Newer, outcome.Extension); r.Version != "1.1.0" || h.read(place) != "plugin 1.1.0" {
 		t.Errorf("after going back: %+v", r)
 	}
-	h.look(force, Installed, Extension)
+	h.look(force, outcome.Installed, outcome.Extension)
 	if got := h.read(place); got != "plugin 1.0.0" {
 		t.Errorf("after force: %q", got)
 	}
 
 	// sriov-cni's own installer comes.
 	h.write(place, "upstream")
-	h.look(on, Foreign, Other)
-	h.look(off, Off, Other)
+	h.look(on, outcome.Foreign, outcome.Other)
+	h.look(off, outcome.Off, outcome.Other)
 	if got := h.read(place); got != "upstream" {
 		t.Errorf("a foreign program is now %q", got)
 	}
-	h.look(force, Installed, Extension)
-	h.look(off, Off, Nobody)
+	h.look(force, outcome.Installed, outcome.Extension)
+	h.look(off, outcome.Off, outcome.Nobody)
 	if _, err := os.Lstat(h.at(place)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("still there: %v", err)
 	}
-	h.look(on, Installed, Extension)
+	h.look(on, outcome.Installed, outcome.Extension)
 }
 
 func TestOtherFolder(t *testing.T) {
 	h := newHost(t)
-	h.look(on, Installed, Extension)
-	h.look(spec.CNI{Install: "true", BinDir: "/opt/elsewhere/bin"}, Installed, Extension)
+	h.look(on, outcome.Installed, outcome.Extension)
+	h.look(spec.CNI{Install: "true", BinDir: "/opt/elsewhere/bin"}, outcome.Installed, outcome.Extension)
 	if h.read("opt/elsewhere/bin/sriov") != "plugin 1.0.0" || h.read(place) != "" {
 		t.Errorf("%q at the new place, %q at the old one", h.read("opt/elsewhere/bin/sriov"), h.read(place))
 	}
 	// The old place belongs to somebody else by now.
-	h.look(on, Installed, Extension)
+	h.look(on, outcome.Installed, outcome.Extension)
 	h.write("opt/elsewhere/bin/sriov", "upstream")
-	h.look(on, Installed, Extension)
+	h.look(on, outcome.Installed, outcome.Extension)
 	if got := h.read("opt/elsewhere/bin/sriov"); got != "upstream" {
 		t.Errorf("a foreign program is now %q", got)
 	}
@@ -148,8 +149,8 @@ func TestForceReplacesALink(t *testing.T) {
 	if err := os.Symlink(h.at("elsewhere"), h.at(place)); err != nil {
 		t.Fatal(err)
 	}
-	h.look(on, Foreign, Other)
-	h.look(force, Installed, Extension)
+	h.look(on, outcome.Foreign, outcome.Other)
+	h.look(force, outcome.Installed, outcome.Extension)
 	if h.read("elsewhere") != "precious" || h.read(place) != "plugin 1.0.0" {
 		t.Errorf("%q, %q", h.read("elsewhere"), h.read(place))
 	}
@@ -157,45 +158,45 @@ func TestForceReplacesALink(t *testing.T) {
 
 func TestNotRemovedWhilePodsNeedIt(t *testing.T) {
 	h := newHost(t)
-	h.look(on, Installed, Extension)
+	h.look(on, outcome.Installed, outcome.Extension)
 	h.write("attachments/0123-net1", "{}")
 	h.write("attachments/pci/vf_lock/x.lock", "")
-	if r := h.look(off, Pending, Extension); !strings.Contains(r.Reason, "take back: 1") || r.Version != "1.0.0" {
+	if r := h.look(off, outcome.Pending, outcome.Extension); !strings.Contains(r.Reason, "take back: 1") || r.Version != "1.0.0" {
 		t.Errorf("%+v", r)
 	}
 	if err := os.Remove(h.at("attachments/0123-net1")); err != nil {
 		t.Fatal(err)
 	}
-	h.look(off, Off, Nobody)
+	h.look(off, outcome.Off, outcome.Nobody)
 }
 
 func TestNotYetPossible(t *testing.T) {
 	h := newHost(t)
-	if r := New(h.o).Look(t.Context(), on, false); r.State != Pending || h.read(place) != "" {
+	if r := New(h.o).Look(t.Context(), on, false); r.State != outcome.Pending || h.read(place) != "" {
 		t.Errorf("without the state folder: %+v", r)
 	}
 	h.o.OptDir = h.at("not-mounted")
-	h.look(on, Pending, Unknown)
+	h.look(on, outcome.Pending, outcome.Unknown)
 	if _, err := os.Stat(h.o.OptDir); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("a folder was made where the host's should be mounted")
 	}
 	h.o.OptDir = h.at("image/sriov-cni")
-	h.look(on, Pending, Unknown)
+	h.look(on, outcome.Pending, outcome.Unknown)
 	h.o.OptDir = h.at("opt")
 	h.o.Source = h.at("image/none")
-	if r := h.look(on, Failed, Unknown); !strings.Contains(r.Reason, "no CNI plugin") {
+	if r := h.look(on, outcome.Failed, outcome.Unknown); !strings.Contains(r.Reason, "no CNI plugin") {
 		t.Errorf("%+v", r)
 	}
 }
 
 func TestDamagedRecordMakesOursForeign(t *testing.T) {
 	h := newHost(t)
-	h.look(on, Installed, Extension)
+	h.look(on, outcome.Installed, outcome.Extension)
 	h.write("state/cni.json", "{")
-	h.look(on, Installed, Extension) // byte for byte the image's
+	h.look(on, outcome.Installed, outcome.Extension) // byte for byte the image's
 	h.write("state/cni.json", "{")
 	h.upgrade("1.1.0")
-	h.look(on, Foreign, Other)
+	h.look(on, outcome.Foreign, outcome.Other)
 }
 
 // The program is killed at each point, and the next one finishes: ours is never
@@ -204,7 +205,7 @@ func TestCrashWalk(t *testing.T) {
 	points := 0
 	for n := 1; ; n++ {
 		h := newHost(t)
-		h.look(on, Installed, Extension)
+		h.look(on, outcome.Installed, outcome.Extension)
 		h.upgrade("1.1.0")
 		passed, o := 0, h.o
 		o.Point = func(string) {
@@ -219,11 +220,11 @@ func TestCrashWalk(t *testing.T) {
 		if got := h.read(place); got != "plugin 1.0.0" && got != "plugin 1.1.0" {
 			t.Errorf("after a crash at point %d: %q", n, got)
 		}
-		h.look(on, Installed, Extension)
+		h.look(on, outcome.Installed, outcome.Extension)
 		if got := h.read(place); got != "plugin 1.1.0" {
 			t.Errorf("a crash at point %d: ended with %q", n, got)
 		}
-		h.look(off, Off, Nobody)
+		h.look(off, outcome.Off, outcome.Nobody)
 	}
 	if points < 4 {
 		t.Errorf("only %d points", points)
@@ -246,7 +247,7 @@ func TestRecordIsBounded(t *testing.T) {
 	h := newHost(t)
 	for _, v := range strings.Fields(strings.Repeat("2.0.0 2.0.1 2.0.2 ", 20)) {
 		h.upgrade(v)
-		h.look(force, Installed, Extension)
+		h.look(force, outcome.Installed, outcome.Extension)
 	}
 	record, err := New(h.o).read()
 	if err != nil || len(record) != 4-1 {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/mod/semver"
 )
 
 // The annotation by which a pod names its networks; source: the multi-network
@@ -20,14 +22,15 @@ const PolicyName = "sriov-network-injection"
 // version of Kubernetes like 1.36: v1 from 1.36 on; 1.34 and 1.35 have v1beta1,
 // which has to be turned on there.
 func PolicyAPI(kubernetes string) (string, error) {
-	var minor int
-	if _, err := fmt.Sscanf(strings.TrimPrefix(kubernetes, "v"), "1.%d", &minor); err != nil {
+	version := "v" + strings.TrimPrefix(kubernetes, "v")
+	if semver.Major(version) != "v1" {
 		return "", fmt.Errorf("%q is no version of Kubernetes, like 1.36", kubernetes)
 	}
+	version = semver.MajorMinor(version)
 	switch {
-	case minor < 34:
+	case semver.Compare(version, "v1.34") < 0:
 		return "", fmt.Errorf("there is no MutatingAdmissionPolicy to use in Kubernetes %s: it came with 1.34; pods have to ask for the resource themselves", kubernetes)
-	case minor < 36:
+	case semver.Compare(version, "v1.36") < 0:
 		return "admissionregistration.k8s.io/v1beta1", nil
 	}
 	return "admissionregistration.k8s.io/v1", nil

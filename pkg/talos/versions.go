@@ -2,8 +2,10 @@ package talos
 
 import (
 	"fmt"
-	"regexp"
-	"strconv"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/semver"
 )
 
 // Minor is a minor version of Talos, as far as this project differs between
@@ -52,45 +54,20 @@ func Versions() []Minor {
 	}
 }
 
-var versionPattern = regexp.MustCompile(`^v?(\d+)\.(\d+)(\.\d+)?(-.*)?$`)
-
 // VersionOf returns the entry of the table for a version as Talos prints it
 // (v1.13.4, 1.14). A version newer than the table is taken as its last entry.
 func VersionOf(version string) (Minor, error) {
-	m := versionPattern.FindStringSubmatch(version)
-	if m == nil {
+	want := "v" + strings.TrimPrefix(version, "v")
+	if !semver.IsValid(want) {
 		return Minor{}, fmt.Errorf("%q is no Talos version: it looks like v1.13.0", version)
 	}
 	all := Versions()
-	want, err := number(m[1], m[2])
-	if err != nil {
-		return Minor{}, fmt.Errorf("%q is no Talos version: %w", version, err)
-	}
-	found := -1
-	for i := range all {
-		v := versionPattern.FindStringSubmatch(all[i].Version)
-		have, err := number(v[1], v[2])
-		if err != nil {
-			return Minor{}, err
-		}
-		if have <= want {
-			found = i
+	// Of a pre-release too the minor version counts: 1.14.0-rc.1 is a 1.14.
+	want = semver.MajorMinor(want)
+	for i := range slices.Backward(all) {
+		if semver.Compare("v"+all[i].Version, want) <= 0 {
+			return all[i], nil
 		}
 	}
-	if found < 0 {
-		return Minor{}, fmt.Errorf("version %s of Talos is older than %s, the oldest that the extension supports: upgrade the node first", version, all[0].Version)
-	}
-	return all[found], nil
-}
-
-func number(major, minor string) (int, error) {
-	a, err := strconv.Atoi(major)
-	if err != nil {
-		return 0, err
-	}
-	b, err := strconv.Atoi(minor)
-	if err != nil {
-		return 0, err
-	}
-	return a*1000 + b, nil
+	return Minor{}, fmt.Errorf("version %s of Talos is older than %s, the oldest that the extension supports: upgrade the node first", version, all[0].Version)
 }
