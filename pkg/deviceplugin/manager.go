@@ -289,7 +289,7 @@ func (m *Manager) relevant(ev fsnotify.Event) bool {
 	kubelet := ev.Name == filepath.Join(m.dir, kubeletSocketName)
 	if kubelet && ev.Has(fsnotify.Create) {
 		for _, s := range m.servers {
-			s.startAfresh()
+			s.kubeletCreated()
 		}
 	}
 	if kubelet || strings.HasPrefix(m.dir+"/", ev.Name+"/") || strings.HasPrefix(m.opts.SocketDir+"/", ev.Name+"/") {

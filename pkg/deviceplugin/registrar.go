@@ -1,0 +1,79 @@
+package deviceplugin
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/talos-sriov/talos-sriov/pkg/internal/fileid"
+)
+
+// registrar is one way in which the kubelet comes to know a pool's socket: we call
+// it ([direct]), or it finds us ([watched]). It is part of a server, which calls
+// every method but serve and results with its lock held. None of them waits.
+type registrar interface {
+	// serve adds the services that the kubelet calls for this way.
+	serve(to *grpc.Server)
+	// usedUp reports, once, that the link needs another name now, or how long
+	// until it does; 0 for never.
+	usedUp(now time.Time) (renew bool, wait time.Duration)
+	// lost says that the link or the socket is gone: what was registered under it
+	// counts no more.
+	lost(now time.Time)
+	// reconcile does what is missing for the link, "" for none. wg counts what it
+	// starts.
+	reconcile(ctx context.Context, now time.Time, o offering, wg *sync.WaitGroup) progress
+	// results receives the end of each attempt that reconcile started; nil when it
+	// starts none. answered takes one in, and returns what is to be logged.
+	results() <-chan result
+	answered(r result, now time.Time) error
+	// streamOpened returns what the stream is a sign of, for streamLost: the
+	// newest device list stream has ended.
+	streamOpened() (attempt int)
+	streamLost(st stream, now time.Time)
+	// kubeletCreated says that a kubelet.sock has come. The file's identity alone
+	// does not tell two apart that were made within one tick of the kernel's clock.
+	kubeletCreated()
+	// standing is how often the kubelet took the registration, and why not the
+	// last time.
+	standing() (registrations int, refused string)
+	// stop gives up what is under way.
+	stop()
+}
+
+// offering is what a registrar needs to know of its server.
+type offering struct {
+	link    string // full path; "" for none
+	err     error  // why there is no socket or link
+	streams map[int]stream
+}
+
+// progress is how far a registration is.
+type progress struct {
+	again   time.Duration // reconcile again after this; 0: only when something happens
+	waiting string        // for the status; "" means registered
+	err     error         // to be logged
+}
+
+// stream is an open device list stream.
+type stream struct {
+	attempt int
+	opened  time.Time
+}
+
+// result is the end of one attempt to register.
+type result struct {
+	kubelet  fileid.ID
+	endpoint string
+	err      error
+}
+
+// newRegistrar is the one place that knows which way is wanted.
+func newRegistrar(s *server) registrar {
+	if s.opts.PluginWatcher {
+		return &watched{server: s}
+	}
+	return newDirect(s)
+}

@@ -1,0 +1,112 @@
+package deviceplugin
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+)
+
+// registryDirName is the directory below the kubelet's root directory that its
+// plugin watcher looks after: it dials every socket that appears there.
+const registryDirName = "plugins_registry"
+
+// watched is the plugin watcher's way: the kubelet finds our socket by itself,
+// after its own restarts too. After a refusal the link is replaced by one with
+// another name, with a growing delay: that makes the kubelet try again.
+type watched struct {
+	registerapi.UnimplementedRegistrationServer
+
+	server *server
+
+	// With the server's lock.
+	fails     int
+	notBefore time.Time
+	renew     bool
+	count     int
+	refused   string
+}
+
+func (w *watched) serve(to *grpc.Server) { registerapi.RegisterRegistrationServer(to, w) }
+
+// GetInfo implements registerapi.RegistrationServer.
+func (w *watched) GetInfo(context.Context, *registerapi.InfoRequest) (*registerapi.PluginInfo, error) {
+	_, link := w.server.place.paths()
+	return &registerapi.PluginInfo{
+		Type: registerapi.DevicePlugin, Name: w.server.resource, Endpoint: w.server.opts.HostPath(link),
+		SupportedVersions: []string{v1beta1.Version},
+	}, nil
+}
+
+// NotifyRegistrationStatus implements registerapi.RegistrationServer.
+func (w *watched) NotifyRegistrationStatus(_ context.Context, st *registerapi.RegistrationStatus) (*registerapi.RegistrationStatusResponse, error) {
+	_, link := w.server.place.paths()
+	w.server.mu.Lock()
+	defer w.server.mu.Unlock()
+	if st.GetPluginRegistered() {
+		w.count++
+		w.refused = ""
+		w.server.log.Info("registered with the kubelet", "socket", link)
+	} else {
+		w.failed(time.Now())
+		w.refused = "the kubelet refused the registration: " + some([]string{st.GetError()})
+	}
+	notify(w.server.kick)
+	return &registerapi.RegistrationStatusResponse{}, nil
+}
+
+func (w *watched) failed(now time.Time) {
+	w.fails++
+	w.notBefore = now.Add(backoff(w.fails))
+	w.renew = true
+}
+
+// usedUp: a new link is the next attempt, which has to wait for its time.
+func (w *watched) usedUp(now time.Time) (renew bool, wait time.Duration) {
+	if !w.renew {
+		return false, 0
+	}
+	if wait = w.notBefore.Sub(now); wait > 0 {
+		return false, wait
+	}
+	w.renew = false
+	return true, 0
+}
+
+func (w *watched) lost(now time.Time) { w.notBefore = now }
+
+func (w *watched) reconcile(_ context.Context, _ time.Time, o offering, _ *sync.WaitGroup) progress {
+	var p progress
+	switch {
+	case o.err != nil:
+		p.waiting = "our own socket"
+	case o.link == "":
+		p.waiting = "the kubelet to create " + registryDirName
+	case len(o.streams) == 0:
+		p.waiting = "the kubelet to find our socket"
+	}
+	if w.refused != "" {
+		p.err = errors.New(w.refused)
+	}
+	return p
+}
+
+func (w *watched) results() <-chan result           { return nil }
+func (w *watched) answered(result, time.Time) error { return nil }
+func (w *watched) streamOpened() int                { return 0 }
+func (w *watched) kubeletCreated()                  { w.fails, w.notBefore = 0, time.Time{} }
+func (w *watched) standing() (int, string)          { return w.count, w.refused }
+func (w *watched) stop()                            {}
+
+// streamLost: the kubelet does not open a stream again by itself, but it dials a
+// new link.
+func (w *watched) streamLost(st stream, now time.Time) {
+	if now.Sub(st.opened) >= steadyAfter {
+		w.fails = 0
+	}
+	w.failed(now)
+}
