@@ -104,6 +104,7 @@ func TestKubeletRestarts(t *testing.T) {
 	var goroutines, fds int
 	var memory int64
 	var took []time.Duration
+	accepted := k.Resource("x.y/p0").Registrations
 	for i := range restarts {
 		lists := k.Resource("x.y/p0").Lists
 		k.Stop()
@@ -119,8 +120,11 @@ func TestKubeletRestarts(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("kubelet.sock to list: median %v, worst %v", took[len(took)/2], took[len(took)-1])
-	if limit := 50 * time.Millisecond; took[len(took)/2] > limit {
-		t.Errorf("re-registration takes %v, want at most %v", took[len(took)/2], limit)
+	// No timer runs while the kernel tells of changes, so that all of them came by
+	// events. One registration for each kubelet is enough; a few may be lost with
+	// the kubelet that accepted them.
+	if n, limit := k.Resource("x.y/p0").Registrations-accepted, restarts+restarts/20+2; n < restarts || n > limit {
+		t.Errorf("%d registrations for %d kubelets, want at most %d", n, restarts, limit)
 	}
 	g, f := steady(t)
 	if g > goroutines+8 || f > fds+4 {

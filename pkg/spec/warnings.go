@@ -1,9 +1,10 @@
 package spec
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -14,91 +15,135 @@ var selectorType = reflect.TypeFor[Selector]()
 // that are found are returned, and one without a position that says how many
 // are left out.
 func (c *Config) Warnings() []*Error {
-	var out []*Error
-	more := 0
-	warn := func(p Pos, path, hint, format string, args ...any) {
-		if len(out) == maxErrors {
-			more++
-			return
-		}
-		out = append(out, &Error{Pos: p, Path: path, Msg: fmt.Sprintf(format, args...), Hint: hint})
-	}
-	type use struct {
-		pos    Pos
-		path   string
-		driver string
-	}
-	resources := make(map[string]use) // the first use of each resource
-	envs := make(map[string]string)   // environment variable -> resource
-	offer := func(name string, u use) {
-		if name == "" {
-			return
-		}
-		if first, found := resources[name]; !found {
-			resources[name] = u
-		} else if first.driver != u.driver && u.driver != "" && first.driver != "" {
-			warn(u.pos, u.path, "a pod cannot tell which kind it will get; use two resources",
-				"resource %s has VFs for %s here and for %s at line %d", name, u.driver, first.driver, first.pos.Line)
-		}
-		env := EnvName(name)
-		if other, found := envs[env]; !found {
-			envs[env] = name
-		} else if other != name {
-			warn(u.pos, u.path, "rename one of them", "resources %s and %s have the same environment variable %s in a pod that asks for both", other, name, env)
-		}
-	}
+	w := &warner{c: c, resources: make(map[string]offered), envs: make(map[string]string)}
 	for i := range c.PhysicalFunctions {
-		pf := &c.PhysicalFunctions[i]
-		at := index("physicalFunctions", i)
-		groups, grouped := at+".virtualFunctions", 0
-		for g := range pf.VirtualFunctions {
-			vg := &pf.VirtualFunctions[g]
-			path := index(groups, g)
-			grouped += len(vg.Indexes)
-			if pf.MTU != nil && vg.MTU != nil && *vg.MTU > *pf.MTU {
-				warn(vg.Pos, path+".mtu", "raise the PF's mtu", "is %d, above the PF's %d; many drivers refuse that", *vg.MTU, *pf.MTU)
-			}
-			name := vg.ResourceName
-			if name == "" {
-				name = pf.ResourceName
-			}
-			if name == "" && (vg.VhostNet || vg.VDPA != "") {
-				warn(vg.Pos, path, "add resourceName", "the group has no resourceName: no pod can ask for its VFs")
-			}
-			if vg.Driver == DriverNone {
-				continue // offered to nobody
-			}
-			offer(name, use{vg.Pos, path, purpose(vg.Driver)})
-		}
-		if pf.NumVFs == nil || grouped < *pf.NumVFs {
-			offer(pf.ResourceName, use{pf.Pos, at, purpose(DriverDefault)})
-		}
+		w.entry(&c.PhysicalFunctions[i], index("physicalFunctions", i))
 	}
 	for i := range c.ResourceList {
-		r := &c.ResourceList[i]
-		at := index("resourceList", i)
-		offer(r.FullName(), use{r.Pos, at, ""})
-		for k := range r.Selectors {
-			s := &r.Selectors[k]
-			path := index(at+".selectors", k)
-			bare := *s
-			bare.Pos = Pos{}
-			if bare.empty() {
-				warn(s.Pos, path, "narrow it by vendors, drivers or pfNames", "selects every device of type %s", r.DeviceType)
-			}
-			if len(s.LinkTypes) > 1 {
-				warn(s.Pos, path+".linkTypes", "use two resources", "the resource mixes link types: %s", strings.Join(s.LinkTypes, ", "))
-			}
+		w.resource(&c.ResourceList[i], index("resourceList", i))
+	}
+	slices.SortStableFunc(w.out, func(a, b *Error) int {
+		return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
+	})
+	if w.more > 0 {
+		w.out = append(w.out, &Error{Msg: fmt.Sprintf("and %d more warnings", w.more)})
+	}
+	return w.out
+}
+
+// Rules for one group of VFs and for one selector. Each looks at one thing.
+var (
+	groupWarnings    = []func(*warner, *PhysicalFunction, *VFGroup, string){mtuAbovePF, noResource}
+	selectorWarnings = []func(*warner, *Resource, *Selector, string){selectsAll, mixedLinkTypes}
+	offerWarnings    = []func(w *warner, resource string, o offered){mixedDrivers, sameVariable}
+)
+
+// warner collects warnings.
+type warner struct {
+	c         *Config
+	out       []*Error
+	more      int
+	resources map[string]offered // the first place of each resource
+	envs      map[string]string  // environment variable -> resource
+}
+
+// offered is a place of the config that gives devices to a resource.
+type offered struct {
+	pos    Pos
+	path   string
+	driver string // "" when it is not known
+}
+
+func (w *warner) warn(p Pos, path, hint, format string, args ...any) {
+	if len(w.out) == maxErrors {
+		w.more++
+		return
+	}
+	w.out = append(w.out, &Error{Pos: p, Path: path, Msg: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+func (w *warner) entry(pf *PhysicalFunction, at string) {
+	grouped := 0
+	for i := range pf.VirtualFunctions {
+		g := &pf.VirtualFunctions[i]
+		path := index(at+".virtualFunctions", i)
+		grouped += len(g.Indexes)
+		for _, rule := range groupWarnings {
+			rule(w, pf, g, path)
+		}
+		if g.Driver != DriverNone { // such VFs are offered to nobody
+			w.offer(cmp.Or(g.ResourceName, pf.ResourceName), offered{g.Pos, path, purpose(g.Driver)})
 		}
 	}
-	sort.SliceStable(out, func(i, j int) bool {
-		a, b := out[i].Pos, out[j].Pos
-		return a.Line < b.Line || a.Line == b.Line && a.Column < b.Column
-	})
-	if more > 0 {
-		out = append(out, &Error{Msg: fmt.Sprintf("and %d more warnings", more)})
+	if pf.NumVFs == nil || grouped < *pf.NumVFs {
+		w.offer(pf.ResourceName, offered{pf.Pos, at, purpose(DriverDefault)})
 	}
-	return out
+}
+
+func (w *warner) resource(r *Resource, at string) {
+	w.offer(r.FullName(), offered{r.Pos, at, ""})
+	for i := range r.Selectors {
+		for _, rule := range selectorWarnings {
+			rule(w, r, &r.Selectors[i], index(at+".selectors", i))
+		}
+	}
+}
+
+func (w *warner) offer(resource string, o offered) {
+	if resource == "" {
+		return
+	}
+	for _, rule := range offerWarnings {
+		rule(w, resource, o)
+	}
+}
+
+func mtuAbovePF(w *warner, pf *PhysicalFunction, g *VFGroup, path string) {
+	if pf.MTU != nil && g.MTU != nil && *g.MTU > *pf.MTU {
+		w.warn(g.Pos, path+".mtu", "raise the PF's mtu", "is %d, above the PF's %d; many drivers refuse that", *g.MTU, *pf.MTU)
+	}
+}
+
+func noResource(w *warner, pf *PhysicalFunction, g *VFGroup, path string) {
+	if cmp.Or(g.ResourceName, pf.ResourceName) == "" && (g.VhostNet || g.VDPA != "") {
+		w.warn(g.Pos, path, "add resourceName", "the group has no resourceName: no pod can ask for its VFs")
+	}
+}
+
+func mixedDrivers(w *warner, resource string, o offered) {
+	first, found := w.resources[resource]
+	switch {
+	case !found:
+		w.resources[resource] = o
+	case first.driver != o.driver && o.driver != "" && first.driver != "":
+		w.warn(o.pos, o.path, "a pod cannot tell which kind it will get; use two resources",
+			"resource %s has VFs for %s here and for %s at line %d", resource, o.driver, first.driver, first.pos.Line)
+	}
+}
+
+func sameVariable(w *warner, resource string, o offered) {
+	env := EnvName(resource)
+	other, found := w.envs[env]
+	switch {
+	case !found:
+		w.envs[env] = resource
+	case other != resource:
+		w.warn(o.pos, o.path, "rename one of them", "resources %s and %s have the same environment variable %s in a pod that asks for both", other, resource, env)
+	}
+}
+
+func selectsAll(w *warner, r *Resource, s *Selector, path string) {
+	bare := *s
+	bare.Pos = Pos{}
+	if bare.empty() {
+		w.warn(s.Pos, path, "narrow it by vendors, drivers or pfNames", "selects every device of type %s", r.DeviceType)
+	}
+}
+
+func mixedLinkTypes(w *warner, _ *Resource, s *Selector, path string) {
+	if len(s.LinkTypes) > 1 {
+		w.warn(s.Pos, path+".linkTypes", "use two resources", "the resource mixes link types: %s", strings.Join(s.LinkTypes, ", "))
+	}
 }
 
 func purpose(d Driver) string {

@@ -114,9 +114,9 @@ func TestUnreadable(t *testing.T) {
 }
 
 // TestSlowLink: 8 PFs with 64 VFs in all, over a link with 50 ms there and back,
-// in under 3 s.
+// are read at least 20 times faster than one call at a time.
 func TestSlowLink(t *testing.T) {
-	const delay, goal = 50 * time.Millisecond, 3 * time.Second
+	const delay = 50 * time.Millisecond
 	node := talostest.NewNode("n1", sysfstest.Make(t, 8, 8), t.TempDir())
 	node.AddHardware(t, "")
 	server := talostest.Start(t, delay, node)
@@ -127,9 +127,10 @@ func TestSlowLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	took := time.Since(start)
-	t.Logf("%d calls in %v: one at a time would take %v", server.Calls.Load(), took, time.Duration(server.Calls.Load())*delay)
-	if took > goal {
-		t.Errorf("took %v, want less than %v", took, goal)
+	alone := time.Duration(server.Calls.Load()) * delay
+	t.Logf("%d calls in %v: one at a time would take %v", server.Calls.Load(), took, alone)
+	if took > alone/20 {
+		t.Errorf("took %v, want less than a twentieth of %v", took, alone)
 	}
 	if len(got.PFs) != 8 || len(got.PFs[7].VFs) != 8 || got.PFs[7].VFs[7].Netdevs == nil {
 		t.Errorf("not everything was read: %d PFs", len(got.PFs))
