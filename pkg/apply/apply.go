@@ -21,7 +21,7 @@ type Sysfs interface {
 	Write(name, value string) error
 }
 
-// Journal is told of intent before effect.
+// Journal records the intent before effect.
 type Journal interface {
 	// Begin must have stored that the run's steps with these IDs are about to be
 	// done when it returns nil. An error keeps every one of them from running.
@@ -31,7 +31,7 @@ type Journal interface {
 	End(ctx context.Context, run record.Run, out record.Outcome) error
 }
 
-// Gate has the last look before VFs are destroyed or reset: the plan's view of
+// Gate has the last check before VFs are destroyed or reset: the plan's view of
 // who holds what is as old as the plan.
 type Gate interface {
 	// Claim makes sure that nobody can get the VFs (PCI addresses) from now on
@@ -56,7 +56,7 @@ type Options struct {
 	VFLocks VFLocks
 	// Links does what netlink, devlink and ethtool do. It is required.
 	Links Links
-	// Events wakes the wait for VFs' netdevs. Without it they are looked for
+	// Events wakes the wait for VFs' netdevs. Without it they are searched for
 	// once.
 	Events *Hub
 	// WriteTimeout bounds one write; default 30 s for sriov_numvfs, 60 s for

@@ -137,7 +137,7 @@ type gate func(vfs []string) ([]use.Holder, error)
 func (g gate) Claim(_ context.Context, _ string, vfs []string) ([]use.Holder, error) { return g(vfs) }
 
 // TestGateSeesAPodThatCameAfterThePlan: the plan believes the VFs free, the
-// last look does not.
+// last check does not.
 func TestGateSeesAPodThatCameAfterThePlan(t *testing.T) {
 	for name, g := range map[string]gate{
 		"held":  func(vfs []string) ([]use.Holder, error) { return []use.Holder{{Device: vfs[0], Pod: "late"}}, nil },

@@ -107,13 +107,13 @@ func TestMACOfAnExistingVF(t *testing.T) {
 	}
 }
 
-// TestRefused: what the driver refuses is told once, by attribute, driver and
+// TestRefused: what the driver refuses is reported once, by attribute, driver and
 // choice, the rest is configured, and the write is not made again.
 func TestRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		group spec.VFGroup
 		deny  map[string]unix.Errno
-		say   []string
+		want  []string
 	}{
 		"known beforehand":   {spec.VFGroup{LinkState: spec.LinkStateEnable}, nil, []string{"linkState", "igb", "optional"}},
 		"802.1ad":            {spec.VFGroup{VLAN: &spec.VLAN{ID: 5, Protocol: "802.1ad"}}, nil, []string{"vlan", "igb"}},
@@ -130,16 +130,16 @@ func TestRefused(t *testing.T) {
 				n := newNode(doc(pfEntry(pf0, 3, c.group)))
 				n.k.Refuse(pf0, c.deny)
 				p := n.converge(t)
-				said, quiet := p.PFs[0].Problems, p.PFs[0].Notices
+				reported, quiet := p.PFs[0].Problems, p.PFs[0].Notices
 				if optional {
-					said, quiet = quiet, said
+					reported, quiet = quiet, reported
 				}
-				if len(said) != 1 || len(quiet) != 0 || said[0].Pos.Line != 8 || len(said[0].VFs) != 3 || !optional && !said[0].Partial {
+				if len(reported) != 1 || len(quiet) != 0 || reported[0].Pos.Line != 8 || len(reported[0].VFs) != 3 || !optional && !reported[0].Partial {
 					t.Fatalf("%+v\n%s", p.PFs[0].Problems, text(p))
 				}
-				for _, s := range c.say {
-					if !optional && !strings.Contains(said[0].Msg+said[0].Hint, s) {
-						t.Errorf("%q is not in %q", s, said[0].Msg)
+				for _, s := range c.want {
+					if !optional && !strings.Contains(reported[0].Msg+reported[0].Hint, s) {
+						t.Errorf("%q is not in %q", s, reported[0].Msg)
 					}
 				}
 				for _, vf := range n.k.Snapshot().PF(pf0).VFs {
@@ -181,7 +181,7 @@ func TestMutedDriver(t *testing.T) {
 	}
 }
 
-// TestAddressNotTaken: a VF driver that ignores the admin MAC is told, and not
+// TestAddressNotTaken: a VF driver that ignores the admin MAC is reported, and not
 // bound again and again.
 func TestAddressNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

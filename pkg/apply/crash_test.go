@@ -14,7 +14,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// scenario is a machine in some state and the document that comes next. One PF
+// scenario is a machine in some state and the config that comes next. One PF
 // each: the points of one PF come in one order.
 type scenario struct {
 	name   string
@@ -134,7 +134,7 @@ func walk(t *testing.T, sc scenario, at int, lose bool) (end string, points int)
 	return fingerprint(n.k), points
 }
 
-// fingerprint is all of the machine that a document can rule; addresses that the
+// fingerprint is all of the machine that a config can rule; addresses that the
 // kernel makes up are left out.
 func fingerprint(k *modelkernel.Kernel) string {
 	var b strings.Builder

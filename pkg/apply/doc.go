@@ -3,7 +3,7 @@
 //
 // PFs run in parallel and never wait for each other; the steps of one PF run in
 // their order. A step whose need was not met is skipped, everything else on the
-// PF runs all the same. Intent is journalled before the first write. Every
+// PF runs anyway. Intent is journalled before the first write. Every
 // write is bounded in time: one that the kernel does not answer is reported,
 // stays known to the Applier, and nothing more is written to its PF, in this
 // run or a later one, until the kernel has answered.

@@ -13,7 +13,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// TestPartition is the document of the design: netdevs beside vfio on one PF.
+// TestPartition is the config of the design: netdevs beside vfio on one PF.
 func TestPartition(t *testing.T) {
 	n := newNode(doc(pfEntry(pf0, 5,
 		spec.VFGroup{Indexes: indexes(0, 1), Driver: spec.DriverVFIO},

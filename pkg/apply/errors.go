@@ -12,12 +12,12 @@ import (
 )
 
 // StepError says which step failed on which PF, what was written where, what
-// the kernel answered in words, and what to do. It unwraps to the kernel's
+// the kernel answered in clear text, and what to do. It unwraps to the kernel's
 // errno.
 type StepError struct {
 	PF, Name string // address and interface name
 	Step     plan.Step
-	Words    string // what the errno means here
+	Meaning  string // of the errno here
 	Remedy   string // what to do about it, "" when nothing is known
 	Err      error
 }
@@ -27,7 +27,7 @@ func (e *StepError) Error() string {
 	if e.Name != e.PF && e.Name != "" {
 		who = fmt.Sprintf("%s (%s)", e.Name, e.PF)
 	}
-	s := fmt.Sprintf("%s: %s of %q to %s: %s", who, o.Kind(), op.Text(o.Want()), o.Object(), e.Words)
+	s := fmt.Sprintf("%s: %s of %q to %s: %s", who, o.Kind(), op.Text(o.Want()), o.Object(), e.Meaning)
 	if e.Remedy != "" {
 		s += "; " + e.Remedy
 	}
@@ -48,10 +48,10 @@ func (e *StuckError) Error() string {
 	return fmt.Sprintf("the kernel has not answered for %s", e.After.Round(time.Second))
 }
 
-// explain words an error of a step. The meanings are those of the paths that
+// explain puts an error of a step into clear text. The meanings are those of the paths that
 // sysfs and netlink take here: sriov_numvfs_store and sriov_enable
 // (drivers/pci/iov.c), the drivers' sriov_configure, rtnl_setlink's VF part.
-func explain(s *plan.Step, err error) (words, remedy string) {
+func explain(s *plan.Step, err error) (meaning, remedy string) {
 	n, numVFs := s.Op.(op.SetNumVFs)
 	var stuck *StuckError
 	if errors.As(err, &stuck) {
@@ -108,7 +108,7 @@ func explain(s *plan.Step, err error) (words, remedy string) {
 }
 
 // absent explains ENOENT.
-func absent(o op.Op) (words, remedy string) {
+func absent(o op.Op) (meaning, remedy string) {
 	switch o.(type) {
 	case op.AddVDPA, op.BindVDPA:
 		return "ENOENT: the kernel has no vDPA, or no such vDPA driver",
@@ -129,15 +129,19 @@ func errnoName(e unix.Errno) string {
 	return fmt.Sprintf("errno %d", int(e))
 }
 
-// refusal reports whether the error is the driver's word on an attribute of a
-// VF, which stays its word until something changes. EINVAL for a rate may be
+// noEffect is the answer of a driver that bound a VF and did not bring what it was
+// bound for.
+const noEffect = "without effect"
+
+// refusal reports whether the error is the driver's answer on an attribute of a
+// VF, which stays its answer until something changes. EINVAL for a rate may be
 // about a port without a link, which has no speed to compare it with (igb).
 func refusal(s *plan.Step, err error) (answer string, volatile, refused bool) {
 	if s.Key == "" {
 		return "", false, false
 	}
 	if errors.Is(err, errNotTaken) {
-		return "in vain", false, true
+		return noEffect, false, true
 	}
 	for _, e := range []unix.Errno{unix.EOPNOTSUPP, unix.EPROTONOSUPPORT, unix.EINVAL} {
 		if errors.Is(err, e) {

@@ -58,7 +58,7 @@ func newNode(cfg *spec.Config) *node {
 	return n
 }
 
-// proved is the record of a machine that was up for a while under the document
+// proved is the record of a machine that was up for a while under the config
 // with the hash: each port that has a link and no address is no uplink.
 func proved(s *inventory.Snapshot) record.Record {
 	var seen []record.Evidence

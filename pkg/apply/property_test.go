@@ -15,7 +15,7 @@ import (
 
 // TestConverges: from any starting state, under any faults and kills that end at
 // some time, with any pods that end at some time, the machine becomes what the
-// document says, no held VF is touched, and then nothing more is written.
+// config says, no held VF is touched, and then nothing more is written.
 func TestConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := machine()

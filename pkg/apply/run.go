@@ -23,7 +23,7 @@ type run struct {
 	unfinished []string
 	refused    map[string]record.Refusal
 	// linkBefore: the port had a link before the write under way. A link that
-	// comes while the driver refuses a value must not make that its last word.
+	// comes while the driver refuses a value must not make that its final answer.
 	linkBefore bool
 }
 
@@ -206,7 +206,7 @@ func (r *run) steps(ctx context.Context, ready []*plan.Step) {
 		if err := r.step(ctx, s, changed); err != nil {
 			failed[s.ID] = true
 			if errors.Is(err, errNotYet) {
-				// What it is about is not there yet, which an earlier step told.
+				// What it is about is not there yet, which an earlier step reported.
 				r.out.Skipped = append(r.out.Skipped, s.ID)
 				r.unfinished = append(r.unfinished, s.ID)
 				continue
@@ -254,7 +254,7 @@ func (r *run) notReady(unbound, bare []int) {
 }
 
 // ended takes in the failure of a step. A driver that refuses an attribute of
-// VFs is no failure of the run: the plan tells it from the record on, and the
+// VFs is no failure of the run: the plan reports it from the record on, and the
 // rest of the group is configured.
 func (r *run) ended(s *plan.Step, err error) {
 	answer, volatile, refused := refusal(s, err)
@@ -270,7 +270,7 @@ func (r *run) ended(s *plan.Step, err error) {
 	r.refused[s.ID] = record.Refusal{Value: value, Answer: answer, Volatile: volatile, Carrier: r.linkBefore && r.carrier()}
 	r.out.Refused = append(r.out.Refused, s.ID)
 	if s.Optional || errors.Is(err, errNotTaken) {
-		return // the next plan tells
+		return // the next plan reports it
 	}
 	r.out.Problems = append(r.out.Problems, plan.Problem{
 		Pos: s.Pos, PF: r.pf.Address, VFs: s.Op.VFs(), Partial: true,
@@ -280,9 +280,9 @@ func (r *run) ended(s *plan.Step, err error) {
 }
 
 func (r *run) fail(s *plan.Step, err error) {
-	words, remedy := explain(s, err)
+	meaning, remedy := explain(s, err)
 	r.out.Err = errors.Join(r.out.Err, &StepError{
-		PF: r.pf.Address, Name: r.pf.Name, Step: *s, Words: words, Remedy: remedy, Err: err,
+		PF: r.pf.Address, Name: r.pf.Name, Step: *s, Meaning: meaning, Remedy: remedy, Err: err,
 	})
 }
 

@@ -22,11 +22,11 @@ import (
 
 var update = flag.Bool("update", false, "write golden files")
 
-// TestScripts plays the stories of testdata/script: documents as people write
+// TestScripts plays the stories of testdata/script: configs as people write
 // them, on the machine of newNode, with faults, pods and crashes. One verb a
 // line:
 //
-//	doc FILE            the document in force; "none" is no entry at all
+//	doc FILE            the config in force; "none" is no entry at all
 //	plan FILE           the plan is the text in FILE
 //	run                 one run; what failed is for `error`
 //	converge            runs until nothing is left that can be done; no errors
@@ -36,7 +36,7 @@ var update = flag.Bool("update", false, "write golden files")
 //	crash TEXT          the next run ends at the point with TEXT in its name
 //	restart             a new process; `restart lost`: without the record
 //	hold VF, release VF a pod takes and returns the VF with the address
-//	force PF            the operator's order not to wait
+//	force PF            the operator forces the PF
 //	write NAME VALUE    somebody writes to /sys
 //	load DRIVER, unload DRIVER  before any PF binds it
 //	writes N            as many writes since the last `writes`

@@ -48,13 +48,13 @@ func (h *Hub) Notify() {
 	}
 }
 
-// until calls look after each change until it returns true, or returns false at
+// until calls done after each change, until it returns true, or returns false at
 // the deadline.
-func (r *run) until(ctx context.Context, changed <-chan struct{}, look func() bool) (bool, error) {
+func (r *run) until(ctx context.Context, changed <-chan struct{}, done func() bool) (bool, error) {
 	deadline := time.NewTimer(r.a.opts.AwaitTimeout)
 	defer deadline.Stop()
 	for {
-		if look() {
+		if done() {
 			return true, nil
 		}
 		if changed == nil {
@@ -63,7 +63,7 @@ func (r *run) until(ctx context.Context, changed <-chan struct{}, look func() bo
 		select {
 		case <-changed:
 		case <-deadline.C:
-			changed = nil // look once more
+			changed = nil // check once more
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
 		}

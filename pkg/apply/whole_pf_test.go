@@ -105,7 +105,7 @@ func TestGUIDsAndRDMA(t *testing.T) {
 	}
 }
 
-// TestReset: what we made goes when the PF leaves the document, what we did not
+// TestReset: what we made goes when the PF leaves the config, what we did not
 // make stays.
 func TestReset(t *testing.T) {
 	n := newNode(nil)
@@ -167,7 +167,7 @@ func TestExternallyManaged(t *testing.T) {
 }
 
 // TestResetOfDrivers: VFs that somebody else made stay when their PF leaves the
-// document, and get the kernel's driver back where we took it; a VF that a pod
+// config, and get the kernel's driver back where we took it; a VF that a pod
 // has, when the pod is gone.
 func TestResetOfDrivers(t *testing.T) {
 	e := pfEntry(pf0, 3, spec.VFGroup{Indexes: indexes(0, 1), Driver: spec.DriverVFIO})

@@ -19,7 +19,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// drawEntry draws what a document may say of one PF.
+// drawEntry draws what a config may say of one PF.
 func drawEntry(t *rapid.T, pf string) spec.PhysicalFunction {
 	n := rapid.IntRange(0, 5).Draw(t, "numVFs")
 	e := pfEntry(pf, n)
@@ -128,9 +128,9 @@ func meddle(t *rapid.T, n *node) {
 	}
 }
 
-// TestConvergesWhole: random documents follow each other on a machine that
+// TestConvergesWhole: random configs follow each other on a machine that
 // somebody meddles with, under random faults, kills and pods. When all that
-// ends, the machine is what the last document says, nobody who held a VF
+// ends, the machine is what the last config says, nobody who held a VF
 // noticed, and nothing more is written.
 func TestConvergesWhole(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -216,7 +216,7 @@ func TestConvergesWhole(t *testing.T) {
 	})
 }
 
-// ofPF tells by a write which PF it is about.
+// ofPF finds by a write which PF it is about.
 func ofPF(name, value string) string {
 	for pf, marks := range map[string][]string{
 		pf0: {"0000:21:", "enp33s0"}, pf1: {"0000:41:", "enp65s0"}, mlx: {"0000:01:", "enp1s0f0np0"}, ice: {"0000:17:", "ens1f0"},
@@ -244,7 +244,7 @@ func pods(t *rapid.T, n *node) {
 	}
 }
 
-// verify compares the machine with the document, without the plan's help.
+// verify compares the machine with the config, without the plan's help.
 func verify(t *rapid.T, n *node) {
 	s := n.k.Snapshot()
 	for _, e := range n.cfg.PhysicalFunctions {

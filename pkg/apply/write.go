@@ -50,7 +50,7 @@ func (r *run) write(ctx context.Context, s *plan.Step, write request) error {
 const lateAnswer = time.Hour
 
 func (a *Applier) answered(pf string, done <-chan struct{}) {
-	<-done // whatever the answer is: the next plan looks at the machine
+	<-done // whatever the answer is: the next plan reads the machine
 	a.mu.Lock()
 	delete(a.busy, pf)
 	a.mu.Unlock()

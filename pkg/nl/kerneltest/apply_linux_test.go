@@ -123,7 +123,7 @@ func TestApplyRefusal(t *testing.T) {
 	rep = d.apply(rate)
 	var e *apply.StepError
 	if !errors.As(rep.Err, &e) || !errors.Is(rep.Err, syscall.EOPNOTSUPP) || !errors.Is(rep.Err, nl.ErrUnsupported) ||
-		e.Step.ID != rate.ID || !strings.Contains(e.Words, "EOPNOTSUPP") || e.Remedy == "" {
+		e.Step.ID != rate.ID || !strings.Contains(e.Meaning, "EOPNOTSUPP") || e.Remedy == "" {
 		t.Errorf("got %v", rep.Err)
 	}
 }
