@@ -6,16 +6,16 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 )
 
-// drift counts how often a PF that was as its document says was found changed,
-// although the document was not: somebody, or something, changed it by hand.
+// drift counts how often a PF that was as its config says was found changed,
+// although the config was not: somebody, or something, changed it by hand.
 type drift map[string]drifted
 
 type drifted struct {
-	settled string // the document under which the PF was last as it should be
+	settled string // the config under which the PF was last as it should be
 	count   int
 }
 
-// seen takes in a plan under the document with the hash, and returns the PFs on
+// seen takes in a plan under the config with the hash, and returns the PFs on
 // which drift has just been found.
 func (d drift) seen(p *plan.Plan, hash string) []string {
 	var news []string

@@ -24,7 +24,7 @@ func TestDrift(t *testing.T) {
 		{"work", "a", false}, // the first time is no drift
 		{"work", "a", false},
 		{"ready", "a", false},
-		{"work", "b", false}, // a new document is no drift
+		{"work", "b", false}, // a new config is no drift
 		{"ready", "b", false},
 		{"work", "b", true},
 		{"work", "b", false}, // one change is counted once

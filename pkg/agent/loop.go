@@ -272,7 +272,7 @@ func (m *memory) busy() map[string]bool {
 
 // idle is the plan for the PFs on which no run is under way.
 func (t *turn) idle() *plan.Plan {
-	out := &plan.Plan{Document: t.plan.Document, Orders: t.plan.Orders}
+	out := &plan.Plan{Configured: t.plan.Configured, ForceTokens: t.plan.ForceTokens}
 	for i := range t.plan.PFs {
 		if !t.busy[t.plan.PFs[i].Address] {
 			out.PFs = append(out.PFs, t.plan.PFs[i])
@@ -409,9 +409,9 @@ func (a *Agent) acknowledge(p *plan.Plan) {
 	}
 	for _, pf := range done {
 		if f := p.PF(pf); lost {
-			a.log.Warn("force token ignored", "pf", pf, "name", f.Name, "force", f.Order, "reason", "the record of earlier tokens was lost, so it may be an old one", "hint", "write another text")
+			a.log.Warn("force token ignored", "pf", pf, "name", f.Name, "force", f.ForceToken, "reason", "the record of earlier tokens was lost, so it may be an old one", "hint", "write another text")
 		} else {
-			a.log.Info("force token carried out, later changes wait for pods again", "pf", pf, "name", f.Name, "force", f.Order)
+			a.log.Info("force token carried out, later changes wait for pods again", "pf", pf, "name", f.Name, "force", f.ForceToken)
 		}
 	}
 }

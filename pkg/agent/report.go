@@ -104,7 +104,7 @@ func failures(err error) []report.Failure {
 		return out
 	}
 	if errors.As(err, &step) {
-		return []report.Failure{{Step: &step.Step, Answer: step.Words, Remedy: step.Remedy}}
+		return []report.Failure{{Step: &step.Step, Answer: step.Meaning, Remedy: step.Remedy}}
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // A step that failed is tried again when the plan for its PF changed, because
-// then the machine or the document did, and else after a pause that doubles from
+// then the machine or the config did, and else after a pause that doubles from
 // firstPause to lastPause: failing writes cause kernel events of their own, and
 // without this the events would drive the loop round and round.
 const (

@@ -18,7 +18,7 @@ type Op interface {
 	// From is what was found, nil when that is not known.
 	From() Value
 	// Want is what must read back, nil when there is no such value: the operation
-	// only waits, or it cannot be told what will come of it.
+	// only waits, or it is not known what will come of it.
 	Want() Value
 	// Read is what the PF in a snapshot shows of the object; false when the kernel
 	// does not report it.

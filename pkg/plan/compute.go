@@ -14,9 +14,9 @@ import (
 
 // Input is everything that a plan depends on. Compute changes none of it.
 type Input struct {
-	// Config is the document in force; nil selects nothing.
+	// Config is the config in force; nil selects nothing.
 	Config *spec.Config
-	// SpecHash identifies the document (spec.Hash).
+	// SpecHash identifies the config (spec.Hash).
 	SpecHash string
 	Snapshot *inventory.Snapshot
 	Use      use.Set
@@ -32,16 +32,16 @@ type Input struct {
 }
 
 // Compute says what has to be done. It is a pure function: same input, same
-// plan, and a machine that is as the document says gives no steps.
+// plan, and a machine that is as the config says gives no steps.
 func Compute(in Input) *Plan {
-	p := &Plan{Document: in.Config != nil}
+	p := &Plan{Configured: in.Config != nil}
 	if in.Config == nil {
 		in.Config = &spec.Config{}
 	}
 	if in.Snapshot == nil {
 		in.Snapshot = &inventory.Snapshot{}
 	}
-	p.Orders = forceTokens(in.Config)
+	p.ForceTokens = forceTokens(in.Config)
 	sel := selection.PFs(in.Config, in.Snapshot)
 	for i := range sel.Entries {
 		entryFindings(p, &in.Config.PhysicalFunctions[i], &sel.Entries[i])
@@ -74,7 +74,7 @@ func Compute(in Input) *Plan {
 	return p
 }
 
-// rdmaFindings tells, once, what the kernel's mode means for a document that asks
+// rdmaFindings reports, once, what the kernel's mode means for a config that asks
 // for RDMA. Either mode works: the choice is the operator's.
 func rdmaFindings(p *Plan, cfg *spec.Config, snap *inventory.Snapshot) {
 	if snap.RDMANetns != "shared" {
@@ -96,7 +96,7 @@ func rdmaFindings(p *Plan, cfg *spec.Config, snap *inventory.Snapshot) {
 	}
 }
 
-// entryFindings tells what an entry of the document does not find.
+// entryFindings reports what an entry of the config does not find.
 func entryFindings(p *Plan, e *spec.PhysicalFunction, found *selection.Entry) {
 	for _, u := range found.Unusable {
 		pr := Problem{Pos: e.Pos, PF: u.Address}
@@ -129,7 +129,7 @@ func entryFindings(p *Plan, e *spec.PhysicalFunction, found *selection.Entry) {
 	p.Problems = append(p.Problems, pr)
 }
 
-// describe words a match for a message: names [enp1s0f0np0], drivers [ice].
+// describe renders a match for a message: names [enp1s0f0np0], drivers [ice].
 func describe(m *spec.Match) string {
 	var parts []string
 	add := func(key string, vals []string) {

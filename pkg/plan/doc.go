@@ -1,11 +1,11 @@
 // Package plan decides what has to be done so that a machine is what the
-// document says: Compute turns the document, an inventory, the use of devices
+// config says: Compute turns the config, an inventory, the use of devices
 // and the record of earlier runs into ordered steps, each with its reason, what
 // it disrupts and whom it waits for. Text and JSON show a plan to people.
 //
 // It is pure. It may import pkg/spec, pkg/inventory, pkg/selection, pkg/nic,
 // pkg/use (data only), pkg/record and pkg/sysfs (names only). It never reads or writes the
-// machine, never logs, and never looks at the clock.
+// machine, never logs, and never reads the clock.
 //
 // The rules about VFs that somebody holds, or may hold:
 //

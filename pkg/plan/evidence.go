@@ -18,7 +18,7 @@ import (
 //     a node is reached by nor another interface on it; and it was so at every
 //     look for some seconds (Watch). A PF without interfaces is quiet while its
 //     driver is one that makes none;
-//   - an earlier proof: the PF was quiet under the same document, and it is the
+//   - an earlier proof: the PF was quiet under the same config, and it is the
 //     same card (record.PF.SafeSpec).
 //
 // Nothing else does. Time alone proves nothing, a default route through another
@@ -32,7 +32,7 @@ import (
 // Quiet are the PFs, by PCI address, that were quiet for long enough.
 type Quiet map[string]bool
 
-// QuietNow are the PFs that are quiet in this one look: what a preview assumes to
+// QuietNow are the PFs that are quiet in this one snapshot: what a preview assumes to
 // stay so.
 func QuietNow(s *inventory.Snapshot) Quiet {
 	out := Quiet{}
@@ -47,7 +47,7 @@ func QuietNow(s *inventory.Snapshot) Quiet {
 	return out
 }
 
-// Watch knows since when each PF has been quiet at every look. It has no clock:
+// Watch knows since when each PF has been quiet in every snapshot. It has no clock:
 // its owner gives the time. The zero value has seen nothing.
 type Watch struct {
 	since map[string]sighting
@@ -60,7 +60,7 @@ type sighting struct {
 	at   time.Time
 }
 
-// See takes in a look at the machine that was made at the time now. It returns the
+// See takes in a snapshot of the machine that was made at the time now. It returns the
 // PFs that have been quiet for at least wait, and how long it takes until the next
 // one may have been; 0 when none is on its way.
 func (w *Watch) See(s *inventory.Snapshot, now time.Time, wait time.Duration) (Quiet, time.Duration) {
@@ -90,7 +90,7 @@ func identity(pf *inventory.PF) string {
 	return b.String()
 }
 
-// evidence is what one look at the machine shows of a PF.
+// evidence is what one snapshot shows of a PF.
 type evidence struct {
 	quiet bool
 	// missing is what is not as it is on a quiet PF, and hint what a person can do
@@ -100,7 +100,7 @@ type evidence struct {
 
 const hintAllow = "set `allowUplink: true` in this entry if its VFs are to be made in any case"
 
-// evidenceOf judges one look. Where the PF is an uplink, it is not asked.
+// evidenceOf judges one snapshot. Where the PF is an uplink, it is not asked.
 func evidenceOf(s *inventory.Snapshot, pf *inventory.PF) evidence {
 	not := func(hint, format string, args ...any) evidence {
 		return evidence{missing: fmt.Sprintf(format, args...), hint: hint}
@@ -199,7 +199,7 @@ func (w *work) unproven(prefix string) Problem {
 }
 
 // guardLink keeps steps that drop the link from a PF that is the machine's only
-// way out, whatever the document allows; and from one that may be it, because the
+// way out, whatever the config allows; and from one that may be it, because the
 // kernel did not say.
 func (w *work) guardLink() {
 	known := w.in.Snapshot.Network.Complete && w.in.Snapshot.Network.Hidden == "" && w.pf.Unlisted == ""

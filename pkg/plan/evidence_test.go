@@ -106,7 +106,7 @@ func TestOnlyPositiveEvidence(t *testing.T) {
 			if !c.refused {
 				in.Record, _ = record.Record{BootID: "b"}.Proven([]record.Evidence{{Card: record.Card{Address: igb0, Device: "8086:10c9"}, Safe: true}}, "h")
 				if len(plan.Compute(in).PF(igb0).Steps) == 0 {
-					t.Error("an earlier proof under the same document does not count")
+					t.Error("an earlier proof under the same config does not count")
 				}
 				in.SpecHash = "other"
 				if len(plan.Compute(in).PF(igb0).Steps) > 0 {
@@ -148,7 +148,7 @@ func TestPFWithoutInterface(t *testing.T) {
 	}
 }
 
-// TestWatch: quiet for long enough means at every look, of one card.
+// TestWatch: quiet for long enough means in every snapshot, of one card.
 func TestWatch(t *testing.T) {
 	const wait = 10 * time.Second
 	k := machine()
@@ -207,9 +207,9 @@ func TestLinkStepsWaitForAnswers(t *testing.T) {
 	}
 }
 
-// TestLeftPFIsTakenBackWithEvidence: what is taken back from a PF that left the
-// document needs the same evidence as what is made on it.
-func TestLeftPFIsTakenBackWithEvidence(t *testing.T) {
+// TestLeftPFIsResetWithEvidence: what is reset on a PF that left the
+// config needs the same evidence as what is made on it.
+func TestLeftPFIsResetWithEvidence(t *testing.T) {
 	k := machine()
 	write(t, k, "bus/pci/devices/"+igb0+"/sriov_numvfs", "4")
 	made := record.Record{BootID: "b", PFs: map[string]record.PF{igb0: {
@@ -231,7 +231,7 @@ func TestLeftPFIsTakenBackWithEvidence(t *testing.T) {
 		t.Errorf("nothing known: %+v", f)
 	}
 	if f := steps(plan.Input{Record: safe}); len(f.Steps) == 0 {
-		t.Errorf("found safe under the document that made it: %+v", f)
+		t.Errorf("found safe under the config that made it: %+v", f)
 	}
 }
 

@@ -199,7 +199,7 @@ func (w *work) reportMissing(all []missing) {
 // module is the name of the module that has the driver.
 func module(driver string) string { return strings.ReplaceAll(driver, "-", "_") }
 
-// reportSpent says why an order in the config has no effect on steps that wait.
+// reportSpent says why a force token in the config has no effect on steps that wait.
 func (w *work) reportSpent() {
 	waits := slices.ContainsFunc(w.out.Steps, func(s Step) bool { return len(s.Wait) > 0 })
 	if waits && w.entry.Force != "" && (w.in.Record.Lost || slices.Contains(w.in.Record.Spent, w.entry.Force)) {

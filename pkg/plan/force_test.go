@@ -12,15 +12,15 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/record"
 )
 
-// An order of the document counts until the PF is as the document says, and
-// never again: not after a boot, not when the document goes back to it.
-func TestOrderIsCarriedOutOnce(t *testing.T) {
+// A force token of the config counts until the PF is as the config says, and
+// never again: not after a boot, not when the config goes back to it.
+func TestForceTokenIsCarriedOutOnce(t *testing.T) {
 	k := machine()
 	write(t, k, "bus/pci/devices/"+igb0+"/sriov_numvfs", "4")
 	held := judged(k, map[string]string{"0000:21:10.2": "trader-0"})
-	compute := func(st record.Record, count int, order string) *plan.Plan {
+	compute := func(st record.Record, count int, token string) *plan.Plan {
 		e := entry(4, count, "enp33s0")
-		e.Force = order
+		e.Force = token
 		return plan.Compute(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Use: held, Record: st, BootID: st.BootID, Quiet: plan.QuietNow(k.Snapshot())})
 	}
 	waits := func(p *plan.Plan) bool {
@@ -28,15 +28,15 @@ func TestOrderIsCarriedOutOnce(t *testing.T) {
 	}
 	st := record.Record{BootID: "b1"}
 	if waits(compute(st, 6, "a")) {
-		t.Fatal("a new order is not followed")
+		t.Fatal("a new token is not followed")
 	}
 	if _, done := st.Acknowledge(compute(st, 6, "a").Tokens()); len(done) > 0 {
-		t.Error("an order counts as carried out while steps are left")
+		t.Error("a token counts as carried out while steps are left")
 	}
 	if p := compute(st, 99, "a"); p.Done() {
 		t.Error("99 VFs are no problem")
 	} else if _, done := st.Acknowledge(p.Tokens()); len(done) > 0 {
-		t.Error("an order counts as carried out while the PF cannot be as the document says")
+		t.Error("a token counts as carried out while the PF cannot be as the config says")
 	}
 	st, done := st.Acknowledge(compute(st, 4, "a").Tokens())
 	if !slices.Equal(done, []string{igb0}) {
@@ -50,17 +50,17 @@ func TestOrderIsCarriedOutOnce(t *testing.T) {
 	}
 	for _, later := range []record.Record{st, st.Boot("b2")} {
 		if !waits(compute(later, 6, "a")) || !waits(compute(later, 6, "b0")) {
-			t.Errorf("boot %s: an old order is followed again", later.BootID)
+			t.Errorf("boot %s: an old token is followed again", later.BootID)
 		}
 		if waits(compute(later, 6, "new")) {
-			t.Errorf("boot %s: a new order is not followed", later.BootID)
+			t.Errorf("boot %s: a new token is not followed", later.BootID)
 		}
 	}
 }
 
-// Without the record an order may be an old one: it is not followed, and counts
+// Without the record a force token may be an old one: it is not followed, and counts
 // as carried out.
-func TestOrderWithoutRecord(t *testing.T) {
+func TestForceTokenWithoutRecord(t *testing.T) {
 	k := machine()
 	write(t, k, "bus/pci/devices/"+igb0+"/sriov_numvfs", "4")
 	e := entry(4, 6, "enp33s0")
@@ -68,7 +68,7 @@ func TestOrderWithoutRecord(t *testing.T) {
 	in := plan.Input{Config: config(e), Snapshot: k.Snapshot(), Use: judged(k, map[string]string{"0000:21:10.2": "trader-0"}), Quiet: plan.QuietNow(k.Snapshot()), Record: record.Record{Lost: true}}
 	p := plan.Compute(in)
 	if len(p.PFs[0].Steps[0].Wait) == 0 {
-		t.Error("an order is followed although nobody knows whether it is an old one")
+		t.Error("a token is followed although nobody knows whether it is an old one")
 	}
 	st, done := in.Record.Acknowledge(p.Tokens())
 	if st.Lost || !slices.Equal(done, []string{igb0}) {
@@ -76,21 +76,21 @@ func TestOrderWithoutRecord(t *testing.T) {
 	}
 	in.Record = st
 	if len(plan.Compute(in).PFs[0].Steps[0].Wait) == 0 {
-		t.Error("the order is followed after all")
+		t.Error("the token is followed after all")
 	}
 }
 
-// An old order is not followed on a PF that appears after the record was lost, nor
-// when the document was not there yet when it was found lost, nor in a new process.
+// An old force token is not followed on a PF that appears after the record was lost, nor
+// when the config was not there yet when it was found lost, nor in a new process.
 func TestLostRecordAndWhatComesLater(t *testing.T) {
 	k := machine()
 	write(t, k, "bus/pci/devices/"+igb1+"/sriov_numvfs", "4")
 	e := entry(4, 6, "enp*s0")
 	e.Force = "old"
 	held := judged(k, map[string]string{"0000:41:10.2": "trader-0"})
-	waits := func(st record.Record, order string) bool {
+	waits := func(st record.Record, token string) bool {
 		e := e
-		e.Force = order
+		e.Force = token
 		p := plan.Compute(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Quiet: plan.QuietNow(k.Snapshot()), Use: held, Record: st, BootID: "b"})
 		f := p.PF(igb1)
 		if waits := len(f.Steps[0].Wait) > 0; waits != slices.ContainsFunc(f.Notices, func(pr plan.Problem) bool { return strings.Contains(pr.Msg, "is not followed") }) {
@@ -116,10 +116,10 @@ func TestLostRecordAndWhatComesLater(t *testing.T) {
 	}
 	for name, st := range map[string]record.Record{"the same process": st, "the next one": read, "the next boot": st.Boot("b2")} {
 		if !waits(st, "old") {
-			t.Errorf("%s: the old order is followed on a PF that appeared later", name)
+			t.Errorf("%s: the old token is followed on a PF that appeared later", name)
 		}
 		if waits(st, "new") {
-			t.Errorf("%s: a new order is not followed", name)
+			t.Errorf("%s: a new token is not followed", name)
 		}
 	}
 }

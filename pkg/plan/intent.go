@@ -51,14 +51,14 @@ func (p *Plan) Evidence() []record.Evidence {
 
 // Tokens are the force tokens of the config, and how far the PFs with one are.
 func (p *Plan) Tokens() record.Tokens {
-	t := record.Tokens{Config: p.Document, All: p.Orders}
+	t := record.Tokens{Config: p.Configured, All: p.ForceTokens}
 	for i := range p.PFs {
 		f := &p.PFs[i]
-		if f.Order == "" {
+		if f.ForceToken == "" {
 			continue
 		}
 		open := len(f.Steps) > 0 || slices.ContainsFunc(f.Problems, func(pr Problem) bool { return !pr.Partial })
-		t.PFs = append(t.PFs, record.Token{Card: f.Card, Text: f.Order, Done: !open})
+		t.PFs = append(t.PFs, record.Token{Card: f.Card, Text: f.ForceToken, Done: !open})
 	}
 	return t
 }

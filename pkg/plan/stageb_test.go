@@ -140,7 +140,7 @@ func TestSecondPathAllowsTheLinkToDrop(t *testing.T) {
 	}
 }
 
-// TestRDMAMode: a document that asks for RDMA hears once which mode the kernel is
+// TestRDMAMode: a config that asks for RDMA hears once which mode the kernel is
 // in and what changes it, and one that does not, nothing.
 func TestRDMAMode(t *testing.T) {
 	for _, c := range []struct {

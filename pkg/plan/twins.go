@@ -11,9 +11,9 @@ import (
 // Two PFs with one permanent address (clones by the vendor, virtual machines) would
 // give their VFs the same stable addresses. Neither gets any: an address mixed with
 // more than the PF's own would change when a card is added, and which of two clones
-// may keep its addresses nobody can tell but the operator.
+// may keep its addresses nobody knows but the operator.
 
-// twins are, by PF address, the other PF in the document with the same permanent
+// twins are, by PF address, the other PF in the config with the same permanent
 // address, where both derive addresses from it.
 func twins(in *Input, sel *selection.Result) map[string]string {
 	first, out := map[string]string{}, map[string]string{}
@@ -44,7 +44,7 @@ func derives(g spec.VFGroup) bool {
 	return g.MACAddresses.Mode == spec.MACStable || g.GUIDs.Mode == spec.MACStable
 }
 
-// sameListed finds addresses that the document lists for VFs of two PFs. It may be
+// sameListed finds addresses that the config lists for VFs of two PFs. It may be
 // meant (two VFs under one bond), so it is worth a notice and no more.
 func sameListed(p *Plan, in *Input, sel *selection.Result) {
 	seen := map[string]string{} // address -> PF

@@ -5,23 +5,23 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// Plan is what has to be done to make the machine what the document says.
+// Plan is what has to be done to make the machine what the config says.
 // It is pure data: computing it touches nothing.
 type Plan struct {
-	// PFs has one entry for each PF that the document selects, or that an
+	// PFs has one entry for each PF that the config selects, or that an
 	// earlier run configured, sorted by address. PFs are independent of each
 	// other and may be applied in parallel.
 	PFs []PFPlan `json:"pfs" yaml:"pfs"`
-	// Notices are entries of the document that select nothing and the like:
+	// Notices are entries of the config that select nothing and the like:
 	// worth telling, not wrong.
 	Notices []Problem `json:"notices,omitempty" yaml:"notices,omitempty"`
-	// Problems are errors of the document against this machine that belong to
+	// Problems are errors of the config against this machine that belong to
 	// no PF (a required PF that is not there).
 	Problems []Problem `json:"problems,omitempty" yaml:"problems,omitempty"`
-	// Document is true when a document is in force, and Orders are all orders not to
-	// wait for holders that it gives, also for PFs that are not there.
-	Document bool     `json:"-" yaml:"-"`
-	Orders   []string `json:"-" yaml:"-"`
+	// Configured is true when a config is in force, and ForceTokens are all that
+	// it gives, also for PFs that are not there.
+	Configured  bool     `json:"-" yaml:"-"`
+	ForceTokens []string `json:"-" yaml:"-"`
 }
 
 // PFPlan is the work on one PF. Steps run in order; a step whose Wait is not
@@ -29,36 +29,35 @@ type Plan struct {
 type PFPlan struct {
 	Address string `json:"address" yaml:"address"`
 	Name    string `json:"name" yaml:"name"`
-	// Steps is empty when the PF is as the document says.
+	// Steps is empty when the PF is as the config says.
 	Steps []Step `json:"steps,omitempty" yaml:"steps,omitempty"`
-	// Problems are why (part of) the document cannot be had on this PF.
+	// Problems are why (part of) the config is not in force on this PF.
 	Problems []Problem `json:"problems,omitempty" yaml:"problems,omitempty"`
 	Notices  []Problem `json:"notices,omitempty" yaml:"notices,omitempty"`
 	// Withdraw are the addresses of the VFs that pools must stop offering,
 	// because a step destroys or resets them: now, or when their holders are
 	// gone. Sorted by index.
 	Withdraw []string `json:"withdraw,omitempty" yaml:"withdraw,omitempty"`
-	// Order is the document's order not to wait for holders, until it is carried
-	// out.
-	Order string `json:"order,omitempty" yaml:"order,omitempty"`
+	// ForceToken is the config's, until it is carried out.
+	ForceToken string `json:"force,omitempty" yaml:"force,omitempty"`
 	// Card is which card the PF is, and Found what it is like now: what a reset would
 	// have to bring back. Both are for the record.
 	Card  record.Card `json:"-" yaml:"-"`
 	Found record.Made `json:"-" yaml:"-"`
 	// Safe is true when the PF is seen not to carry the machine's network, now and
-	// for some seconds: worth recording with the document's hash for the next early
+	// for some seconds: worth recording with the config's hash for the next early
 	// start.
 	Safe bool `json:"-" yaml:"-"`
 	// Uplink is true when there is evidence that it is one.
 	Uplink bool `json:"-" yaml:"-"`
-	// Left is true when the PF left the document and its steps reset it.
+	// Left is true when the PF left the config and its steps reset it.
 	Left bool `json:"left,omitempty" yaml:"left,omitempty"`
-	// Driver is the PF's driver, which a refusal is told with.
+	// Driver is the PF's driver, which a refusal is reported with.
 	Driver string `json:"-" yaml:"-"`
 	// Carrier is whether the PF's port had a link when the plan was made.
 	Carrier bool `json:"-" yaml:"-"`
-	// Entry is where the document's entry for this PF stands; zero for a PF
-	// that left the document.
+	// Entry is where the config's entry for this PF stands; zero for a PF
+	// that left the config.
 	Entry spec.Pos `json:"entry" yaml:"entry"`
 }
 

@@ -203,7 +203,7 @@ func driverReason(v *vf) string {
 }
 
 // notLoaded is the driver that the VF should have and the kernel does not know,
-// "" when there is none or that cannot be told.
+// "" when there is none or that is not known.
 func (p *port) notLoaded(v *vf) string {
 	want := string(v.driver())
 	switch v.driver() {

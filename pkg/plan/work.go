@@ -29,8 +29,8 @@ type port struct {
 	twin string
 	// carrier: the port has a link.
 	carrier bool
-	// forced: the holders of the PF's VFs are not waited for, by order on the
-	// machine or by one of the config that was not carried out yet.
+	// forced: the holders of the PF's VFs are not waited for, because the operator
+	// forces it, on the machine or by a token of the config that is not spent.
 	forced bool
 }
 
@@ -45,7 +45,7 @@ func (y *yield) add(o yield) {
 	y.found.add(o.found)
 }
 
-// step is the operation as a step of the PF; the qualifier tells it from another of
+// step is the operation as a step of the PF; the qualifier distinguishes it from another of
 // its kind.
 func (p *port) step(o op.Op, qualifier string) Step {
 	id := p.pf.Address + "/" + string(o.Kind())
@@ -149,9 +149,9 @@ func newWork(in *Input, pf *inventory.PF, entry *spec.PhysicalFunction, twin str
 		out: PFPlan{Address: pf.Address, Name: pf.Name(), Entry: entry.Pos, Card: card(pf), Found: found(pf), Driver: pf.Driver},
 	}
 	if !slices.Contains(w.record.Forced, entry.Force) && !slices.Contains(in.Record.Spent, entry.Force) {
-		w.out.Order = entry.Force
+		w.out.ForceToken = entry.Force
 	}
-	w.forced = in.Force[pf.Address] || w.out.Order != "" && !in.Record.Lost
+	w.forced = in.Force[pf.Address] || w.out.ForceToken != "" && !in.Record.Lost
 	w.out.Carrier = w.carrier
 	return w
 }

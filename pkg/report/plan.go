@@ -12,7 +12,7 @@ func Plan(p *plan.Plan) *status.Plan {
 		f := &p.PFs[i]
 		out.PFs = append(out.PFs, status.PFPlan{
 			Address: f.Address, Name: f.Name, Steps: Steps(f), Problems: Problems(f.Problems), Notices: Problems(f.Notices),
-			Withdraw: f.Withdraw, Force: f.Order, Left: f.Left, Entry: f.Entry,
+			Withdraw: f.Withdraw, Force: f.ForceToken, Left: f.Left, Entry: f.Entry,
 		})
 	}
 	return out

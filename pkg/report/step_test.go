@@ -56,7 +56,7 @@ func TestPlan(t *testing.T) {
 	got := report.Plan(&plan.Plan{
 		Notices: []plan.Problem{{Msg: "n"}}, Problems: []plan.Problem{{Msg: "p"}},
 		PFs: []plan.PFPlan{{
-			Address: pfA, Name: "enp1s0f0", Withdraw: []string{vf}, Order: "now", Left: true,
+			Address: pfA, Name: "enp1s0f0", Withdraw: []string{vf}, ForceToken: "now", Left: true,
 			Problems: []plan.Problem{{PF: pfA, VFs: []int{1}, Msg: "x", Hint: "h", Pending: true, Partial: true}},
 			Notices:  []plan.Problem{{Msg: "y"}},
 		}},
