@@ -1,11 +1,11 @@
 // Package plan decides what has to be done so that a machine is what the
 // config says: Compute turns the config, an inventory, the use of devices
-// and the record of earlier runs into ordered steps, each with its reason, what
-// it disrupts and whom it waits for. Text and JSON show a plan to people.
+// and the record of earlier runs into ordered steps, each a typed operation
+// (pkg/op) with its reason, what it disrupts and whom it waits for.
 //
 // It is pure. It may import pkg/spec, pkg/inventory, pkg/selection, pkg/nic,
-// pkg/use (data only), pkg/record and pkg/sysfs (names only). It never reads or writes the
-// machine, never logs, and never reads the clock.
+// pkg/op, pkg/record and pkg/use (data only). It never reads or writes the machine,
+// never logs, and never reads the clock.
 //
 // The rules about VFs that somebody holds, or may hold:
 //
@@ -26,6 +26,10 @@
 // driver each gets ("none" for nobody), and autoprobe is put on again before the
 // kernel's own driver is asked, because with it off the kernel binds no VF that
 // has no override (pci_device_can_probe in drivers/pci/pci-driver.c).
+//
+// An attribute of VFs is one operation in pkg/op and one row of attributes: what
+// the config wants, how it is set, what a new VF has and what drivers can. VFs go
+// through stages (vf.go), each a function of the value that the one before made.
 //
 // Steps name devices by PF address and VF index, so that a plan can speak of
 // VFs that it is about to make. Steps of different PFs never depend on each

@@ -105,7 +105,7 @@ func TestGather(t *testing.T) {
 			if v.group != nil {
 				line += " grouped"
 			}
-			if len(v.holders) > 0 {
+			if v.taken {
 				line += " held"
 			} else {
 				line += " free"

@@ -32,8 +32,10 @@ type vf struct {
 	// made is the step that makes it, "" when it exists.
 	made string
 	// bound: it has a driver before any step for it runs.
-	bound   bool
-	holders []use.Holder // who has it, or may have it
+	bound bool
+	// taken: somebody has it, or may have it; holders are who.
+	taken   bool
+	holders []use.Holder
 }
 
 // groupDriver is the driver that the VFs of the group should have.
@@ -73,7 +75,7 @@ func (v *vf) right() bool {
 }
 
 // busy reports whether the VF is somebody's, and nobody said not to wait.
-func (p *port) busy(v *vf) bool { return len(v.holders) > 0 && !p.forced }
+func (p *port) busy(v *vf) bool { return v.taken && !p.forced }
 
 // over are the holders over which a step for the VF goes on.
 func (p *port) over(v *vf) []use.Holder {
@@ -117,7 +119,7 @@ func (p *port) gather(m made) []vf {
 		now := &p.pf.VFs[i]
 		v := vf{index: now.Index, now: now, group: p.group(now.Index), bound: now.Driver != ""}
 		if st := p.in.Use.Of(now.Address); st.Busy() {
-			v.holders = st.Holders
+			v.taken, v.holders = true, st.Holders
 		}
 		out = append(out, v)
 	}
