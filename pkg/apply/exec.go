@@ -12,7 +12,6 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
-	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
@@ -135,10 +134,10 @@ func vlan(l op.VLAN) nl.VLAN {
 }
 
 func linkState(s op.LinkState) nl.LinkState {
-	switch spec.LinkState(s) {
-	case spec.LinkStateEnable:
+	switch s {
+	case op.LinkEnable:
 		return nl.LinkStateEnable
-	case spec.LinkStateDisable:
+	case op.LinkDisable:
 		return nl.LinkStateDisable
 	default:
 		return nl.LinkStateAuto

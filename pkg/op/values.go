@@ -156,6 +156,13 @@ func (r Rate) String() string     { return fmt.Sprintf("%d %d", r.Min, r.Max) }
 // LinkState is whether a VF's link follows the port's.
 type LinkState spec.LinkState
 
+// The link states.
+const (
+	LinkAuto    = LinkState(spec.LinkStateAuto)
+	LinkEnable  = LinkState(spec.LinkStateEnable)
+	LinkDisable = LinkState(spec.LinkStateDisable)
+)
+
 func (s LinkState) Equal(v Value) bool { return same(s, v) }
 func (s LinkState) String() string     { return string(s) }
 

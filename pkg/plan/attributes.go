@@ -105,7 +105,7 @@ var attributes = []attribute{
 		func(a op.Attribute, v op.LinkState) op.Op {
 			return op.SetVFLinkState{Attribute: a, State: v}
 		},
-		func(b *nic.Behaviour, _ op.LinkState) nic.Support { return b.LinkState }).startsAs(op.LinkState(spec.LinkStateAuto)),
+		func(b *nic.Behaviour, _ op.LinkState) nic.Support { return b.LinkState }).startsAs(op.LinkAuto),
 	setting("rate", vfMember.rate,
 		func(a op.Attribute, v op.Rate) op.Op { return op.SetVFRate{Attribute: a, Rate: v} },
 		canRate).startsAs(op.Rate{}),
