@@ -222,8 +222,8 @@ func TestTooManyEntriesForOnePF(t *testing.T) {
 	}
 }
 
-// FuzzVerdict: the same bytes get the same verdict, whatever was judged before.
-func FuzzVerdict(f *testing.F) {
+// FuzzDeterminism: the same bytes get the same result, whatever was judged before.
+func FuzzDeterminism(f *testing.F) {
 	const most = 1 << 16
 	f.Add(uint8(0), uint64(0), uint32(most), []byte("numVFs"))
 	for i := range families(most) {

@@ -204,7 +204,7 @@ func (d *decoder) key(n *yaml.Node, path string) (string, bool) {
 	case n.Kind == yaml.AliasNode:
 		return "", false
 	case n.Kind != yaml.ScalarNode:
-		d.fail(nodePos(n), path, "a key is a plain word", "%s is used as a key", describe(n))
+		d.fail(nodePos(n), path, "a key is a plain name", "%s is used as a key", describe(n))
 		return "", false
 	case n.ShortTag() == "!!merge":
 		d.fail(nodePos(n), path, "write the keys out", "merge keys (<<) are not accepted")
@@ -339,7 +339,7 @@ func join(path, key string) string {
 
 func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
-// short keeps a word of the document from flooding or disguising a message.
+// short keeps a text of the document from flooding or disguising a message.
 func short(s string) string {
 	tail := ""
 	if r := []rune(s[:min(len(s), 200)]); len(r) > 40 {

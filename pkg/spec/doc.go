@@ -7,7 +7,7 @@
 // aliases, merge keys and tags are refused, which also means that no input can
 // expand to more than it is. The work is bounded by the size of the input, at
 // most 1 MiB: no rule compares everything with everything, and what would have to
-// be is refused. A verdict depends on the bytes alone.
+// be is refused. The result depends on the bytes alone.
 //
 // [Load] reads the bare document, as the node sees it. [LoadFile] also accepts a
 // machine-config patch that carries the document ([Extract]), and reports

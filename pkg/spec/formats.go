@@ -274,7 +274,7 @@ func checkPKey(s string) (string, string, string) {
 
 func checkAbsPath(s string) (string, string, string) {
 	if !path.IsAbs(s) || path.Clean(s) != s || s == "/" {
-		return "", fmt.Sprintf("%s is not an absolute path of a folder", quote(s)), "write it from the root on, without . and .. and without a slash at the end"
+		return "", fmt.Sprintf("%s is not an absolute path of a directory", quote(s)), "write it from the root on, without . and .. and without a slash at the end"
 	}
 	return s, "", ""
 }

@@ -148,13 +148,13 @@ var keyPlaces = map[string]string{
 	"listen":            "metrics",
 }
 
-// closest returns the word that s is most likely a misspelling of.
-func closest(s string, words []string) (string, bool) {
+// closest returns the name that s is most likely a misspelling of.
+func closest(s string, names []string) (string, bool) {
 	best, dist := "", len(s)
 	if len(s) > 40 {
 		return "", false
 	}
-	for _, w := range words {
+	for _, w := range names {
 		if strings.EqualFold(s, w) {
 			return w, true
 		}

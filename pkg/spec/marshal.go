@@ -61,7 +61,7 @@ func encode(v reflect.Value, enum string) *yaml.Node {
 		if n := encode(v.Elem(), enum); n != nil {
 			return n
 		}
-		return zeroOf(v.Elem()) // said, and zero: not the same as unsaid
+		return zeroOf(v.Elem()) // written, and zero: not the same as absent
 	case reflect.Struct:
 		return encodeStruct(v)
 	case reflect.Slice:
@@ -164,7 +164,7 @@ func encodeInfo(m map[string]map[string]string) *yaml.Node {
 	if m == nil {
 		return nil
 	}
-	// Said, and empty: a container is told of an empty provider "extra".
+	// Written, and empty: a container is told of an empty provider "extra".
 	out := &yaml.Node{Kind: yaml.MappingNode}
 	for _, id := range sortedKeys(m) {
 		info := &yaml.Node{Kind: yaml.MappingNode}

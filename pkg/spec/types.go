@@ -51,7 +51,7 @@ type PhysicalFunction struct {
 	// ResourceName is the resource of every VF that is in no group, or in a
 	// group that names none of its own.
 	ResourceName string `yaml:"resourceName" format:"resource"`
-	// AllocationPolicy is how the kubelet is told to choose among the VFs of
+	// AllocationPolicy is how the kubelet chooses among the VFs of
 	// the entry's resources; "" means packed.
 	AllocationPolicy string    `yaml:"allocationPolicy" enum:"packed,spread"`
 	VirtualFunctions []VFGroup `yaml:"virtualFunctions"`
@@ -87,7 +87,7 @@ type Match struct {
 }
 
 // VFGroup configures the VFs of one PF whose indexes it lists. A nil pointer
-// or zero string means: not said, leave the driver's default.
+// or zero string means: absent, leave the driver's default.
 type VFGroup struct {
 	Indexes      IndexSet `yaml:"indexes"`
 	ResourceName string   `yaml:"resourceName" format:"resource"`

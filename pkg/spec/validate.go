@@ -95,7 +95,7 @@ func (v *validator) physicalFunction(i int) {
 	case pf.NumVFs != nil:
 		v.problems(at+".numVFs", vfrules.InRange("", *pf.NumVFs, 0, maxVFs, "", "0 removes the VFs; sriov_totalvfs in sysfs is the most that the PF can have"))
 	case !v.has(at+".numVFs") && !pf.ExternallyManaged && v.isMapping(at):
-		v.missing(at, "numVFs", "say how many VFs there shall be, or externallyManaged: true when somebody else decides it")
+		v.missing(at, "numVFs", "say how many VFs there are to be, or externallyManaged: true when somebody else decides it")
 	}
 	if pf.MTU != nil {
 		v.problems(at+".mtu", vfrules.MTU(*pf.MTU))
@@ -246,7 +246,7 @@ func (v *validator) globals() {
 		}
 	}
 	if path := "cni.binDir"; v.has(path) && v.ok(path) && !inBinDirs(v.c.CNI.BinDir) {
-		v.complain(path, "give a folder below /opt (the default is "+DefaultBinDir+") or below /var/lib", quote(v.c.CNI.BinDir)+" is not below /opt or /var/lib, the places of the host that can be written and outlive a reboot")
+		v.complain(path, "give a directory below /opt (the default is "+DefaultBinDir+") or below /var/lib", quote(v.c.CNI.BinDir)+" is not below /opt or /var/lib, the places of the host that can be written and outlive a reboot")
 	}
 }
 

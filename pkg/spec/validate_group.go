@@ -50,10 +50,10 @@ func (v *validator) group(pf *PhysicalFunction, g *VFGroup, at string) {
 	if noNetdev {
 		driver := "driver " + string(g.Driver) + " (" + v.line(at+".driver") + ")"
 		if g.RDMA {
-			v.complain(at+".rdma", "remove one of the two; an RDMA device is made by the NIC's own driver", "rdma cannot be had with "+driver)
+			v.complain(at+".rdma", "remove one of the two; an RDMA device is made by the NIC's own driver", "rdma is not supported with "+driver)
 		}
 		if g.VDPA != "" {
-			v.complain(at+".vdpa", "remove one of the two; a vDPA device is made by the NIC's own driver", "vdpa cannot be had with "+driver)
+			v.complain(at+".vdpa", "remove one of the two; a vDPA device is made by the NIC's own driver", "vdpa is not supported with "+driver)
 		}
 		if g.MTU != nil {
 			v.complain(at+".mtu", "remove it; who drives the VF sets its MTU, up to the PF's", "a VF with "+driver+" has no netdev to carry an MTU")

@@ -132,7 +132,7 @@ func (v *validator) selectors(r *Resource, at string) {
 		}
 		if s.IsRDMA && s.VDPAType != "" {
 			v.complain(sel+".vdpaType", "remove one of the two, or use two selectors",
-				fmt.Sprintf("vdpaType and isRdma (%s) cannot be had of one device", v.line(sel+".isRdma")))
+				fmt.Sprintf("vdpaType and isRdma (%s) are not supported together", v.line(sel+".isRdma")))
 		}
 		if r.DeviceType == DeviceTypeAux && len(s.AuxTypes) == 0 {
 			if v.has(sel + ".auxTypes") {
