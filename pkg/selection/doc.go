@@ -1,9 +1,9 @@
-// Package selection finds the physical functions that the entries of a document
+// Package selection finds the physical functions that the entries of a config
 // mean on one machine. It is the one place where spec.Match meets an inventory:
 // the plan (what to do with a PF) and the pools (what to offer of it) must never
 // disagree about which PF an entry is.
 //
 // It is a pure function of its arguments. It may import pkg/spec and
 // pkg/inventory; it never reads the machine, never decides whether a finding is
-// an error or a notice, and never words messages: callers do.
+// an error or a notice, and never writes messages: callers do.
 package selection

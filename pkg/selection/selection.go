@@ -9,7 +9,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// Result is what the entries of a document mean on one machine.
+// Result is what the entries of a config mean on one machine.
 type Result struct {
 	// Entries has one element for each of cfg.PhysicalFunctions, in that order.
 	Entries []Entry
@@ -18,7 +18,7 @@ type Result struct {
 	Bindings []Binding
 }
 
-// Entry is what one entry of the document found.
+// Entry is what one entry of the config found.
 type Entry struct {
 	// PFs are the addresses of all PFs that the entry matches, sorted. Empty
 	// means that the entry matches nothing here.
@@ -28,13 +28,13 @@ type Entry struct {
 	// are no PF. In the order of the inventory.
 	Unusable []Unusable
 	// Missing are the exact names, PCI addresses and MAC addresses of the entry
-	// that no function of this machine has, in the order of the document.
+	// that no function of this machine has, in the order of the config.
 	Missing []string
 }
 
 // Unusable is a function that exists but cannot have VFs.
 type Unusable struct {
-	Named   string // the value in the document that means it
+	Named   string // the value in the config that means it
 	Address string // PCI address of the function
 	// PF is the address of the parent when the function is itself a VF, and ""
 	// when it is a function without the SR-IOV capability.
@@ -57,8 +57,8 @@ type Binding struct {
 // Conflict is two entries that want different things of one PF.
 type Conflict struct {
 	First, Second       int      // indexes in cfg.PhysicalFunctions
-	FirstPos, SecondPos spec.Pos // where they stand in the document
-	Keys                []string // the keys in which they differ, in the document's order
+	FirstPos, SecondPos spec.Pos // where they stand in the config
+	Keys                []string // the keys in which they differ, in the config's order
 }
 
 // Binding returns the binding of the PF with the address, or nil.
@@ -116,7 +116,7 @@ func entry(m *spec.Match, snap *inventory.Snapshot) Entry {
 	}
 	slices.Sort(e.PFs)
 	seen := map[string]bool{}
-	look := func(f *inventory.Function, pf string, isPF bool) {
+	visit := func(f *inventory.Function, pf string, isPF bool) {
 		named := exactly(m, f)
 		for _, n := range named {
 			seen[n] = true
@@ -127,13 +127,13 @@ func entry(m *spec.Match, snap *inventory.Snapshot) Entry {
 	}
 	for i := range snap.PFs {
 		pf := &snap.PFs[i]
-		look(&pf.Function, "", true)
+		visit(&pf.Function, "", true)
 		for j := range pf.VFs {
-			look(&pf.VFs[j].Function, pf.Address, false)
+			visit(&pf.VFs[j].Function, pf.Address, false)
 		}
 	}
 	for i := range snap.Others {
-		look(&snap.Others[i], "", false)
+		visit(&snap.Others[i], "", false)
 	}
 	for _, list := range [][]string{m.Names, m.PCIAddresses, m.MACAddresses} {
 		for _, v := range list {
@@ -147,7 +147,7 @@ func entry(m *spec.Match, snap *inventory.Snapshot) Entry {
 
 // Matches reports whether the function satisfies every key of m: AND across the
 // keys, OR within one, a key that is not given does not restrict. A Match
-// without any key matches nothing, because "everything" must be said.
+// without any key matches nothing, because "everything" must be written.
 func Matches(m *spec.Match, f *inventory.Function) bool {
 	if len(m.Names)+len(m.PCIAddresses)+len(m.Vendors)+len(m.Devices)+len(m.Drivers)+len(m.MACAddresses) == 0 {
 		return false

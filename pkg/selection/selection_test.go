@@ -79,7 +79,7 @@ func TestMatch(t *testing.T) {
 		{"keys are an and", spec.Match{Vendors: []string{"15b3"}, Names: []string{"*f1*"}}, selection.Entry{PFs: []string{cx1}}},
 		{"keys that contradict", spec.Match{Vendors: []string{"8086"}, Names: []string{"qsfp0"}}, selection.Entry{}},
 		{"nothing here has the name", spec.Match{Names: []string{"eth7"}}, selection.Entry{Missing: []string{"eth7"}}},
-		{"missing is told once", spec.Match{Names: []string{"eth7", "eth7"}, PCIAddresses: []string{"0000:99:00.0"}, MACAddresses: []string{"aa:bb:cc:dd:ee:ff"}},
+		{"missing is reported once", spec.Match{Names: []string{"eth7", "eth7"}, PCIAddresses: []string{"0000:99:00.0"}, MACAddresses: []string{"aa:bb:cc:dd:ee:ff"}},
 			selection.Entry{Missing: []string{"eth7", "0000:99:00.0", "aa:bb:cc:dd:ee:ff"}}},
 		{"no SR-IOV, by name", spec.Match{Names: []string{"eno1"}}, selection.Entry{Unusable: []selection.Unusable{{Named: "eno1", Address: e1k}}}},
 		{"no SR-IOV, by address", spec.Match{PCIAddresses: []string{e1k}}, selection.Entry{Unusable: []selection.Unusable{{Named: e1k, Address: e1k}}}},
