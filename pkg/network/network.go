@@ -61,7 +61,7 @@ type File struct {
 	Networks []Network `yaml:"networks"`
 }
 
-// Load reads a description: `networks:` with a list. Every error is told.
+// Load reads a description: `networks:` with a list. Every error is reported.
 func Load(source string, data []byte) ([]Network, error) {
 	var f File
 	dec := yaml.NewDecoder(bytes.NewReader(data))
