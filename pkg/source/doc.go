@@ -1,4 +1,4 @@
-// Package source delivers the document: it watches the place where the platform
+// Package source delivers the config: it watches the place where the platform
 // puts it and yields its content each time it really changed.
 //
 // On Talos the file is rewritten in place (a reader can see it empty for a
@@ -9,7 +9,7 @@
 //
 // What is there and does not say one thing (several documents, a file that cannot
 // be read) is delivered as an error, never as absent. Where the kernel has no
-// watch left, the document is read from time to time.
+// watch left, the config is read from time to time.
 //
 // It imports pkg/internal/dirwatch, nothing else of the project, and it never interprets the content.
 package source

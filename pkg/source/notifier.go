@@ -23,10 +23,10 @@ func (n *notifier) follow() {
 	err := n.Follow(false)
 	switch {
 	case err != nil && n.broken == nil:
-		n.log.Warn("document cannot be watched; it is read from time to time", "every", n.poll, "err", err,
+		n.log.Warn("config cannot be watched; it is read from time to time", "every", n.poll, "err", err,
 			"hint", "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches in machine.sysctls")
 	case err == nil && n.broken != nil:
-		n.log.Info("document is watched again")
+		n.log.Info("config is watched again")
 	}
 	n.broken = err
 }

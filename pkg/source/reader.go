@@ -9,11 +9,11 @@ import (
 )
 
 // mostSettles bounds for how long events put off reading, in multiples of
-// Options.Settle. Half of it is for events that do not concern the document,
-// the rest for a document that is rewritten all the time.
+// Options.Settle. Half of it is for events that do not concern the config,
+// the rest for a config that is rewritten all the time.
 const mostSettles = 20
 
-// reader decides whether what is read is the document, and news. It has no clock
+// reader decides whether what is read is the config, and news. It has no clock
 // and no timer: the caller says what time it is, and comes back when the answer
 // says so.
 type reader struct {
@@ -23,7 +23,7 @@ type reader struct {
 	known bool
 	last  Document // what was delivered last, when known
 
-	missing time.Time // since when the document is missing; zero: it is not
+	missing time.Time // since when the config is missing; zero: it is not
 	failing time.Time // since when it cannot be read; zero: it can
 
 	pending time.Time // since when something happened that was not read; zero: nothing did
@@ -31,7 +31,7 @@ type reader struct {
 	early   *Document // what was read although events went on, not believed yet
 }
 
-// event takes note that something happened around the document, and reports
+// event takes note that something happened around the config, and reports
 // whether it is the first since the last time that it was read.
 func (r *reader) event(now time.Time) (first bool) {
 	first = r.pending.IsZero()
@@ -42,7 +42,7 @@ func (r *reader) event(now time.Time) (first bool) {
 	return first
 }
 
-// read reads the document. It returns what there is to deliver, whether that is
+// read reads the config. It returns what there is to deliver, whether that is
 // news, and when to read again; 0 when something happens. While early is set it
 // is read again after Settle.
 func (r *reader) read(now time.Time) (doc Document, news bool, again time.Duration) {
@@ -84,7 +84,7 @@ func (r *reader) read(now time.Time) (doc Document, news bool, again time.Durati
 	return doc, true, again
 }
 
-// believe reports whether what was read while events went on is the document:
+// believe reports whether what was read while events went on is the config:
 // when it reads the same twice, Settle apart, or when the bound is reached. A
 // file that is being rewritten in place may hold half of what it will.
 func (r *reader) believe(doc Document, err error, now time.Time) bool {

@@ -21,10 +21,10 @@ import (
 
 // MaxSize is the largest document that is read, in bytes. What is larger is
 // delivered cut after MaxSize+1 bytes, so that the consumer's own size check
-// refuses it with its own words.
+// refuses it with its own text.
 const MaxSize = 1 << 20
 
-// Document is one state of the place where the document is expected.
+// Document is one state of the place where the config is expected.
 type Document struct {
 	// Path is the file that was read, or the place where it is expected.
 	Path string
@@ -33,10 +33,10 @@ type Document struct {
 	Present bool
 	// Data is what the file holds, nil with Err.
 	Data []byte
-	// Err is nil when it is known what the document says. Otherwise there is
+	// Err is nil when it is known what the config says. Otherwise there is
 	// something, and it is not known what it says: an [*AmbiguousError], or an
 	// error of the file system that has lasted for Options.Absent. Present is
-	// true and Data nil then. It is to be handled as a document that is refused:
+	// true and Data nil then. It is to be handled as a config that is refused:
 	// never as one that was removed, and never as one that says nothing. Its
 	// text names the files and what to do. When it is over, the next Document
 	// follows, even when that is the one before the error.
@@ -57,7 +57,7 @@ func (e *AmbiguousError) Error() string {
 	if len(e.Files) > shown {
 		files += ", ..."
 	}
-	return fmt.Sprintf("directory %s holds %d documents (%s) and must hold one: keep one *.yaml among the configFiles of the ExtensionServiceConfig, or name one file with --config",
+	return fmt.Sprintf("directory %s holds %d configs (%s) and must hold one: keep one *.yaml among the configFiles of the ExtensionServiceConfig, or name one file with --config",
 		e.Dir, len(e.Files), files)
 }
 
@@ -65,13 +65,13 @@ func (e *AmbiguousError) Error() string {
 type Options struct {
 	// Settle is how long a file must be left alone before it is read
 	// (default 50 ms): an in-place rewrite is seen as several events. Where
-	// events go on, it is read all the same and believed when it reads equal
+	// events go on, it is read anyway and believed when it reads equal
 	// twice, or after 20 times Settle.
 	Settle time.Duration
-	// Absent is how long a document must be missing before that is news
+	// Absent is how long a config must be missing before that is news
 	// (default DefaultAbsent): the platform removes and re-creates its directories.
 	Absent time.Duration
-	// Poll is how often the document is read while the kernel cannot watch it
+	// Poll is how often the config is read while the kernel cannot watch it
 	// (default 10 s).
 	Poll time.Duration
 	// Log gets one warning when polling begins and one line when it ends. nil:
@@ -81,10 +81,10 @@ type Options struct {
 	Notify func() (*fsnotify.Watcher, error)
 }
 
-// DefaultAbsent is longer than it may take Talos to write a document: it removes the
+// DefaultAbsent is longer than it may take Talos to write a config: it removes the
 // directory and makes it again, and machined may have to wait for a processor or a
-// disk in between. Nothing waits for this: at a start without a document there is
-// nothing to do, and what a document that was removed had made is not in a hurry.
+// disk in between. Nothing waits for this: at a start without a config there is
+// nothing to do, and what a config that was removed had made is not in a hurry.
 const DefaultAbsent = 10 * time.Second
 
 // Watcher follows one path: a file, or a directory that holds one *.yaml.
@@ -114,14 +114,14 @@ func New(path string, opt Options) *Watcher {
 	return &Watcher{path: filepath.Clean(path), opt: opt, docs: make(chan Document, 1)}
 }
 
-// Documents yields the document at the start (once it is known whether there is
+// Documents yields the config at the start (once it is known whether there is
 // one) and after each change. Only the newest state is kept for a slow reader.
 func (w *Watcher) Documents() <-chan Document { return w.docs }
 
-func (w *Watcher) String() string { return "document watcher for " + w.path }
+func (w *Watcher) String() string { return "config watcher for " + w.path }
 
 // Run watches until ctx ends. Where the kernel cannot watch (no inotify
-// instance or watch is left), the document is read every Options.Poll, until it
+// instance or watch is left), the config is read every Options.Poll, until it
 // can.
 func (w *Watcher) Run(ctx context.Context) error {
 	n := &notifier{Watcher: dirwatch.New(w.opt.Notify, w.path), log: w.opt.Log.With("path", w.path), poll: w.opt.Poll}
@@ -179,7 +179,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// publish replaces a document that nobody has taken yet.
+// publish replaces a config that nobody has taken yet.
 func (w *Watcher) publish(doc Document) {
 	for {
 		select {
@@ -194,7 +194,7 @@ func (w *Watcher) publish(doc Document) {
 	}
 }
 
-// Read reads the document at path once: the file, or the one *.yaml file of the
+// Read reads the config at path once: the file, or the one *.yaml file of the
 // directory. A missing file is a Document that is not Present, not an error;
 // several files are an [*AmbiguousError].
 func Read(path string) (Document, error) {
@@ -207,12 +207,12 @@ func Read(path string) (Document, error) {
 		return Document{Path: file}, nil
 	}
 	if err != nil {
-		return Document{Path: file}, fmt.Errorf("read document: %w", err)
+		return Document{Path: file}, fmt.Errorf("read config: %w", err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	if err != nil {
-		return Document{Path: file}, fmt.Errorf("read document %s: %w", file, err)
+		return Document{Path: file}, fmt.Errorf("read config %s: %w", file, err)
 	}
 	return Document{Path: file, Present: len(bytes.TrimSpace(data)) > 0, Data: data}, nil
 }
@@ -224,7 +224,7 @@ func resolve(path string) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("find the document: %w", err)
+		return "", fmt.Errorf("find the config: %w", err)
 	}
 	if !info.IsDir() {
 		return path, nil
@@ -234,7 +234,7 @@ func resolve(path string) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("find the document in %s: %w", path, err)
+		return "", fmt.Errorf("find the config in %s: %w", path, err)
 	}
 	var files []string
 	for _, e := range entries {

@@ -43,7 +43,7 @@ func next(t *testing.T, w *source.Watcher) source.Document {
 	case d := <-w.Documents():
 		return d
 	case <-time.After(time.Minute):
-		t.Fatal("no document within a minute")
+		t.Fatal("no config within a minute")
 		return source.Document{}
 	}
 }
@@ -58,8 +58,8 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// The whole life of a document on Talos: nothing at first, then the folder and
-// the file, rewritten in place, the folder removed and created again.
+// The whole life of a config on Talos: nothing at first, then the directory and
+// the file, rewritten in place, the directory removed and created again.
 func TestLifeOfADocument(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "overlays")
 	if err := os.Mkdir(root, 0o700); err != nil {
@@ -85,7 +85,7 @@ func TestLifeOfADocument(t *testing.T) {
 	}
 	write(t, file, "three")
 	if d := next(t, w); string(d.Data) != "three" {
-		t.Fatalf("after the folder was replaced: %+v", d)
+		t.Fatalf("after the directory was replaced: %+v", d)
 	}
 	if err := os.RemoveAll(filepath.Dir(file)); err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestLifeOfADocument(t *testing.T) {
 	// An empty file is what Talos leaves where a removed document was mounted.
 	write(t, file, " \n")
 	if d := next(t, w); d.Present {
-		t.Fatalf("empty file counted as a document: %+v", d)
+		t.Fatalf("empty file counted as a config: %+v", d)
 	}
 }
 
@@ -122,7 +122,7 @@ func TestRewriteWithSameContentIsNoNews(t *testing.T) {
 func TestReadFolder(t *testing.T) {
 	dir := t.TempDir()
 	if d, err := source.Read(dir); err != nil || d.Present {
-		t.Fatalf("empty folder: %+v, %v", d, err)
+		t.Fatalf("empty directory: %+v, %v", d, err)
 	}
 	write(t, filepath.Join(dir, "etc-sriov-config.yaml"), "one")
 	if d, err := source.Read(dir); err != nil || string(d.Data) != "one" {
@@ -144,7 +144,7 @@ func TestReadCutsOversizedFiles(t *testing.T) {
 }
 
 // Several documents are a problem with a text, and not silence. When it is
-// over, the document follows, even when it is the one before.
+// over, the config follows, even when it is the one before.
 func TestSeveralDocuments(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "documents")
 	write(t, filepath.Join(dir, "a.yaml"), "one")
@@ -169,7 +169,7 @@ func TestSeveralDocuments(t *testing.T) {
 	}
 }
 
-// So is a document that cannot be read; it is not absent.
+// So is a config that cannot be read; it is not absent.
 func TestUnreadableDocument(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.Symlink(file, file); err != nil {
@@ -188,7 +188,7 @@ func TestUnreadableDocument(t *testing.T) {
 	}
 }
 
-// busy calls f until the test ends, more often than a document settles.
+// busy calls f until the test ends, more often than a config settles.
 func busy(t *testing.T, f func(i int)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -210,7 +210,7 @@ func busy(t *testing.T, f func(i int)) {
 
 // Events that never end put off reading by a bound only.
 func TestSteadyEventsDoNotStarveTheDocument(t *testing.T) {
-	for name, who := range map[string]string{"above": "../log", "beside": "log", "the document": "config.yaml"} {
+	for name, who := range map[string]string{"above": "../log", "beside": "log", "the config": "config.yaml"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			top := t.TempDir()
@@ -247,7 +247,7 @@ func TestSteadyEventsDoNotStarveTheDocument(t *testing.T) {
 	}
 }
 
-// Where no inotify instance is left the document is read from time to time,
+// Where no inotify instance is left the config is read from time to time,
 // which is logged once, and watched again when there is one.
 func TestNoInotify(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sriov", "config.yaml")
