@@ -12,7 +12,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// Assign builds the pools of the document from what is on the machine. sel is
+// Assign builds the pools of the config from what is on the machine. sel is
 // selection.PFs of the same two arguments. Only VFs that exist are in a pool,
 // so a pool grows as the kernel creates them.
 func Assign(cfg *spec.Config, snap *inventory.Snapshot, sel selection.Result) *Assignment {
@@ -46,7 +46,7 @@ func Assign(cfg *spec.Config, snap *inventory.Snapshot, sel selection.Result) *A
 			b.addResource(&cfg.ResourceList[i], all, snap)
 		}
 	}
-	b.tellLost()
+	b.noticeLost()
 	for i := range b.out.Pools {
 		b.out.Pools[i].CDI = cfg.DevicePlugin.CDI
 		b.out.Pools[i].noticeRDMACM()
@@ -98,9 +98,9 @@ func (b *builder) add(resource string, d Device) {
 	p.Devices = append(p.Devices, d)
 }
 
-// tellLost says on both sides which pools select the same devices. The first of
-// the document has them.
-func (b *builder) tellLost() {
+// noticeLost notes on both sides which pools select the same devices. The first of
+// the config has them.
+func (b *builder) noticeLost() {
 	for i := range b.out.Pools {
 		p := &b.out.Pools[i]
 		for j := range b.out.Pools {
@@ -127,12 +127,12 @@ func (b *builder) addPF(e *spec.PhysicalFunction, bind *selection.Binding, pf *i
 			ID: vf.Address, Kind: kindOf(pf), PF: pf.Address, PFName: pf.Name(), Index: vf.Index,
 			NUMANode: vf.NUMANode, Driver: vf.Driver,
 		}
-		d.Reason = Unusable(unfit(e, bind, g, vf, snap))
+		d.Reason = Unusable(unhealthy(e, bind, g, vf, snap))
 		d.Healthy = d.Reason == Reason{}
 		equip(&d, subject{
 			address: vf.Address, driver: vf.Driver, fn: &vf.Function, pf: pf.Address,
 			representor: vf.Representor, rdma: vf.RDMA, vdpa: vf.VDPA,
-		}, wish{rdma: g.RDMA, vhostNet: g.VhostNet && snap.VhostNet && snap.Tun, vdpa: g.VDPA})
+		}, extras{rdma: g.RDMA, vhostNet: g.VhostNet && snap.VhostNet && snap.Tun, vdpa: g.VDPA})
 		b.add(resource, d)
 	}
 }
@@ -144,8 +144,8 @@ func kindOf(pf *inventory.PF) Kind {
 	return KindNet
 }
 
-// unfit says why the VF must not be given to a pod, "" when it may.
-func unfit(e *spec.PhysicalFunction, bind *selection.Binding, g *spec.VFGroup, vf *inventory.VF, snap *inventory.Snapshot) string {
+// unhealthy says why the VF must not be given to a pod, "" when it may.
+func unhealthy(e *spec.PhysicalFunction, bind *selection.Binding, g *spec.VFGroup, vf *inventory.VF, snap *inventory.Snapshot) string {
 	if c := bind.Conflict; c != nil {
 		return fmt.Sprintf("the entries at line %d and line %d both select this PF and disagree (%s): make them agree or select different PFs",
 			c.FirstPos.Line, c.SecondPos.Line, c.Keys[0])
@@ -163,7 +163,7 @@ func unfit(e *spec.PhysicalFunction, bind *selection.Binding, g *spec.VFGroup, v
 		// Without a netdev it is in a pod, and its RDMA device with it.
 		return "the VF has no RDMA device: is the RDMA module of its driver loaded?"
 	case g.VhostNet && !(snap.VhostNet && snap.Tun):
-		return "the document asks for vhost-net, and this node has no " + missingVhost(snap)
+		return "the config asks for vhost-net, and this node has no " + missingVhost(snap)
 	}
 	return ""
 }
@@ -173,17 +173,17 @@ func wrongDriver(want spec.Driver, f *inventory.Function, snap *inventory.Snapsh
 	switch want {
 	case spec.DriverNone:
 		if f.Driver != "" {
-			return fmt.Sprintf("driver %s is bound, the document asks for none", f.Driver)
+			return fmt.Sprintf("driver %s is bound, the config asks for none", f.Driver)
 		}
 		return ""
 	case spec.DriverVFIO, spec.DriverUIOPCIGeneric:
 		if f.Driver != string(want) {
-			return fmt.Sprintf("driver %s is bound, the document asks for %s", orNone(f.Driver), want)
+			return fmt.Sprintf("driver %s is bound, the config asks for %s", orNone(f.Driver), want)
 		}
 		return lacking(f, snap)
 	case spec.DriverDefault:
 		if nic.Userspace(f.Driver) {
-			return fmt.Sprintf("driver %s is bound, the document asks for the default driver", f.Driver)
+			return fmt.Sprintf("driver %s is bound, the config asks for the default driver", f.Driver)
 		}
 	}
 	if f.Driver == "" {

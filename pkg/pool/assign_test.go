@@ -88,7 +88,7 @@ func TestAssign(t *testing.T) {
 			[]string{"x.y/all: 01:01.0 01:01.1 02:01.0 02:01.1"},
 		},
 		{
-			"groups override the entry's resource; the order is the document's",
+			"groups override the entry's resource; the order is the config's",
 			[]spec.PhysicalFunction{entry("a", 4, "x.y/rest",
 				spec.VFGroup{Indexes: spec.IndexSet{2, 3}, ResourceName: "x.y/dpdk"},
 				spec.VFGroup{Indexes: spec.IndexSet{1}})},
@@ -129,7 +129,7 @@ func TestAssign(t *testing.T) {
 			[]string{"x.y/all: 01:01.0!(no driver is bound: is the kernel module for this VF loaded?)"},
 		},
 		{
-			"driver not said: any will do",
+			"driver absent: any will do",
 			[]spec.PhysicalFunction{entry("a", 1, "x.y/all")},
 			[]inventory.PF{pf(1, "a", 0, 1, "vfio-pci")},
 			[]string{"x.y/all: 01:01.0"},
@@ -138,13 +138,13 @@ func TestAssign(t *testing.T) {
 			"driver default, vfio bound",
 			[]spec.PhysicalFunction{entry("a", 1, "x.y/all", spec.VFGroup{Indexes: spec.IndexSet{0}, Driver: spec.DriverDefault})},
 			[]inventory.PF{pf(1, "a", 0, 1, "vfio-pci")},
-			[]string{"x.y/all: 01:01.0!(driver vfio-pci is bound, the document asks for the default driver)"},
+			[]string{"x.y/all: 01:01.0!(driver vfio-pci is bound, the config asks for the default driver)"},
 		},
 		{
 			"driver vfio-pci, not bound yet",
 			[]spec.PhysicalFunction{entry("a", 1, "x.y/all", spec.VFGroup{Indexes: spec.IndexSet{0}, Driver: spec.DriverVFIO})},
 			[]inventory.PF{pf(1, "a", 0, 1, "")},
-			[]string{"x.y/all: 01:01.0!(driver none is bound, the document asks for vfio-pci)"},
+			[]string{"x.y/all: 01:01.0!(driver none is bound, the config asks for vfio-pci)"},
 		},
 		{
 			"driver vfio-pci without IOMMU",
@@ -162,7 +162,7 @@ func TestAssign(t *testing.T) {
 			"driver none, but bound",
 			[]spec.PhysicalFunction{entry("a", 1, "x.y/all", spec.VFGroup{Indexes: spec.IndexSet{0}, Driver: spec.DriverNone})},
 			[]inventory.PF{pf(1, "a", 0, 1, "iavf")},
-			[]string{"x.y/all: 01:01.0!(driver iavf is bound, the document asks for none)"},
+			[]string{"x.y/all: 01:01.0!(driver iavf is bound, the config asks for none)"},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

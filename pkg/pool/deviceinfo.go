@@ -5,7 +5,7 @@ package pool
 // 1.1.0.
 const DeviceInfoVersion = "1.1.0"
 
-// DeviceInfo tells Multus and the pod what a device is. The order of the fields
+// DeviceInfo shows Multus and the pod what a device is. The order of the fields
 // is that of the format's other writers.
 type DeviceInfo struct {
 	Type    string    `json:"type"` // pci | vdpa

@@ -1,6 +1,6 @@
 // Package pool says which devices are offered to the kubelet under which
-// resource name, which of them are fit for use, and what a container gets with
-// each. It is the pure half of the device plugin: a document and a snapshot in,
+// resource name, which of them are healthy, and what a container gets with
+// each. It is the pure half of the device plugin: a config and a snapshot in,
 // an Assignment out.
 //
 // It may import pkg/spec, pkg/inventory and pkg/selection. It never reads the

@@ -25,13 +25,13 @@ func find(t *testing.T, a *pool.Assignment, id string) pool.Device {
 }
 
 // wantUnhealthy checks that the device is not allocatable, and that the reason
-// says each of the words.
-func wantUnhealthy(t *testing.T, d pool.Device, words ...string) {
+// says each of the texts.
+func wantUnhealthy(t *testing.T, d pool.Device, texts ...string) {
 	t.Helper()
 	if d.Healthy || d.Reason.Text == "" {
 		t.Errorf("%s is allocatable", d.ID)
 	}
-	for _, w := range words {
+	for _, w := range texts {
 		if !strings.Contains(d.Reason.Text, w) {
 			t.Errorf("%s: the reason %q does not say %q", d.ID, d.Reason.Text, w)
 		}
@@ -129,7 +129,7 @@ func TestRDMAWithoutConnectionManager(t *testing.T) {
 	}
 }
 
-// The config's words and the kernel's names of drivers mean the same.
+// The config's texts and the kernel's names of drivers mean the same.
 func TestConfigAndKernelAgreeOnUserspaceDrivers(t *testing.T) {
 	for _, d := range []spec.Driver{"", spec.DriverDefault, spec.DriverVFIO, spec.DriverUIOPCIGeneric, spec.DriverNone} {
 		if d.Userspace() != nic.Userspace(string(d)) {

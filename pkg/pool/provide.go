@@ -11,8 +11,8 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// wish is what a container shall get beside the device itself.
-type wish struct {
+// extras is what a container gets beside the device itself.
+type extras struct {
 	rdma, vhostNet bool
 	vdpa           spec.VDPAType
 	extra          map[string]string // nil: no such provider
@@ -50,7 +50,7 @@ func lacking(f *inventory.Function, snap *inventory.Snapshot) string {
 func loadModule(name string) string { return "machine.kernel.modules: - name: " + name }
 
 // ofHost says why a device that the host itself uses is not given to a pod, ""
-// when the host does not use it. how is the words of inventory.VF.HostUse.
+// when the host does not use it. how is the text of inventory.VF.HostUse.
 func ofHost(how string) string {
 	if how == "" {
 		return ""
@@ -71,10 +71,10 @@ func ofHostUnknown(snap *inventory.Snapshot, id string) string {
 	return "it is not known whether the host uses it: " + why + "; asked again by itself"
 }
 
-// equip fills in what the container is told (the _INFO variable), the device
+// equip fills in what the container gets to know (the _INFO variable), the device
 // nodes that it gets, and the device-info file. Names and values are those of
 // the SR-IOV network device plugin.
-func equip(d *Device, of subject, want wish) {
+func equip(d *Device, of subject, want extras) {
 	d.Info = map[string]map[string]string{"generic": {"deviceID": d.ID}}
 	provide := func(name string, keys map[string]string, nodes []Node) {
 		d.Info[name] = keys
@@ -134,7 +134,7 @@ func uio(f *inventory.Function) (string, map[string]string, []Node) {
 }
 
 // rdma: every character device of every RDMA device of the function. Of several
-// of one kind the last is told, and of several RDMA devices the first.
+// of one kind the last is named, and of several RDMA devices the first.
 func rdma(list []inventory.RDMADevice) (string, map[string]string, []Node) {
 	keys := map[string]string{}
 	var nodes []Node
@@ -184,8 +184,8 @@ func vdpa(dev *inventory.VDPADevice, want spec.VDPAType) (string, map[string]str
 	return "vdpa", map[string]string{"mount": n.ContainerPath}, []Node{n}
 }
 
-// deviceInfo is the device-info document of a network function.
-func deviceInfo(of *subject, want wish) *DeviceInfo {
+// deviceInfo is the device-info content of a network function.
+func deviceInfo(of *subject, want extras) *DeviceInfo {
 	info := &DeviceInfo{Version: DeviceInfoVersion}
 	if want.vdpa != "" && of.vdpa != nil && vdpaType(of.vdpa) == want.vdpa {
 		v := &VDPAInfo{

@@ -30,7 +30,7 @@ type candidates map[string][]candidate
 
 // gather sorts the functions by what they are to the device plugin's
 // vocabulary: base class 02 is a netDevice, 12 an accelerator. A network PF is
-// offered itself only while it has no VFs and the document wants none.
+// offered itself only while it has no VFs and the config wants none.
 func gather(cfg *spec.Config, snap *inventory.Snapshot, sel *selection.Result) candidates {
 	out := candidates{}
 	add := func(c candidate) {
@@ -113,7 +113,7 @@ func (c *candidate) vdpa() *inventory.VDPADevice {
 	return c.fn.VDPA
 }
 
-// linkType is the vocabulary's word for the link. A VF whose interface is in a
+// linkType is what the vocabulary calls the link. A VF whose interface is in a
 // pod, or that has none, is of its PF's type.
 func (c *candidate) linkType() string {
 	list := c.netdevs()
@@ -202,7 +202,7 @@ func (c *candidate) pkey() string {
 	return ""
 }
 
-// vdpaType tells who consumes the vDPA device, "" when nobody is bound to it.
+// vdpaType is who consumes the vDPA device, "" when nobody is bound to it.
 func vdpaType(d *inventory.VDPADevice) spec.VDPAType {
 	if d == nil {
 		return ""
@@ -222,7 +222,7 @@ func (b *builder) addResource(r *spec.Resource, all candidates, snap *inventory.
 	uplinks := 0
 	for i := range r.Selectors {
 		s := &r.Selectors[i]
-		want := wish{rdma: s.IsRDMA, vhostNet: s.NeedVhostNet, vdpa: spec.VDPAType(s.VDPAType)}
+		want := extras{rdma: s.IsRDMA, vhostNet: s.NeedVhostNet, vdpa: spec.VDPAType(s.VDPAType)}
 		for j := range all[r.DeviceType] {
 			c := &all[r.DeviceType][j]
 			if !matches(s, c) {
@@ -247,7 +247,7 @@ func (b *builder) addResource(r *spec.Resource, all candidates, snap *inventory.
 }
 
 // device is what the pool offers of the candidate.
-func (c *candidate) device(r *spec.Resource, want wish, snap *inventory.Snapshot) Device {
+func (c *candidate) device(r *spec.Resource, want extras, snap *inventory.Snapshot) Device {
 	d := Device{
 		ID: c.id, Index: -1, Kind: KindNet, NUMANode: c.fn.NUMANode, Driver: c.fn.Driver,
 		NoTopology: r.ExcludeTopology,
@@ -267,15 +267,15 @@ func (c *candidate) device(r *spec.Resource, want wish, snap *inventory.Snapshot
 	if r.DeviceType == spec.DeviceTypeAccelerator {
 		d.Kind = KindAccelerator
 	}
-	d.Reason = Unusable(fitting(d.Driver, c, snap))
+	d.Reason = Unusable(unusable(d.Driver, c, snap))
 	d.Healthy = d.Reason == Reason{}
 	want.vhostNet = want.vhostNet && snap.VhostNet && snap.Tun
 	equip(&d, of, want)
 	return d
 }
 
-// fitting says why a device must not be given to a pod, "" when it may.
-func fitting(driver string, c *candidate, snap *inventory.Snapshot) string {
+// unusable says why a device must not be given to a pod, "" when it may.
+func unusable(driver string, c *candidate, snap *inventory.Snapshot) string {
 	if driver == "" {
 		return "no driver is bound: is the kernel module for this device loaded?"
 	}
@@ -286,7 +286,7 @@ func fitting(driver string, c *candidate, snap *inventory.Snapshot) string {
 }
 
 // additional merges what "*" and the device's own address say; the device's
-// own wins. nil only when the document says nothing of any device.
+// own wins. nil only when the config says nothing of any device.
 func additional(info map[string]map[string]string, address string) map[string]string {
 	if info == nil {
 		return nil

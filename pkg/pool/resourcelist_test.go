@@ -198,7 +198,7 @@ func TestEntriesBeforeResourceList(t *testing.T) {
 	}
 }
 
-// TestProvided is what a container is told and given, one case for each kind of
+// TestProvided is what a container gets to know and gets, one case for each kind of
 // device: env values, nodes and device-info, as the SR-IOV network device
 // plugin has them.
 func TestProvided(t *testing.T) {
@@ -289,7 +289,7 @@ func TestGroupsProvide(t *testing.T) {
 	}
 	cfg.PhysicalFunctions[0].VirtualFunctions[0].RDMA = false
 	got := show(pool.Assign(cfg, snap, selection.PFs(cfg, snap)))[0]
-	if !strings.Contains(got, "02:00.2!(the document asks for vhost-net, and this node has no /dev/vhost-net (kernel module vhost_net))") {
+	if !strings.Contains(got, "02:00.2!(the config asks for vhost-net, and this node has no /dev/vhost-net (kernel module vhost_net))") {
 		t.Error(got)
 	}
 }

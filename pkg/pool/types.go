@@ -5,8 +5,8 @@ import "slices"
 // Assignment is every pool of a node. It is not changed after it was handed to
 // anybody; Withhold returns a copy.
 type Assignment struct {
-	// Pools has one element for each resource name of the document, in the
-	// order in which the document names them first. A pool without devices is
+	// Pools has one element for each resource name of the config, in the
+	// order in which the config names them first. A pool without devices is
 	// kept: it is offered to the kubelet as 0, so that a pod that asks for it
 	// hears "insufficient" and not "unknown resource".
 	Pools []Pool `json:"pools" yaml:"pools"`
@@ -35,7 +35,7 @@ const (
 	Spread Policy = "spread" // from as many PFs as possible
 )
 
-// Kind is what a device is, in the words of the CDI names of the SR-IOV network
+// Kind is what a device is, in the terms of the CDI names of the SR-IOV network
 // device plugin.
 type Kind string
 
@@ -64,7 +64,7 @@ type Device struct {
 	// Healthy devices can be allocated. Reason says why one cannot.
 	Healthy bool   `json:"healthy" yaml:"healthy"`
 	Reason  Reason `json:"-" yaml:"-"`
-	// Info is what the container is told about the device, by provider and key
+	// Info is what the container gets to know of the device, by provider and key
 	// (the _INFO environment variable).
 	Info map[string]map[string]string `json:"-" yaml:"-"`
 	// Nodes are the device nodes that the container gets.
