@@ -137,7 +137,7 @@ func TestAllocateRefused(t *testing.T) {
 		{"one of two unknown", request("a z"), codes.NotFound, "no device z:"},
 		{"another pool's", request("o"), codes.NotFound, "no device o:"},
 		{"empty id", &v1beta1.AllocateRequest{ContainerRequests: []*v1beta1.ContainerAllocateRequest{{DevicesIds: []string{""}}}}, codes.NotFound, "no device"},
-		{"unhealthy", request("a c"), codes.FailedPrecondition, res + ": not fit for use: c (link is down)"},
+		{"unhealthy", request("a c"), codes.FailedPrecondition, res + ": unhealthy: c (link is down)"},
 		{"twice in a container", request("a a"), codes.InvalidArgument, "device a is asked for twice"},
 		{"twice in two containers", request("a", "b a"), codes.InvalidArgument, "device a is asked for twice"},
 		{"ten thousand", request(strings.Join(many, " ")), codes.NotFound, "and 9996 more"},

@@ -13,7 +13,7 @@ import (
 
 // warmUp calls our own socket as the kubelet will, which loads and initialises
 // the code that both directions of a registration need. A kubelet that starts on
-// a machine that boots leaves a plugin some ten milliseconds before it looks at its
+// a machine that boots leaves a plugin some ten milliseconds before it admits its
 // pods, and refuses those whose devices it does not know by then.
 func (s *server) warmUp(ctx context.Context, socket string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.RegisterTimeout)

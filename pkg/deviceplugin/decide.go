@@ -52,7 +52,7 @@ type view struct {
 type action struct {
 	register bool
 	cancel   bool          // the attempt that is under way asks a kubelet that is gone
-	again    time.Duration // look again after this; 0 means only when something happens
+	again    time.Duration // reconcile again after this; 0 means only when something happens
 	waiting  string        // for the status; "" means registered
 }
 

@@ -20,7 +20,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 )
 
-// files are the device-info and CDI files. Their folders are on a tmpfs and
+// files are the device-info and CDI files. Their directories are on a tmpfs and
 // shared with others; only files of our own name are ever touched.
 type files struct {
 	infoDir string // "": none are written
@@ -207,7 +207,7 @@ func (f *files) update(pools []pool.Pool) error {
 }
 
 // ensureCDI makes sure that the CDI files that name the devices are there, in
-// case somebody cleaned the folder.
+// case somebody cleaned the directory.
 func (f *files) ensureCDI(p *pool.Pool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -224,7 +224,7 @@ func (f *files) ensureCDI(p *pool.Pool) error {
 	return nil
 }
 
-// write replaces a file in one step, and makes its folder.
+// write replaces a file in one step, and makes its directory.
 func write(dir, name string, content []byte, mode fs.FileMode) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -285,7 +285,7 @@ func cdiFiles(p *pool.Pool) map[string][]byte {
 	return out
 }
 
-// cdiAnnotation is the key under which a container is told the CDI devices of
+// cdiAnnotation is the key under which a container gets the CDI devices of
 // one pool. Each pool has its own: the kubelet keeps only the first of two
 // equal keys.
 func cdiAnnotation(resource string) string {

@@ -115,7 +115,7 @@ func TestCDI(t *testing.T) {
 	if d := cmp.Diff([]string{file, "vendor.json"}, names(t, dir)); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)
 	}
-	// Somebody cleans the folder: the allocation puts the file back.
+	// Somebody cleans the directory: the allocation puts the file back.
 	if err := os.Remove(filepath.Join(dir, file)); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestCDI(t *testing.T) {
 	}
 	golden(t, "testdata/cdi.json", string(text))
 
-	// The document says otherwise, and back.
+	// The config says otherwise, and back.
 	m.Update(withInfo(res))
 	if d := cmp.Diff([]string{"vendor.json"}, names(t, dir)); d != "" {
 		t.Errorf("files without CDI (-want +got):\n%s", d)

@@ -18,8 +18,8 @@ import (
 
 // Options configure a Manager.
 type Options struct {
-	// KubeletDir is the kubelet's root folder (/var/lib/kubelet). It, and any
-	// folder above it, may appear, vanish and be mounted over at any time.
+	// KubeletDir is the kubelet's root directory (/var/lib/kubelet). It, and any
+	// directory above it, may appear, vanish and be mounted over at any time.
 	KubeletDir string
 	// SocketDir is where our sockets are, below /run (/host/run/sriov). It is
 	// made, and belongs to one process at a time. The kubelet's directory has
@@ -34,7 +34,7 @@ type Options struct {
 	// request. It must be quick; an error refuses the allocation.
 	Allocated func(ctx context.Context, a Allocation) error
 	// PluginWatcher makes the kubelet find our sockets in its plugins_registry
-	// folder, instead of our registering at its socket in device-plugins.
+	// directory, instead of our registering at its socket in device-plugins.
 	PluginWatcher bool
 	// DeviceInfoDir is where device-info files are written; "" for none.
 	// Consumers look in /var/run/k8s.cni.cncf.io/devinfo/dp.
@@ -78,7 +78,7 @@ type Manager struct {
 	files *files
 	stale *sweeper
 
-	wake    chan struct{} // cap 1: look again
+	wake    chan struct{} // cap 1: reconcile again
 	changed chan struct{} // cap 1: Status has news
 
 	// offering puts offers in order. It is never held while anybody outside this
@@ -86,11 +86,11 @@ type Manager struct {
 	offering sync.Mutex
 	seq      uint64 // of the offer in force
 
-	mu      sync.Mutex
-	want    []pool.Pool
-	servers map[string]*server // by resource; those not in want are leaving
-	poked   bool
-	told    []Status // the last that tell saw
+	mu        sync.Mutex
+	want      []pool.Pool
+	servers   map[string]*server // by resource; those not in want are leaving
+	poked     bool
+	published []Status // the last that publish saw
 }
 
 // NewManager returns a Manager without pools. It does nothing before Run.
@@ -120,7 +120,7 @@ func NewManager(opts Options) *Manager {
 	}
 }
 
-// Offer is what the kubelet shall be offered.
+// Offer is what the kubelet is to be offered.
 type Offer struct {
 	// Assignment must not be changed afterwards. nil means that there is none yet.
 	Assignment *pool.Assignment
@@ -181,8 +181,8 @@ func (m *Manager) Offer(o Offer) {
 // Options.Allocated returned for it.
 func (m *Manager) Settle(held func(id string) bool) error { return m.files.settle(held) }
 
-// Poke makes the manager look at the world again. It is for changes that the
-// socket folder's events cannot tell, such as a filesystem mounted over /var.
+// Poke makes the manager reconcile again. It is for changes that the
+// socket directory's events cannot show, such as a filesystem mounted over /var.
 func (m *Manager) Poke() {
 	m.mu.Lock()
 	m.poked = true
@@ -194,7 +194,7 @@ func (m *Manager) Poke() {
 // bring or hide.
 func (m *Manager) Dir() string { return m.dir }
 
-// Changed receives when Status has news; many changes may be told as one.
+// Changed receives when Status has news; many changes may be one.
 func (m *Manager) Changed() <-chan struct{} { return m.changed }
 
 // Status is the state of every wanted pool, in the assignment's order.
@@ -222,7 +222,7 @@ func (m *Manager) status() []Status {
 }
 
 // pollEvery is how often the directories are compared when the kernel does not
-// tell of their changes.
+// report their changes.
 const pollEvery = 5 * time.Second
 
 // Run serves until ctx is done, then closes every server and removes our
@@ -234,7 +234,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer wg.Wait()
 	var reported string
 	for {
-		err := m.look(ctx, watch, &wg)
+		err := m.reconcile(ctx, watch, &wg)
 		if text := fmt.Sprint(err); err != nil && text != reported {
 			// The pools stay up, which is worth more than an exit.
 			m.opts.Log.Warn("the kubelet's directory cannot be watched and is polled instead: a restart of the kubelet is noticed late",
@@ -249,7 +249,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
-// wait returns when there is a reason to look again or ctx is done.
+// wait returns when there is a reason to reconcile again or ctx is done.
 func (m *Manager) wait(ctx context.Context, watch *dirwatch.Watcher, blind bool) {
 	var poll <-chan time.Time
 	if blind {
@@ -270,15 +270,15 @@ func (m *Manager) wait(ctx context.Context, watch *dirwatch.Watcher, blind bool)
 				return
 			}
 		case err := <-watch.Errors():
-			// Lost events (fsnotify.ErrEventOverflow) or worse: look at
-			// everything again.
-			m.opts.Log.Debug("watch of the kubelet's socket folder", "err", err)
+			// Lost events (fsnotify.ErrEventOverflow) or worse: reconcile
+			// everything.
+			m.opts.Log.Debug("watch of the kubelet's socket directory", "err", err)
 			return
 		}
 	}
 }
 
-// relevant keeps the kubelet's own traffic in the folder (its checkpoint is
+// relevant keeps the kubelet's own traffic in the directory (its checkpoint is
 // rewritten on every pod) from waking anybody.
 func (m *Manager) relevant(ev fsnotify.Event) bool {
 	if !ev.Has(fsnotify.Create) && !ev.Has(fsnotify.Remove) && !ev.Has(fsnotify.Rename) {
@@ -303,9 +303,9 @@ func (m *Manager) relevant(ev fsnotify.Event) bool {
 	return false
 }
 
-// look compares the wanted pools with the running servers and makes every
-// server look at its sockets.
-func (m *Manager) look(ctx context.Context, watch *dirwatch.Watcher, wg *sync.WaitGroup) error {
+// reconcile compares the wanted pools with the running servers and makes every
+// server reconcile its sockets.
+func (m *Manager) reconcile(ctx context.Context, watch *dirwatch.Watcher, wg *sync.WaitGroup) error {
 	m.mu.Lock()
 	idle, force := len(m.want) == 0, m.poked
 	m.poked = false
@@ -318,7 +318,7 @@ func (m *Manager) look(ctx context.Context, watch *dirwatch.Watcher, wg *sync.Wa
 	if idle {
 		watch.Close()
 	} else {
-		// The watch comes before the look: what happens in between is an event.
+		// The watch comes before the rest: what happens in between is an event.
 		watchErr = watch.Follow(force)
 	}
 
@@ -348,16 +348,16 @@ func (m *Manager) look(ctx context.Context, watch *dirwatch.Watcher, wg *sync.Wa
 		}
 		notify(s.kick)
 	}
-	m.tell()
+	m.publish()
 	return watchErr
 }
 
-// tell tells when Status has news. Whoever hears it may well call Update again,
-// which leads back here: telling of nothing would keep both going for ever.
-func (m *Manager) tell() {
+// publish notifies when Status has news. Whoever hears it may well call Update again,
+// which leads back here: notifying of nothing would keep both going for ever.
+func (m *Manager) publish() {
 	now := m.status()
-	if !slices.Equal(now, m.told) {
-		m.told = now
+	if !slices.Equal(now, m.published) {
+		m.published = now
 		notify(m.changed)
 	}
 }

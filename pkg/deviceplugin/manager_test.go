@@ -108,7 +108,7 @@ func TestStop(t *testing.T) {
 			t.Errorf("a socket that is not ours is gone: %v", err)
 		}
 	}
-	// Pods keep what they have: the kubelet is not told that devices are gone.
+	// Pods keep what they have: the kubelet does not hear that devices are gone.
 	r := k.Wait(res, "the end of the stream", func(r kubelettest.Resource) bool { return !r.Connected })
 	if len(r.Devices) != 1 || r.Lists != 1 {
 		t.Errorf("the kubelet has %+v, want the one list", r)
@@ -129,7 +129,7 @@ func TestIdle(t *testing.T) {
 	m.stop()
 	list, err := os.ReadDir(k.PluginDir())
 	if err != nil || len(list) != 1 {
-		t.Errorf("the folder has %v, %v, want kubelet.sock alone", list, err)
+		t.Errorf("the directory has %v, %v, want kubelet.sock alone", list, err)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Names below a kubelet's root folder (pkg/kubelet/cm/devicemanager).
+// Names below a kubelet's root directory (pkg/kubelet/cm/devicemanager).
 const (
 	pluginDirName     = "device-plugins"
 	kubeletSocketName = "kubelet.sock"
@@ -30,16 +30,16 @@ const socketSuffix = ".sock"
 // name that would make the path in dir too long to bind is replaced by a digest of
 // the resource.
 func SocketName(dir, resource string) string {
-	return fitting(dir, resource, socketSuffix)
+	return fileName(dir, resource, socketSuffix)
 }
 
 // uniqueName is the file name of a socket in dir, or of a link to one, that is
 // used once: <prefix>_<name>-<tag>.sock.
 func uniqueName(dir, resource, tag string) string {
-	return fitting(dir, resource, "-"+tag+socketSuffix)
+	return fileName(dir, resource, "-"+tag+socketSuffix)
 }
 
-func fitting(dir, resource, end string) string {
+func fileName(dir, resource, end string) string {
 	name := strings.ReplaceAll(resource, "/", "_") + end
 	if len(filepath.Join(dir, name)) > maxSocketPath || len(filepath.Join(defaultPluginDir, name)) > maxSocketPath {
 		sum := sha256.Sum256([]byte(resource))

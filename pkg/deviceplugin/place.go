@@ -217,7 +217,7 @@ func (p *place) makeLink(ctx context.Context) error {
 	for try := 0; ; try++ {
 		path := filepath.Join(p.dir, uniqueName(p.dir, p.resource, tag()))
 		if len(path) > maxSocketPath {
-			return fmt.Errorf("socket %s: the path has %d bytes, a unix socket can have %d: choose a shorter kubelet folder", path, len(path), maxSocketPath)
+			return fmt.Errorf("socket %s: the path has %d bytes, a unix socket can have %d: choose a shorter kubelet directory", path, len(path), maxSocketPath)
 		}
 		err := os.Symlink(to, path)
 		if err == nil {

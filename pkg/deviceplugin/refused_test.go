@@ -34,7 +34,7 @@ func TestRefused(t *testing.T) {
 	k.WaitDevices(res, "a=Healthy@0")
 	m.waitRegistered(res)
 	if s := m.Status()[0]; s.Err != "" {
-		t.Errorf("the old refusal is still told: %q", s.Err)
+		t.Errorf("the old refusal is still shown: %q", s.Err)
 	}
 }
 
@@ -107,7 +107,7 @@ func TestSomebodyElse(t *testing.T) {
 	k.WaitDevices(res, "a=Healthy@0")
 	m.waitRegistered(res)
 	if s := m.Status()[0]; s.Err != "" {
-		t.Errorf("the conflict is still told: %q", s.Err)
+		t.Errorf("the conflict is still shown: %q", s.Err)
 	}
 }
 
@@ -142,7 +142,7 @@ func TestPathTooLong(t *testing.T) {
 	m := start(t, root, deviceplugin.Options{})
 	m.Update(assignment(res + " a"))
 	s := m.waitStatus(res, "the error", func(s deviceplugin.Status) bool { return s.Err != "" })
-	if want := "choose a shorter kubelet folder"; !strings.Contains(s.Err, want) {
+	if want := "choose a shorter kubelet directory"; !strings.Contains(s.Err, want) {
 		t.Errorf("status says %q, want %q in it", s.Err, want)
 	}
 }

@@ -22,10 +22,10 @@ func TestFolderAppearsLate(t *testing.T) {
 	m.Update(assignment(res + " a"))
 	s := m.waitStatus(res, "waiting", func(s deviceplugin.Status) bool { return s.Waiting == "the kubelet to create kubelet.sock" })
 	if s.Err != "" || s.Registered {
-		t.Errorf("a folder that is not there yet is no error: %+v", s)
+		t.Errorf("a directory that is not there yet is no error: %+v", s)
 	}
 	if _, err := os.Lstat(filepath.Join(top, "var")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the folder was made by us (%v)", err)
+		t.Errorf("the directory was made by us (%v)", err)
 	}
 	k := kubelettest.New(t, root)
 	k.Start()
@@ -42,7 +42,7 @@ func TestFolderReplaced(t *testing.T) {
 		}},
 		{"moved away, a level up", func(root string) error { return os.Rename(root, root+".old") }},
 		{"removed", func(root string) error {
-			// Our socket comes back until the folder is gone.
+			// Our socket comes back until the directory is gone.
 			var err error
 			for range 1000 {
 				if err = os.RemoveAll(root); err == nil {
@@ -120,7 +120,7 @@ func TestKubeletRestarts(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("kubelet.sock to list: median %v, worst %v", took[len(took)/2], took[len(took)-1])
-	// No timer runs while the kernel tells of changes, so that all of them came by
+	// No timer runs while the kernel reports changes, so that all of them came by
 	// events. One registration for each kubelet is enough; a few may be lost with
 	// the kubelet that accepted them.
 	if n, limit := k.Resource("x.y/p0").Registrations-accepted, restarts+restarts/20+2; n < restarts || n > limit {
@@ -172,7 +172,7 @@ func TestOwnSocketRemoved(t *testing.T) {
 	if _, err := os.Stat(socketOf(m, res)); err != nil {
 		t.Error(err)
 	}
-	// The whole folder: ours and the kubelet's. Nobody can register until the
+	// The whole directory: ours and the kubelet's. Nobody can register until the
 	// kubelet makes its socket again.
 	k.Wipe()
 	m.waitStatus(res, "waiting", func(s deviceplugin.Status) bool { return s.Waiting == "the kubelet to create kubelet.sock" })
@@ -255,7 +255,7 @@ func TestDeadKubelet(t *testing.T) {
 	}
 }
 
-// TestReplacedDuringRegistration: a kubelet that starts makes its socket anew, maybe
+// TestReplacedDuringRegistration: a kubelet that starts makes its socket again, maybe
 // while we still talk to the one before. That is no fault either.
 func TestReplacedDuringRegistration(t *testing.T) {
 	root := kubelettest.Dir(t)
@@ -283,7 +283,7 @@ func TestReplacedDuringRegistration(t *testing.T) {
 	}
 }
 
-// TestPoke: what a mount over /var does is another folder at the same path, and
+// TestPoke: what a mount over /var does is another directory at the same path, and
 // no event.
 func TestPoke(t *testing.T) {
 	top, hidden := kubelettest.Dir(t), kubelettest.Dir(t)
@@ -310,7 +310,7 @@ func TestPoke(t *testing.T) {
 	k := kubelettest.New(t, root)
 	k.Start()
 	k.WaitDevices(res, "a=Healthy@0")
-	// The watch is on the new folder: a restart is noticed without a poke.
+	// The watch is on the new directory: a restart is noticed without a poke.
 	k.Restart()
 	k.WaitDevices(res, "a=Healthy@0")
 	m.waitRegistered(res)

@@ -78,7 +78,7 @@ func (s *server) setPool(p *pool.Pool) {
 	}
 }
 
-// retire ends the server after telling the kubelet that there are no devices
+// retire ends the server after reporting to the kubelet that there are no devices
 // any more. Without that the kubelet would show them as capacity, unhealthy,
 // for five minutes.
 func (s *server) retire() {

@@ -92,7 +92,7 @@ func (s *service) GetDevicePluginOptions(context.Context, *v1beta1.Empty) (*v1be
 }
 
 // PreStartContainer implements v1beta1.DevicePluginServer. We do not ask for
-// it, and a kubelet that calls it all the same is not refused its container.
+// it, and a kubelet that calls it anyway is not refused its container.
 func (s *service) PreStartContainer(context.Context, *v1beta1.PreStartContainerRequest) (*v1beta1.PreStartContainerResponse, error) {
 	return &v1beta1.PreStartContainerResponse{}, nil
 }
@@ -134,7 +134,7 @@ func (s *service) ListAndWatch(_ *v1beta1.Empty, stream grpc.ServerStreamingServ
 		case <-stream.Context().Done():
 			return nil
 		case <-s.owner.stopping:
-			// The last word counts: a pool that is withdrawn says so.
+			// The last list counts: a pool that is withdrawn says so.
 			if last, _ := s.current(); last != list {
 				return stream.Send(last)
 			}
@@ -197,7 +197,7 @@ func (s *service) find(req *v1beta1.AllocateRequest) (p *pool.Pool, containers [
 	s.mu.Lock()
 	p, devices := s.pool, s.devices
 	s.mu.Unlock()
-	var unknown, unfit, twice []string
+	var unknown, unhealthy, twice []string
 	seen := map[string]bool{}
 	for _, c := range req.GetContainerRequests() {
 		if len(c.GetDevicesIds()) == 0 {
@@ -212,7 +212,7 @@ func (s *service) find(req *v1beta1.AllocateRequest) (p *pool.Pool, containers [
 			case d == nil:
 				unknown = append(unknown, id)
 			case !d.Healthy:
-				unfit = append(unfit, id+" ("+d.Reason.Text+")")
+				unhealthy = append(unhealthy, id+" ("+d.Reason.Text+")")
 			}
 			seen[id] = true
 			mine = append(mine, d)
@@ -225,8 +225,8 @@ func (s *service) find(req *v1beta1.AllocateRequest) (p *pool.Pool, containers [
 		return nil, nil, nil, status.Errorf(codes.NotFound, "%s has no device %s: it was removed, or never belonged to this resource", res, some(unknown))
 	case len(twice) > 0:
 		return nil, nil, nil, status.Errorf(codes.InvalidArgument, "%s: device %s is asked for twice", res, some(twice))
-	case len(unfit) > 0:
-		return nil, nil, nil, status.Errorf(codes.FailedPrecondition, "%s: not fit for use: %s", res, some(unfit))
+	case len(unhealthy) > 0:
+		return nil, nil, nil, status.Errorf(codes.FailedPrecondition, "%s: unhealthy: %s", res, some(unhealthy))
 	}
 	return p, containers, all, nil
 }

@@ -39,7 +39,7 @@ func TestPluginWatcher(t *testing.T) {
 	root := kubelettest.Dir(t)
 	m := start(t, root, deviceplugin.Options{PluginWatcher: true})
 	m.Update(assignment(res + " a"))
-	m.waitStatus(res, "waiting for the folder", func(s deviceplugin.Status) bool {
+	m.waitStatus(res, "waiting for the directory", func(s deviceplugin.Status) bool {
 		return s.Waiting == "the kubelet to create plugins_registry"
 	})
 	dir := filepath.Join(root, "plugins_registry")
@@ -64,7 +64,7 @@ func TestPluginWatcher(t *testing.T) {
 		t.Errorf("info %v", info)
 	}
 
-	// A refusal is in the status, and the socket is offered anew.
+	// A refusal is in the status, and the socket is offered again.
 	if _, err := api.NotifyRegistrationStatus(ctx, &registerapi.RegistrationStatus{Error: "not today"}); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestPluginWatcher(t *testing.T) {
 	}
 	m.waitStatus(res, "registration", func(s deviceplugin.Status) bool { return s.Registered && s.Err == "" && s.Registrations == 1 })
 
-	// A stream that is lost, or a socket that is removed, is offered anew too.
+	// A stream that is lost, or a socket that is removed, is offered again too.
 	drop()
 	third := waitLink(t, dir, second)
 	if err := os.Remove(third); err != nil {
