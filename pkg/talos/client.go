@@ -100,15 +100,15 @@ func checkCertificate(c *clientconfig.Context, now time.Time) error {
 	}
 	raw, err := base64.StdEncoding.DecodeString(c.Crt)
 	if err != nil {
-		return &Error{Msg: "the talosconfig's client certificate is not base64", Err: err, Hint: "take the file anew from who gave it to you"}
+		return &Error{Msg: "the talosconfig's client certificate is not base64", Err: err, Hint: "get a new talosconfig from whoever made this one"}
 	}
 	block, _ := pem.Decode(raw)
 	if block == nil {
-		return &Error{Msg: "the talosconfig's client certificate is not PEM", Hint: "take the file anew from who gave it to you"}
+		return &Error{Msg: "the talosconfig's client certificate is not PEM", Hint: "get a new talosconfig from whoever made this one"}
 	}
 	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
-		return &Error{Msg: "the talosconfig's client certificate cannot be read", Err: err, Hint: "take the file anew from who gave it to you"}
+		return &Error{Msg: "the talosconfig's client certificate cannot be read", Err: err, Hint: "get a new talosconfig from whoever made this one"}
 	}
 	if now.After(cert.NotAfter) {
 		return &Error{
@@ -171,7 +171,7 @@ func (n *Node) Service(ctx context.Context) (Service, error) {
 }
 
 // ReadFile returns a file of the node. It needs os:admin. Whether the file is
-// missing or unreadable, the API does not say; the error holds its words.
+// missing or unreadable, the API does not say; the error holds its text.
 func (n *Node) ReadFile(ctx context.Context, path string) (_ []byte, err error) {
 	r, err := n.client.Read(n.ctx(ctx), path)
 	if err != nil {
@@ -192,7 +192,7 @@ type entry struct {
 	dir  bool
 }
 
-// list returns the entries of a folder. It needs os:reader.
+// list returns the entries of a directory. It needs os:reader.
 func (n *Node) list(ctx context.Context, path string) ([]entry, error) {
 	stream, err := n.client.LS(n.ctx(ctx), &machine.ListRequest{Root: path})
 	if err != nil {

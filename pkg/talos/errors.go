@@ -53,8 +53,8 @@ func code(err error) codes.Code {
 	return codes.OK
 }
 
-// words is what the API said, without the dressing of gRPC.
-func words(err error) error {
+// apiText is what the API answered, without the dressing of gRPC.
+func apiText(err error) error {
 	var withStatus interface{ GRPCStatus() *status.Status }
 	if errors.As(err, &withStatus) {
 		return errors.New(withStatus.GRPCStatus().Message())
@@ -72,7 +72,7 @@ func explain(node, what string, err error) error {
 	if errors.As(err, &known) {
 		return err
 	}
-	e := &Error{Node: node, Msg: what, Err: words(err), Code: code(err)}
+	e := &Error{Node: node, Msg: what, Err: apiText(err), Code: code(err)}
 	switch e.Code {
 	case codes.DeadlineExceeded:
 		e.Msg, e.Err = "no answer in time ("+what+")", nil

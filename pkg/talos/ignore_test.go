@@ -104,8 +104,8 @@ func TestSpare(t *testing.T) {
 // PCI id alone, and only VFs have it.
 func TestPatchesIgnoreVFsOnly(t *testing.T) {
 	found := 0
-	for _, folder := range []string{".", "once"} {
-		for name, patch := range patchFiles(t, folder) {
+	for _, directory := range []string{".", "once"} {
+		for name, patch := range patchFiles(t, directory) {
 			docs, err := machineconfig.Documents(patch)
 			if err != nil {
 				t.Fatal(err)
@@ -154,8 +154,8 @@ func TestModulesWithTheirUsers(t *testing.T) {
 			}
 		}
 	}
-	for _, folder := range []string{"once", "v1.14"} {
-		for name, patch := range patchFiles(t, folder) {
+	for _, directory := range []string{"once", "v1.14"} {
+		for name, patch := range patchFiles(t, directory) {
 			var modules []string
 			docs, err := machineconfig.Documents(patch)
 			if err != nil {
@@ -171,10 +171,10 @@ func TestModulesWithTheirUsers(t *testing.T) {
 			}
 			all := strings.Join(modules, " ")
 			if strings.Contains(all, "vfio_pci") && !strings.Contains(all, "vfio_iommu_type1") {
-				t.Errorf("%s/%s: vfio_pci without vfio_iommu_type1", folder, name)
+				t.Errorf("%s/%s: vfio_pci without vfio_iommu_type1", directory, name)
 			}
 			if strings.HasPrefix(name, "rdma") && all != "rdma_ucm" {
-				t.Errorf("%s/%s: modules %q", folder, name, all)
+				t.Errorf("%s/%s: modules %q", directory, name, all)
 			}
 		}
 	}

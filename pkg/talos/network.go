@@ -13,7 +13,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 )
 
-// network is what Talos' resources tell of a node's network. It needs os:reader.
+// network is what Talos' resources show of a node's network. It needs os:reader.
 type network struct {
 	links  []nl.Link
 	addrs  []nl.Addr
@@ -118,7 +118,7 @@ func (n *Node) pciDevices(ctx context.Context) (map[string]*hardware.PCIDeviceSp
 }
 
 // inOrder runs all functions at the same time, and returns the error of the
-// first one in the order given: what is told does not depend on who was faster.
+// first one in the order given: what is reported does not depend on who was faster.
 func inOrder(functions ...func() error) error {
 	errs := make([]error, len(functions))
 	var wg sync.WaitGroup

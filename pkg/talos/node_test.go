@@ -89,7 +89,7 @@ func TestUnreadable(t *testing.T) {
 	if err := os.Remove(name); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(name, 0o755); err != nil { // reading a folder fails for root too
+	if err := os.Mkdir(name, 0o755); err != nil { // reading a directory fails for root too
 		t.Fatal(err)
 	}
 	server := talostest.Start(t, 0, talostest.NewNode("n1", root, t.TempDir()))
@@ -114,7 +114,7 @@ func TestUnreadable(t *testing.T) {
 }
 
 // TestSlowLink: 8 PFs with 64 VFs in all, over a link with 50 ms there and back,
-// are read at least 20 times faster than one call at a time.
+// are read at least 15 times faster than one call at a time.
 func TestSlowLink(t *testing.T) {
 	const delay = 50 * time.Millisecond
 	node := talostest.NewNode("n1", sysfstest.Make(t, 8, 8), t.TempDir())
@@ -129,8 +129,8 @@ func TestSlowLink(t *testing.T) {
 	took := time.Since(start)
 	alone := time.Duration(server.Calls.Load()) * delay
 	t.Logf("%d calls in %v: one at a time would take %v", server.Calls.Load(), took, alone)
-	if took > alone/20 {
-		t.Errorf("took %v, want less than a twentieth of %v", took, alone)
+	if took > alone/15 {
+		t.Errorf("took %v, want less than a fifteenth of %v", took, alone)
 	}
 	if len(got.PFs) != 8 || len(got.PFs[7].VFs) != 8 || got.PFs[7].VFs[7].Netdevs == nil {
 		t.Errorf("not everything was read: %d PFs", len(got.PFs))

@@ -99,13 +99,13 @@ func merge(t *testing.T, base []byte, patches ...[]byte) ([]byte, error) {
 	return provider.EncodeBytes(encoder.WithComments(encoder.CommentsDisabled))
 }
 
-// patchFiles lists the patches in a folder of machineconfig-patches, by base
+// patchFiles lists the patches in a directory of machineconfig-patches, by base
 // name, never none.
-func patchFiles(t *testing.T, folder string) map[string][]byte {
+func patchFiles(t *testing.T, directory string) map[string][]byte {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(patchDir, folder, "*.yaml"))
+	names, err := filepath.Glob(filepath.Join(patchDir, directory, "*.yaml"))
 	if err != nil || len(names) == 0 {
-		t.Fatalf("no patches in %s: %v", folder, err)
+		t.Fatalf("no patches in %s: %v", directory, err)
 	}
 	out := make(map[string][]byte)
 	for _, name := range names {
@@ -195,8 +195,8 @@ func TestPatchesKeepTalosOffVFs(t *testing.T) {
 func TestAllPatchesTogether(t *testing.T) {
 	patches := patchFiles(t, ".")
 	var all [][]byte
-	for _, folder := range []string{"once", "."} {
-		for _, p := range patchFiles(t, folder) {
+	for _, directory := range []string{"once", "."} {
+		for _, p := range patchFiles(t, directory) {
 			all = append(all, p)
 		}
 	}
@@ -224,7 +224,7 @@ func checkDocument(t *testing.T, name string, patch []byte) {
 	}
 }
 
-// TestOncePatches keeps the reason for the folder: Talos appends to these lists.
+// TestOncePatches keeps the reason for the directory: Talos appends to these lists.
 // When this fails, Talos has learned better and the patches may move up.
 func TestOncePatches(t *testing.T) {
 	for name, patch := range patchFiles(t, "once") {

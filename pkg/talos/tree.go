@@ -32,11 +32,11 @@ var errNotFetched = errors.New("not fetched yet")
 // tree is a node's sysfs, as far as it has been fetched. A question that it
 // cannot answer is noted, and answered in the next round.
 type tree struct {
-	mu      sync.Mutex
-	files   map[string]answer[[]byte]
-	folders map[string]answer[[]entry]
-	asked   map[question]bool
-	denied  bool // some read was refused for want of a role
+	mu          sync.Mutex
+	files       map[string]answer[[]byte]
+	directories map[string]answer[[]entry]
+	asked       map[question]bool
+	denied      bool // some read was refused for want of a role
 }
 
 type answer[T any] struct {
@@ -45,20 +45,20 @@ type answer[T any] struct {
 }
 
 type question struct {
-	folder bool
-	name   string
+	directory bool
+	name      string
 }
 
 func newTree() *tree {
 	return &tree{
-		files: make(map[string]answer[[]byte]), folders: make(map[string]answer[[]entry]),
+		files: make(map[string]answer[[]byte]), directories: make(map[string]answer[[]entry]),
 		asked: make(map[question]bool),
 	}
 }
 
 var _ sysfs.Tree = (*tree)(nil)
 
-// ReadFile implements [sysfs.Tree]. What a folder's listing does not have is not
+// ReadFile implements [sysfs.Tree]. What a directory's listing does not have is not
 // asked for.
 func (t *tree) ReadFile(name string) ([]byte, error) {
 	t.mu.Lock()
@@ -89,13 +89,13 @@ const (
 	no
 )
 
-// listed says whether the listing of name's folder, if it was fetched, has it.
+// listed says whether the listing of name's directory, if it was fetched, has it.
 func (t *tree) listed(name string) threeValued {
-	folder, ok := t.folders[path.Dir(name)]
+	directory, ok := t.directories[path.Dir(name)]
 	if !ok {
 		return unknown
 	}
-	if slices.ContainsFunc(folder.value, func(e entry) bool { return e.name == path.Base(name) }) {
+	if slices.ContainsFunc(directory.value, func(e entry) bool { return e.name == path.Base(name) }) {
 		return yes
 	}
 	return no
@@ -127,13 +127,13 @@ func (t *tree) ReadDir(name string) ([]string, error) {
 }
 
 func (t *tree) list(name string) ([]entry, error) {
-	if a, ok := t.folders[name]; ok {
+	if a, ok := t.directories[name]; ok {
 		if a.err != nil {
 			return nil, &sysfs.PathError{Op: "readdir", Path: "/sys/" + name, Err: a.err}
 		}
 		return a.value, nil
 	}
-	t.asked[question{folder: true, name: name}] = true
+	t.asked[question{directory: true, name: name}] = true
 	return nil, errNotFetched
 }
 
@@ -141,20 +141,20 @@ func (t *tree) list(name string) ([]entry, error) {
 func (t *tree) ReadLink(name string) (string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	folder, err := t.physical(path.Dir(name))
+	directory, err := t.physical(path.Dir(name))
 	if err != nil {
 		return "", err
 	}
-	return t.link(folder, path.Base(name))
+	return t.link(directory, path.Base(name))
 }
 
-// link follows the link base in a physical folder.
-func (t *tree) link(folder, base string) (string, error) {
-	entries, err := t.list(folder)
+// link follows the link base in a physical directory.
+func (t *tree) link(directory, base string) (string, error) {
+	entries, err := t.list(directory)
 	if err != nil {
 		return "", err
 	}
-	full := &sysfs.PathError{Op: "readlink", Path: "/sys/" + path.Join(folder, base)}
+	full := &sysfs.PathError{Op: "readlink", Path: "/sys/" + path.Join(directory, base)}
 	i := slices.IndexFunc(entries, func(e entry) bool { return e.name == base })
 	switch {
 	case i < 0:
@@ -168,7 +168,7 @@ func (t *tree) link(folder, base string) (string, error) {
 		}
 		full.Err = unix.EXDEV
 	default:
-		target := path.Join(folder, entries[i].link)
+		target := path.Join(directory, entries[i].link)
 		if !strings.HasPrefix(target, "..") {
 			return target, nil
 		}
@@ -177,8 +177,8 @@ func (t *tree) link(folder, base string) (string, error) {
 	return "", full
 }
 
-// physical resolves the links in a folder's name. Names below devices/ have
-// none, and neither have the classes' and buses' own folders.
+// physical resolves the links in a directory's name. Names below devices/ have
+// none, and neither have the classes' and buses' own directories.
 func (t *tree) physical(name string) (string, error) {
 	if strings.HasPrefix(name, sysfs.PrefixPhysical) || name == "." {
 		return name, nil
@@ -191,7 +191,7 @@ func (t *tree) physical(name string) (string, error) {
 		return "", err
 	}
 	target, err := t.link(parent, path.Base(name))
-	if errors.Is(err, unix.EINVAL) { // a plain folder
+	if errors.Is(err, unix.EINVAL) { // a plain directory
 		return path.Join(parent, path.Base(name)), nil
 	}
 	return target, err
@@ -217,14 +217,14 @@ func (t *tree) fetch(ctx context.Context, n *Node, questions []question) error {
 	for _, q := range questions {
 		group.Go(func() error {
 			full := "/sys/" + q.name
-			if q.folder {
+			if q.directory {
 				entries, err := n.list(ctx, full)
 				if fatal(err) {
 					return explain(n.Name, "list "+full, err)
 				}
 				t.mu.Lock()
 				defer t.mu.Unlock()
-				t.folders[q.name] = answer[[]entry]{entries, t.meaning(err)}
+				t.directories[q.name] = answer[[]entry]{entries, t.meaning(err)}
 				return nil
 			}
 			data, err := n.ReadFile(ctx, full)
@@ -257,8 +257,8 @@ func (t *tree) meaning(err error) error {
 		t.denied = true
 		return unix.EACCES
 	}
-	// The API answers with words only. That something is not there is by far
-	// the most frequent reason; refine knows better when the folder was listed.
+	// The API answers with texts only. That something is not there is by far
+	// the most frequent reason; refine knows better when the directory was listed.
 	return unix.ENOENT
 }
 

@@ -47,7 +47,7 @@ func effectOf(entry *yaml.Node) (effect string, grave bool) {
 }
 
 // entryKeys are the keys of an entry that do nothing to the node's network by
-// themselves, or that effectOf has words for.
+// themselves, or that effectOf has texts for.
 var entryKeys = []string{
 	"interface", "deviceSelector", "ignore", "mtu", "dhcpOptions", "dummy", "addresses", "cidr", "dhcp", "vlans", "vip",
 	"routes", "bond", "bridge", "bridgePort", "wireguard",

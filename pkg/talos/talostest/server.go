@@ -40,7 +40,7 @@ import (
 type Node struct {
 	Name    string
 	Version string // v1.13.0
-	// Sys is the folder that is the node's /sys, Files one for everything else.
+	// Sys is the directory that is the node's /sys, Files one for everything else.
 	Sys, Files string
 	// State holds the node's resources.
 	State state.CoreState
