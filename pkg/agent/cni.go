@@ -84,7 +84,7 @@ func (t *cniTask) run(ctx context.Context) error {
 		if want.Install == "" {
 			continue
 		}
-		if r := t.inst.Look(ctx, want, t.ready()); ctx.Err() == nil {
+		if r := t.inst.Reconcile(ctx, want, t.ready()); ctx.Err() == nil {
 			t.took(want, r)
 		}
 	}

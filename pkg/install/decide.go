@@ -14,7 +14,7 @@ import (
 // configuration makes the container runtime look for.
 const Name = "sriov"
 
-// Report is the outcome of one look.
+// Report is the outcome of one pass.
 type Report struct {
 	State outcome.State
 	Owner outcome.Owner
@@ -24,7 +24,7 @@ type Report struct {
 	Version string
 	// Reason says why State is not Installed or Off; Hint what to do.
 	Reason, Hint string
-	// Changed says what was done to the host by this look, "" for nothing.
+	// Changed says what was done to the host by this pass, "" for nothing.
 	Changed string
 }
 
@@ -82,10 +82,10 @@ func decide(want spec.CNIInstall, f found, record []installed, own installed) (a
 	switch {
 	case f.kind == "":
 		return put, r
-	case f.kind == folder:
+	case f.kind == directory:
 		return keep, Report{
 			State: outcome.Foreign, Owner: outcome.Other, Path: own.Path,
-			Reason: "a folder has the plugin's name, which not even force replaces", Hint: "remove " + own.Path,
+			Reason: "a directory has the plugin's name, which not even force replaces", Hint: "remove " + own.Path,
 		}
 	case mine && f.sum == own.Sum:
 		return keep, r

@@ -34,7 +34,7 @@ func TestDecide(t *testing.T) {
 		{"foreign, force", "force", is("theirs"), put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
 		{"link", "true", found{kind: "symbolic link"}, keep, Report{State: outcome.Foreign, Owner: outcome.Other}},
 		{"link, force", "force", found{kind: "symbolic link"}, put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
-		{"folder, force", "force", found{kind: folder}, keep, Report{State: outcome.Foreign, Owner: outcome.Other}},
+		{"directory, force", "force", found{kind: directory}, keep, Report{State: outcome.Foreign, Owner: outcome.Other}},
 		{"off, ours", "false", is("own"), remove, Report{State: outcome.Off, Owner: outcome.Nobody}},
 		{"off, older of ours", "false", is("old"), remove, Report{State: outcome.Off, Owner: outcome.Nobody}},
 		{"off, newer of ours", "false", is("new"), remove, Report{State: outcome.Off, Owner: outcome.Nobody}},

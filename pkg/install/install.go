@@ -25,8 +25,8 @@ import (
 
 // Kinds of what may have the plugin's name.
 const (
-	file   = "file"
-	folder = "folder"
+	file      = "file"
+	directory = "directory"
 )
 
 // maxRecord is how many installed programs are remembered.
@@ -43,7 +43,7 @@ type Options struct {
 	OptDir string
 	// Record is the file that remembers what was installed.
 	Record string
-	// Attachments is the folder in which the plugin keeps a file for each
+	// Attachments is the directory in which the plugin keeps a file for each
 	// interface of a pod. While there is one, the plugin is not removed: without
 	// it the pod could not end.
 	Attachments string
@@ -73,23 +73,23 @@ func New(o Options) *Installer {
 	return &Installer{o: o, known: map[string]hashed{}}
 }
 
-// Look compares the place with what is wanted and makes it so. It is cheap when
-// nothing changed since the last look. ready says that the record's folder is in
-// use; before that nothing is concluded, because the host's folders are not
+// Reconcile compares the place with what is wanted and makes it so. It is cheap when
+// nothing changed since the last pass. ready says that the record's directory is in
+// use; before that nothing is concluded, because the host's directories are not
 // mounted yet either.
-func (i *Installer) Look(ctx context.Context, want spec.CNI, ready bool) Report {
+func (i *Installer) Reconcile(ctx context.Context, want spec.CNI, ready bool) Report {
 	dir := want.BinDir
 	if dir == "" {
 		dir = spec.DefaultBinDir
 	}
 	path := filepath.Join(dir, Name)
 	if !ready {
-		return Report{State: outcome.Pending, Owner: outcome.Unknown, Path: path, Reason: "the state folder is not there yet", Hint: "it comes with the node's disk"}
+		return Report{State: outcome.Pending, Owner: outcome.Unknown, Path: path, Reason: "the state directory is not there yet", Hint: "it comes with the node's disk"}
 	}
-	r, err := i.look(ctx, want.Install, path)
+	r, err := i.reconcile(ctx, want.Install, path)
 	if errors.Is(err, syscall.EEXIST) {
-		// Somebody's program came between the look and the installation.
-		r, err = i.look(ctx, want.Install, path)
+		// Somebody's program came between the pass and the installation.
+		r, err = i.reconcile(ctx, want.Install, path)
 	}
 	if err == nil {
 		return r
@@ -99,7 +99,7 @@ func (i *Installer) Look(ctx context.Context, want spec.CNI, ready bool) Report 
 	case errors.Is(err, syscall.EROFS), errors.Is(err, errNoMount):
 		r.State, r.Hint = outcome.Pending, "it is tried again when the mounts of the node change"
 	case errors.Is(err, errNoSource):
-		r.Hint = "the extension's image is broken; install it anew"
+		r.Hint = "the extension's image is broken; install it again"
 	case errors.Is(err, syscall.ENOSPC):
 		r.Hint = "make room on the node's disk; it is tried again"
 	default:
@@ -108,13 +108,13 @@ func (i *Installer) Look(ctx context.Context, want spec.CNI, ready bool) Report 
 	return r
 }
 
-// errNoMount: the host's folder is not where the service expects it.
-var errNoMount = errors.New("the host's folder is not mounted into the service")
+// errNoMount: the host's directory is not where the service expects it.
+var errNoMount = errors.New("the host's directory is not mounted into the service")
 
 // errNoSource: the image has no plugin.
 var errNoSource = errors.New("the extension's image has no CNI plugin")
 
-func (i *Installer) look(ctx context.Context, want spec.CNIInstall, path string) (Report, error) {
+func (i *Installer) reconcile(ctx context.Context, want spec.CNIInstall, path string) (Report, error) {
 	own := installed{Path: path, Version: i.o.Version}
 	var err error
 	if own.Sum, err = i.sum(i.o.Source); errors.Is(err, fs.ErrNotExist) {
@@ -176,7 +176,7 @@ func (i *Installer) look(ctx context.Context, want spec.CNIInstall, path string)
 func (i *Installer) attached() (int, error) {
 	entries, err := os.ReadDir(i.o.Attachments)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("look for attached pods: %w", err)
+		return 0, fmt.Errorf("list attached pods: %w", err)
 	}
 	n := 0
 	for _, e := range entries {
@@ -224,7 +224,7 @@ func (i *Installer) here(path string) string {
 	return path
 }
 
-// mounted checks that the host's folder can be seen at all: what is made below a
+// mounted checks that the host's directory can be seen at all: what is made below a
 // mount point that is missing would be made in the service's own root.
 func (i *Installer) mounted(path string) error {
 	if !strings.HasPrefix(path, "/opt/") {
@@ -235,7 +235,7 @@ func (i *Installer) mounted(path string) error {
 		return fmt.Errorf("%w: %w", errNoMount, err)
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("%w: %s is no folder", errNoMount, i.o.OptDir)
+		return fmt.Errorf("%w: %s is no directory", errNoMount, i.o.OptDir)
 	}
 	return nil
 }
@@ -249,7 +249,7 @@ func (i *Installer) find(path string) (found, error) {
 	case err != nil:
 		return found{}, err
 	case info.IsDir():
-		return found{kind: folder}, nil
+		return found{kind: directory}, nil
 	case info.Mode()&fs.ModeSymlink != 0:
 		return found{kind: "symbolic link"}, nil
 	case !info.Mode().IsRegular():

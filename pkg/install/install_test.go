@@ -59,22 +59,22 @@ func (h *host) upgrade(version string) {
 
 const place = "opt/cni/bin/sriov"
 
-// look is what a new process of the daemon comes to, and checks that a second
-// look changes nothing.
-func (h *host) look(want spec.CNI, state outcome.State, owner outcome.Owner) Report {
+// reconcile is what a new process of the daemon comes to, and checks that a second
+// pass changes nothing.
+func (h *host) reconcile(want spec.CNI, state outcome.State, owner outcome.Owner) Report {
 	h.t.Helper()
 	i := New(h.o)
-	r := i.Look(h.t.Context(), want, true)
+	r := i.Reconcile(h.t.Context(), want, true)
 	if r.State != state || r.Owner != owner {
 		h.t.Fatalf("%+v: %s, %s, want %s, %s: %s", want, r.State, r.Owner, state, owner, r.Reason)
 	}
-	again := i.Look(h.t.Context(), want, true)
+	again := i.Reconcile(h.t.Context(), want, true)
 	if again.Changed != "" {
-		h.t.Errorf("the second look changed something: %s", again.Changed)
+		h.t.Errorf("the second pass changed something: %s", again.Changed)
 	}
 	r.Changed = ""
 	if again != r {
-		h.t.Errorf("the second look says %+v, the first %+v", again, r)
+		h.t.Errorf("the second pass says %+v, the first %+v", again, r)
 	}
 	if left, _ := filepath.Glob(h.at("opt/cni/bin/" + tmpPrefix + "*")); len(left) > 0 {
 		h.t.Errorf("left behind: %v", left)
@@ -93,50 +93,50 @@ var (
 
 func TestLifeOfAnInstallation(t *testing.T) {
 	h := newHost(t)
-	h.look(on, outcome.Installed, outcome.Extension)
+	h.reconcile(on, outcome.Installed, outcome.Extension)
 	if info, err := os.Stat(h.at(place)); err != nil || info.Mode() != 0o755 {
 		t.Fatalf("%v %v", info, err)
 	}
 	h.upgrade("1.1.0")
-	h.look(on, outcome.Installed, outcome.Extension)
+	h.reconcile(on, outcome.Installed, outcome.Extension)
 	if got := h.read(place); got != "plugin 1.1.0" {
 		t.Errorf("after the upgrade: %q", got)
 	}
 	h.upgrade("1.0.0")
-	if r := h.look(on, outcome.Newer, outcome.Extension); r.Version != "1.1.0" || h.read(place) != "plugin 1.1.0" {
+	if r := h.reconcile(on, outcome.Newer, outcome.Extension); r.Version != "1.1.0" || h.read(place) != "plugin 1.1.0" {
 		t.Errorf("after going back: %+v", r)
 	}
-	h.look(force, outcome.Installed, outcome.Extension)
+	h.reconcile(force, outcome.Installed, outcome.Extension)
 	if got := h.read(place); got != "plugin 1.0.0" {
 		t.Errorf("after force: %q", got)
 	}
 
 	// sriov-cni's own installer comes.
 	h.write(place, "upstream")
-	h.look(on, outcome.Foreign, outcome.Other)
-	h.look(off, outcome.Off, outcome.Other)
+	h.reconcile(on, outcome.Foreign, outcome.Other)
+	h.reconcile(off, outcome.Off, outcome.Other)
 	if got := h.read(place); got != "upstream" {
 		t.Errorf("a foreign program is now %q", got)
 	}
-	h.look(force, outcome.Installed, outcome.Extension)
-	h.look(off, outcome.Off, outcome.Nobody)
+	h.reconcile(force, outcome.Installed, outcome.Extension)
+	h.reconcile(off, outcome.Off, outcome.Nobody)
 	if _, err := os.Lstat(h.at(place)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("still there: %v", err)
 	}
-	h.look(on, outcome.Installed, outcome.Extension)
+	h.reconcile(on, outcome.Installed, outcome.Extension)
 }
 
 func TestOtherFolder(t *testing.T) {
 	h := newHost(t)
-	h.look(on, outcome.Installed, outcome.Extension)
-	h.look(spec.CNI{Install: "true", BinDir: "/opt/elsewhere/bin"}, outcome.Installed, outcome.Extension)
+	h.reconcile(on, outcome.Installed, outcome.Extension)
+	h.reconcile(spec.CNI{Install: "true", BinDir: "/opt/elsewhere/bin"}, outcome.Installed, outcome.Extension)
 	if h.read("opt/elsewhere/bin/sriov") != "plugin 1.0.0" || h.read(place) != "" {
 		t.Errorf("%q at the new place, %q at the old one", h.read("opt/elsewhere/bin/sriov"), h.read(place))
 	}
 	// The old place belongs to somebody else by now.
-	h.look(on, outcome.Installed, outcome.Extension)
+	h.reconcile(on, outcome.Installed, outcome.Extension)
 	h.write("opt/elsewhere/bin/sriov", "upstream")
-	h.look(on, outcome.Installed, outcome.Extension)
+	h.reconcile(on, outcome.Installed, outcome.Extension)
 	if got := h.read("opt/elsewhere/bin/sriov"); got != "upstream" {
 		t.Errorf("a foreign program is now %q", got)
 	}
@@ -149,8 +149,8 @@ func TestForceReplacesALink(t *testing.T) {
 	if err := os.Symlink(h.at("elsewhere"), h.at(place)); err != nil {
 		t.Fatal(err)
 	}
-	h.look(on, outcome.Foreign, outcome.Other)
-	h.look(force, outcome.Installed, outcome.Extension)
+	h.reconcile(on, outcome.Foreign, outcome.Other)
+	h.reconcile(force, outcome.Installed, outcome.Extension)
 	if h.read("elsewhere") != "precious" || h.read(place) != "plugin 1.0.0" {
 		t.Errorf("%q, %q", h.read("elsewhere"), h.read(place))
 	}
@@ -158,45 +158,45 @@ func TestForceReplacesALink(t *testing.T) {
 
 func TestNotRemovedWhilePodsNeedIt(t *testing.T) {
 	h := newHost(t)
-	h.look(on, outcome.Installed, outcome.Extension)
+	h.reconcile(on, outcome.Installed, outcome.Extension)
 	h.write("attachments/0123-net1", "{}")
 	h.write("attachments/pci/vf_lock/x.lock", "")
-	if r := h.look(off, outcome.Pending, outcome.Extension); !strings.Contains(r.Reason, "take back: 1") || r.Version != "1.0.0" {
+	if r := h.reconcile(off, outcome.Pending, outcome.Extension); !strings.Contains(r.Reason, "take back: 1") || r.Version != "1.0.0" {
 		t.Errorf("%+v", r)
 	}
 	if err := os.Remove(h.at("attachments/0123-net1")); err != nil {
 		t.Fatal(err)
 	}
-	h.look(off, outcome.Off, outcome.Nobody)
+	h.reconcile(off, outcome.Off, outcome.Nobody)
 }
 
 func TestNotYetPossible(t *testing.T) {
 	h := newHost(t)
-	if r := New(h.o).Look(t.Context(), on, false); r.State != outcome.Pending || h.read(place) != "" {
-		t.Errorf("without the state folder: %+v", r)
+	if r := New(h.o).Reconcile(t.Context(), on, false); r.State != outcome.Pending || h.read(place) != "" {
+		t.Errorf("without the state directory: %+v", r)
 	}
 	h.o.OptDir = h.at("not-mounted")
-	h.look(on, outcome.Pending, outcome.Unknown)
+	h.reconcile(on, outcome.Pending, outcome.Unknown)
 	if _, err := os.Stat(h.o.OptDir); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("a folder was made where the host's should be mounted")
+		t.Error("a directory was made where the host's should be mounted")
 	}
 	h.o.OptDir = h.at("image/sriov-cni")
-	h.look(on, outcome.Pending, outcome.Unknown)
+	h.reconcile(on, outcome.Pending, outcome.Unknown)
 	h.o.OptDir = h.at("opt")
 	h.o.Source = h.at("image/none")
-	if r := h.look(on, outcome.Failed, outcome.Unknown); !strings.Contains(r.Reason, "no CNI plugin") {
+	if r := h.reconcile(on, outcome.Failed, outcome.Unknown); !strings.Contains(r.Reason, "no CNI plugin") {
 		t.Errorf("%+v", r)
 	}
 }
 
 func TestDamagedRecordMakesOursForeign(t *testing.T) {
 	h := newHost(t)
-	h.look(on, outcome.Installed, outcome.Extension)
+	h.reconcile(on, outcome.Installed, outcome.Extension)
 	h.write("state/cni.json", "{")
-	h.look(on, outcome.Installed, outcome.Extension) // byte for byte the image's
+	h.reconcile(on, outcome.Installed, outcome.Extension) // byte for byte the image's
 	h.write("state/cni.json", "{")
 	h.upgrade("1.1.0")
-	h.look(on, outcome.Foreign, outcome.Other)
+	h.reconcile(on, outcome.Foreign, outcome.Other)
 }
 
 // The program is killed at each point, and the next one finishes: ours is never
@@ -205,7 +205,7 @@ func TestCrashWalk(t *testing.T) {
 	points := 0
 	for n := 1; ; n++ {
 		h := newHost(t)
-		h.look(on, outcome.Installed, outcome.Extension)
+		h.reconcile(on, outcome.Installed, outcome.Extension)
 		h.upgrade("1.1.0")
 		passed, o := 0, h.o
 		o.Point = func(string) {
@@ -220,11 +220,11 @@ func TestCrashWalk(t *testing.T) {
 		if got := h.read(place); got != "plugin 1.0.0" && got != "plugin 1.1.0" {
 			t.Errorf("after a crash at point %d: %q", n, got)
 		}
-		h.look(on, outcome.Installed, outcome.Extension)
+		h.reconcile(on, outcome.Installed, outcome.Extension)
 		if got := h.read(place); got != "plugin 1.1.0" {
 			t.Errorf("a crash at point %d: ended with %q", n, got)
 		}
-		h.look(off, outcome.Off, outcome.Nobody)
+		h.reconcile(off, outcome.Off, outcome.Nobody)
 	}
 	if points < 4 {
 		t.Errorf("only %d points", points)
@@ -239,7 +239,7 @@ func crashes(ctx context.Context, i *Installer) (crashed bool) {
 			crashed = true
 		}
 	}()
-	i.Look(ctx, on, true)
+	i.Reconcile(ctx, on, true)
 	return false
 }
 
@@ -247,7 +247,7 @@ func TestRecordIsBounded(t *testing.T) {
 	h := newHost(t)
 	for _, v := range strings.Fields(strings.Repeat("2.0.0 2.0.1 2.0.2 ", 20)) {
 		h.upgrade(v)
-		h.look(force, outcome.Installed, outcome.Extension)
+		h.reconcile(force, outcome.Installed, outcome.Extension)
 	}
 	record, err := New(h.o).read()
 	if err != nil || len(record) != 4-1 {
@@ -255,7 +255,7 @@ func TestRecordIsBounded(t *testing.T) {
 	}
 }
 
-// A program that appears between the look and the installation is somebody's, and
+// A program that appears between the pass and the installation is somebody's, and
 // is not replaced.
 func TestRenameReplacesNothing(t *testing.T) {
 	from, to := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
