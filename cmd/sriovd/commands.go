@@ -40,7 +40,7 @@ type paths struct {
 }
 
 func (p *paths) register(fs *flag.FlagSet) {
-	fs.StringVar(&p.config, "config", hostRoot+spec.NodePath(), "the document: a `file`, or a directory that holds one *.yaml")
+	fs.StringVar(&p.config, "config", hostRoot+spec.NodePath(), "the config: a `file`, or a directory that holds one *.yaml")
 	fs.StringVar(&p.state, "state-dir", hostRoot+state.Dir, "`directory` for the status file and what must outlive a restart")
 	fs.StringVar(&p.kubelet, "kubelet-dir", "/host/var/lib/kubelet", "the kubelet's root `directory`")
 	fs.StringVar(&p.sysfs, "sysfs", "/sys", "where sysfs is mounted")
@@ -102,13 +102,13 @@ func (a *app) run(ctx context.Context, args []string) error {
 	p.register(fs)
 	debugLog := fs.Bool("debug", false, "log more")
 	infoDir := fs.String("device-info-dir", "/host/run/k8s.cni.cncf.io/devinfo/dp", "`directory` for the device-info files that Multus reads; empty: none")
-	cdiDir := fs.String("cdi-dir", "/host/run/cdi", "`directory` for the CDI files, with devicePlugin.cdi in the document")
+	cdiDir := fs.String("cdi-dir", "/host/run/cdi", "`directory` for the CDI files, with devicePlugin.cdi in the config")
 	watcher := fs.Bool("plugin-watcher", false, "let the kubelet find the links to the sockets in its plugins_registry directory")
 	cniPlugin := fs.String("cni-plugin", "/sriov-cni", "the CNI plugin that is installed; empty: none")
 	optDir := fs.String("opt-dir", "/host/opt", "where the host's /opt is mounted")
 	runDir := fs.String("run-dir", "/host/run", "where the host's /run is mounted; the sockets are in sriov in it")
 	root := fs.String("host-root", hostRoot, "where the host's root is mounted: what is below it the kubelet sees without it")
-	resync := fs.Duration("resync", 0, "how often to look without an event (default 5m)")
+	resync := fs.Duration("resync", 0, "how often to reconcile without an event (default 5m)")
 	networkWait := fs.Duration("network-wait", 0, "how long a PF must have a link and no address before it counts as not carrying the machine's network (default 10s)")
 	if _, err := a.parse(fs, args); err != nil {
 		return err
@@ -194,7 +194,7 @@ type kernelEvents struct{ log *slog.Logger }
 
 func (k kernelEvents) Run(ctx context.Context, changed func()) error {
 	w := kevent.Open(ctx, k.log)
-	// What happened before the subscription is seen by looking once.
+	// What happened before the subscription is seen by reconciling once.
 	changed()
 	for range w.Events() {
 		changed()
@@ -229,7 +229,7 @@ func (a *app) plan(ctx context.Context, args []string) error {
 		}
 		hash = spec.Hash(doc.Data)
 	} else {
-		fmt.Fprintf(a.stderr, "sriovd plan: there is no document at %s: nothing is configured\n", p.config)
+		fmt.Fprintf(a.stderr, "sriovd plan: there is no config at %s: nothing is configured\n", p.config)
 	}
 	sys, err := sysfs.Open(p.sysfs)
 	if err != nil {
@@ -345,7 +345,7 @@ func (a *app) readInput(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(in, source.MaxSize+1))
 }
 
-// load loads a document and prints what is wrong with it.
+// load loads a config and prints what is wrong with it.
 func (a *app) load(load func(string, []byte) (*spec.Config, error), name string, data []byte) (*spec.Config, error) {
 	cfg, err := load(name, data)
 	var list *spec.Errors
