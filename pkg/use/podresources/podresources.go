@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"sync"
 	"time"
 
@@ -16,7 +18,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
-// Socket is where the socket is below the kubelet's folder.
+// Socket is where the socket is below the kubelet's directory.
 const Socket = "pod-resources/kubelet.sock"
 
 // maxMessage bounds an answer; the kubelet's own client takes 16 MiB.
@@ -27,17 +29,21 @@ type Client struct {
 	path string
 	now  func() time.Time
 
-	mu    sync.Mutex
-	since time.Time // zero while the kubelet does not answer
+	mu     sync.Mutex
+	since  time.Time   // zero while the kubelet does not answer
+	socket fs.FileInfo // that it answered on
 }
 
 // New returns a client of the socket at path, which need not exist.
 func New(path string) *Client { return &Client{path: path, now: time.Now} }
 
 // Ask returns what the kubelet says now. It never fails: no answer is an answer
-// too, with its reason in Err. ctx bounds it. A connection is made for each
-// call, so that a restarted kubelet is told from the one before.
+// too, with its reason in Err. ctx bounds it. A kubelet that has restarted since the
+// last call, also between two answers, counts as a new one: its socket is another.
 func (c *Client) Ask(ctx context.Context) use.Kubelet {
+	// Before it is asked: a socket that is replaced meanwhile is found by the next
+	// call.
+	socket, _ := os.Lstat(c.path)
 	held, err := c.list(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -45,17 +51,17 @@ func (c *Client) Ask(ctx context.Context) use.Kubelet {
 		c.since = time.Time{}
 		return use.Kubelet{Err: err.Error()}
 	}
-	if c.since.IsZero() {
+	if c.since.IsZero() || !same(c.socket, socket) {
 		c.since = c.now()
 	}
+	c.socket = socket
 	return use.Kubelet{Answered: true, Since: c.since, Held: held}
 }
 
-// Restarted tells the client that the kubelet's socket was made anew.
-func (c *Client) Restarted() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.since = time.Time{}
+// same reports whether two looks at the path found one socket. The time of its
+// making counts, because inode numbers are used again at once.
+func same(a, b fs.FileInfo) bool {
+	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime())
 }
 
 func (c *Client) list(ctx context.Context) (map[string][]use.Holder, error) {

@@ -68,7 +68,8 @@ func TestAsk(t *testing.T) {
 	if again := c.Ask(t.Context()); !again.Since.Equal(k.Since) {
 		t.Error("the same kubelet counts as a new one")
 	}
-	c.Restarted()
+	stop()
+	stop = kubelet(t, path, func(s *grpc.Server) { podresourcesv1.RegisterPodResourcesListerServer(s, lister{}) })
 	if again := c.Ask(t.Context()); again.Since.Equal(k.Since) {
 		t.Error("a new kubelet counts as the same")
 	}
