@@ -16,20 +16,20 @@ type verdict struct {
 	// known is false as long as it is not known whether there is a document.
 	// Nothing may be done then.
 	known bool
-	// cfg is the document in force; nil means that nothing is configured.
+	// cfg is the config in force; nil means that nothing is configured.
 	cfg *spec.Config
 	// good is the last good document when it is another than cfg; PFs on which
-	// cfg cannot be had keep what it says of them.
+	// cfg is not supported keep what it asks of them.
 	good *spec.Config
-	// keepable is set when cfg, although it cannot be had on some PFs, may take
+	// keepable is set when cfg, although it is not supported on some PFs, may take
 	// the place of the last good document: that has nothing better for them.
 	keepable bool
-	// hash identifies the document in force.
+	// hash identifies the config in force.
 	hash string
 	spec status.Spec
 }
 
-// judged is what the parser says of a document.
+// judged is what the parser returned for a config.
 type judged struct {
 	cfg      *spec.Config
 	err      error
@@ -42,7 +42,7 @@ type documents struct {
 	seen map[string]judged // by name and content
 }
 
-// load returns the verdict on a document. name is what messages call it.
+// load returns what the parser returned for the config. name is what messages call it.
 func (d *documents) load(name string, data []byte) judged {
 	key := name + "\x00" + spec.Hash(data)
 	if j, ok := d.seen[key]; ok {
@@ -63,9 +63,9 @@ func (d *documents) load(name string, data []byte) judged {
 // lastGoodName is what messages call the last good document.
 const lastGoodName = "last good document"
 
-// decide is the rule of design invariant 4: a bad document changes nothing, the
-// last good one stays in force; no document means that nothing is configured, and
-// that is a state that a bad document does not change either. newest is nil when it
+// decide is the rule of design invariant 4: a bad config changes nothing, the
+// last good one stays in force; no config means that nothing is configured, and
+// that is a state that a bad config does not change either. newest is nil when it
 // is not known yet whether there is one.
 func decide(newest *source.Document, lastGood state.LastGood, load func(name string, data []byte) judged) verdict {
 	if newest == nil {
@@ -77,7 +77,7 @@ func decide(newest *source.Document, lastGood state.LastGood, load func(name str
 	none := lastGood.Known && len(lastGood.Data) == 0
 	v := verdict{known: true}
 	v.spec = status.Spec{State: status.SpecAccepted, Source: newest.Path}
-	// A document of which it is not known what it says is one that is refused.
+	// A config whose content is not known is one that is refused.
 	j := judged{err: newest.Err}
 	if j.err == nil {
 		v.hash = spec.Hash(newest.Data)
@@ -130,7 +130,7 @@ func specErrors(list []*spec.Error) []spec.Error {
 	return out
 }
 
-// refused returns the PFs on which the document cannot be had, whatever is
+// refused returns the PFs on which the config is not supported, whatever is
 // waited for.
 func refused(p *plan.Plan) []string {
 	var out []string
@@ -146,7 +146,7 @@ func refused(p *plan.Plan) []string {
 }
 
 // keep returns cfg with the entries of good in force on the PFs, so that a
-// document that asks too much of one PF leaves that PF as it was and the others
+// config that asks too much of one PF leaves that PF as it was and the others
 // follow the new one. bound is what good means on this machine.
 func keep(cfg, good *spec.Config, bound selection.Result, pfs []string) *spec.Config {
 	out := *cfg

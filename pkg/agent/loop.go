@@ -344,7 +344,7 @@ func (a *Agent) act(ctx context.Context, m *memory, t *turn) {
 	a.metrics.Listen(listenAt(t.verdict.cfg))
 	t.bound = selection.PFs(t.verdict.cfg, t.snap)
 	assignment := pool.Assign(t.verdict.cfg, t.snap, t.bound)
-	v := m.health.Look(health.From(t.verdict.cfg), t.snap, assignment, t.held, time.Now())
+	v := m.health.Observe(health.From(t.verdict.cfg), t.snap, assignment, t.held, time.Now())
 	m.judge.Stop()
 	if v.Again > 0 {
 		m.judge.Reset(v.Again)

@@ -32,7 +32,7 @@ func (a *Agent) publish(m *memory, t *turn) {
 	}
 	m.saved = err == nil
 	if err != nil && a.store.Writable() {
-		m.said.do("status", err.Error(), func() { a.log.Error("cannot write the status file", "error", err) })
+		m.said.do("status", err.Error(), func() { a.log.Error("cannot write the status file", "err", err) })
 	}
 }
 
@@ -129,7 +129,7 @@ func (a *Agent) logStatus(m *memory, s *status.Status) {
 	for i := range s.Spec.Errors {
 		e := &s.Spec.Errors[i]
 		m.said.do("spec/"+e.Msg, s.Spec.Hash, func() {
-			a.log.Error("document refused", "line", e.Pos.Line, "column", e.Pos.Column, "error", e.Msg, "hint", e.Hint, "inForce", s.Spec.InForce)
+			a.log.Error("config refused", "line", e.Pos.Line, "column", e.Pos.Column, "err", e.Msg, "hint", e.Hint, "inForce", s.Spec.InForce)
 		})
 	}
 }

@@ -154,9 +154,9 @@ func TestPureFunctionsTakeEveryValue(t *testing.T) {
 			a.Withhold(map[string]pool.Reason{"0000:21:10.0": {Text: "x"}, "": {}})
 			var j health.Judge
 			for _, held := range []bool{false, true} {
-				j.Look(health.From(cfg), s, a, func(string) bool { return held }, time.Time{})
-				j.Look(health.From(cfg), nil, a, func(string) bool { return held }, time.Unix(1e9, 0))
-				j.Look(health.Settings{}, s, nil, func(string) bool { return held }, time.Unix(2e9, 0))
+				j.Observe(health.From(cfg), s, a, func(string) bool { return held }, time.Time{})
+				j.Observe(health.From(cfg), nil, a, func(string) bool { return held }, time.Unix(1e9, 0))
+				j.Observe(health.Settings{}, s, nil, func(string) bool { return held }, time.Unix(2e9, 0))
 			}
 			var w plan.Watch
 			quiet, _ := w.See(s, time.Time{}, 0)

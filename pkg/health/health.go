@@ -22,17 +22,17 @@ const (
 	// to be trusted again.
 	ErrorQuiet = time.Minute
 	// AskAgain is when to read the host's network again that was not listed to
-	// its end: no event says that it could be.
+	// its end: there is no event that it could be.
 	AskAgain = 2 * time.Second
 )
 
-// Settings are the document's health section with its defaults.
+// Settings are the config's health section with its defaults.
 type Settings struct {
 	Link     bool
 	HoldDown time.Duration
 }
 
-// From reads the document; nil is the defaults.
+// From reads the config; nil is the defaults.
 func From(cfg *spec.Config) Settings {
 	s := Settings{Link: true, HoldDown: DefaultHoldDown}
 	if cfg == nil {
@@ -47,7 +47,7 @@ func From(cfg *spec.Config) Settings {
 	return s
 }
 
-// Judge remembers what earlier looks showed. The zero value is ready; it is for
+// Judge remembers what earlier observations showed. The zero value is ready; it is for
 // one goroutine.
 type Judge struct {
 	holds  map[string]*hold
@@ -55,8 +55,8 @@ type Judge struct {
 	last   *pool.Assignment
 }
 
-// Verdict is what one look came to.
-type Verdict struct {
+// Result is what one observation came to.
+type Result struct {
 	// Assignment is the one that was judged, with the devices that pods hold
 	// and that left their pool.
 	Assignment *pool.Assignment
@@ -66,9 +66,9 @@ type Verdict struct {
 	Again time.Duration
 }
 
-// Look judges the devices of a. held tells whether a pod has the device. No
+// Observe judges the devices of a. held is whether a pod has the device. No
 // argument is changed; a nil snapshot or assignment is an empty one.
-func (j *Judge) Look(s Settings, snap *inventory.Snapshot, a *pool.Assignment, held func(id string) bool, now time.Time) Verdict {
+func (j *Judge) Observe(s Settings, snap *inventory.Snapshot, a *pool.Assignment, held func(id string) bool, now time.Time) Result {
 	if snap == nil {
 		snap = &inventory.Snapshot{}
 	}
@@ -78,7 +78,7 @@ func (j *Judge) Look(s Settings, snap *inventory.Snapshot, a *pool.Assignment, h
 	if j.holds == nil {
 		j.holds, j.errors = map[string]*hold{}, map[string]*counter{}
 	}
-	v := Verdict{Assignment: j.keep(snap, a, held), Reasons: map[string]pool.Reason{}}
+	v := Result{Assignment: j.keep(snap, a, held), Reasons: map[string]pool.Reason{}}
 	w := &watch{judge: j, settings: s, now: now, seen: map[string]bool{}}
 	members := map[string]bool{}
 	for i := range v.Assignment.Pools {
@@ -123,7 +123,7 @@ func (j *Judge) Look(s Settings, snap *inventory.Snapshot, a *pool.Assignment, h
 type port struct{ down, carrier pool.Reason }
 
 // ofVF is what the PF's link means to a VF. The state of the VF's own interface
-// says nothing: it is down until a pod has it.
+// means nothing: it is down until a pod has it.
 func (s Settings) ofVF(vf *inventory.VF, of port) pool.Reason {
 	if !s.Link {
 		return pool.Reason{}
@@ -143,7 +143,7 @@ func (s Settings) ofVF(vf *inventory.VF, of port) pool.Reason {
 	return of.carrier
 }
 
-// watch is one look.
+// watch is one observation.
 type watch struct {
 	judge    *Judge
 	settings Settings
@@ -154,7 +154,7 @@ type watch struct {
 
 func (w *watch) port(address, name string, netdevs []inventory.Netdev) port {
 	if !w.settings.Link || len(netdevs) == 0 {
-		return port{} // a PF without an interface in the host says nothing
+		return port{} // a PF without an interface in the host means nothing
 	}
 	n := &netdevs[0]
 	var p port
@@ -170,9 +170,9 @@ func (w *watch) port(address, name string, netdevs []inventory.Netdev) port {
 
 // hold is a state that must last to be believed.
 type hold struct {
-	told, raw bool // bad
-	good      bool // was seen good
-	since     time.Time
+	believed, raw bool // bad
+	good          bool // was seen good
+	since         time.Time
 }
 
 // hold returns the believed state of key, whose state is bad now or not.
@@ -187,8 +187,8 @@ func (w *watch) hold(key string, bad bool) bool {
 		h.raw, h.since = bad, w.now
 	}
 	h.good = h.good || !bad
-	if h.told == bad {
-		return h.told
+	if h.believed == bad {
+		return h.believed
 	}
 	wait := w.settings.HoldDown
 	if bad && !h.good {
@@ -196,9 +196,9 @@ func (w *watch) hold(key string, bad bool) bool {
 	}
 	if left := h.since.Add(wait).Sub(w.now); left > 0 {
 		w.soon(left)
-		return h.told
+		return h.believed
 	}
-	h.told = bad
+	h.believed = bad
 	return bad
 }
 
@@ -210,8 +210,8 @@ type counter struct {
 	vfs  int
 }
 
-// pcie says that the function's error counters rose lately. What was counted
-// before the first look is of no concern, nor is what came while VFs were made
+// pcie is that the function's error counters rose lately. What was counted
+// before the first observation is of no concern, nor is what came while VFs were made
 // or removed: bridges complain when the bus is probed for functions that are
 // not there yet.
 func (w *watch) pcie(f *inventory.Function, vfs int) pool.Reason {

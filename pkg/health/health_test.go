@@ -39,8 +39,8 @@ func newWorld(t *testing.T) *world {
 func (w *world) pf() *inventory.PF      { return &w.snap.PFs[0] }
 func (w *world) dev() *inventory.Netdev { return &w.snap.PFs[0].Netdevs[0] }
 
-// look goes on in time and judges; the verdict is "id: text [cause]; ...".
-func (w *world) look(after time.Duration) (string, health.Verdict) {
+// observe goes on in time and judges; the text is "id: text [cause]; ...".
+func (w *world) observe(after time.Duration) (string, health.Result) {
 	w.t.Helper()
 	w.now = w.now.Add(after)
 	p := pool.Pool{Resource: "x.y/r"}
@@ -49,7 +49,7 @@ func (w *world) look(after time.Duration) (string, health.Verdict) {
 			p.Devices = append(p.Devices, pool.Device{ID: id, Healthy: true})
 		}
 	}
-	v := w.j.Look(w.set, w.snap, &pool.Assignment{Pools: []pool.Pool{p}}, func(id string) bool { return w.held[id] }, w.now)
+	v := w.j.Observe(w.set, w.snap, &pool.Assignment{Pools: []pool.Pool{p}}, func(id string) bool { return w.held[id] }, w.now)
 	var out []string
 	for _, id := range slices.Sorted(maps.Keys(v.Reasons)) {
 		out = append(out, fmt.Sprintf("%s: %s [%s]", id, v.Reasons[id].Text, v.Reasons[id].Cause))
@@ -59,7 +59,7 @@ func (w *world) look(after time.Duration) (string, health.Verdict) {
 
 func (w *world) want(after time.Duration, want string, again time.Duration) {
 	w.t.Helper()
-	got, v := w.look(after)
+	got, v := w.observe(after)
 	if got != want || v.Again != again {
 		w.t.Errorf("got %q, again in %v; want %q, again in %v", got, v.Again, want, again)
 	}
@@ -121,10 +121,10 @@ func TestVFLinkState(t *testing.T) {
 	w.pf().VFs[1].Admin.LinkState = "disable"
 	w.pf().VFs[2].Admin = nil
 	w.dev().Carrier = false
-	w.look(0)
+	w.observe(0)
 	w.want(2*time.Second, "vf1: the link state of the VF is set to disable [vf-link-disabled]; vf2: PF ens1 has no link [no-link]", 0)
 	w.dev().AdminUp = false
-	w.look(0)
+	w.observe(0)
 	w.want(2*time.Second, "vf0: PF ens1 is administratively down [pf-down]; vf1: the link state of the VF is set to disable [vf-link-disabled]; vf2: PF ens1 is administratively down [pf-down]", 0)
 	w.set.Link = false
 	w.want(0, "", 0)
@@ -147,7 +147,7 @@ func TestPCIeErrors(t *testing.T) {
 	w.pf().AER = &inventory.AER{Fatal: 3, NonFatal: 6}
 	const pf = ": PCIe errors on pf: 0 fatal, 1 non-fatal more than before [pcie-errors]"
 	w.want(0, "vf0"+pf+"; vf1"+pf+"; vf2"+pf, health.ErrorQuiet)
-	w.pf().AER = &inventory.AER{} // a driver that was loaded anew counts from zero
+	w.pf().AER = &inventory.AER{} // a driver that was loaded again counts from zero
 	w.want(health.ErrorQuiet, "", 0)
 }
 
@@ -167,7 +167,7 @@ func TestGoneWhileHeld(t *testing.T) {
 	w.held["vf2"], w.held["vf1"] = true, true
 	w.out["vf1"] = true         // still there, no longer selected
 	w.pf().VFs = w.pf().VFs[:2] // vf2 unplugged
-	show := func(v health.Verdict) string {
+	show := func(v health.Result) string {
 		var out []string
 		for _, d := range v.Assignment.Pools[0].Devices {
 			out = append(out, fmt.Sprintf("%s %v %s", d.ID, d.Healthy, d.Reason.Text))
@@ -175,14 +175,14 @@ func TestGoneWhileHeld(t *testing.T) {
 		return strings.Join(out, ", ")
 	}
 	for range 2 { // it stays so
-		_, v := w.look(time.Second)
+		_, v := w.observe(time.Second)
 		if got, want := show(v), "vf0 true , vf1 true , vf2 false the device is gone, and a pod still has it"; got != want {
 			t.Fatalf("got  %s\nwant %s", got, want)
 		}
 	}
 	delete(w.held, "vf2")
 	delete(w.out, "vf1")
-	_, v := w.look(time.Second)
+	_, v := w.observe(time.Second)
 	if got, want := show(v), "vf0 true , vf1 true "; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -204,15 +204,15 @@ func TestFrom(t *testing.T) {
 	}
 }
 
-// No event says that the host's network can be listed again: the judge wants to
+// There is no event that the host's network can be listed again: the judge wants to
 // be asked until it was.
 func TestAsksAgainWhileHostUseIsNotKnown(t *testing.T) {
 	w := newWorld(t)
-	if _, v := w.look(0); v.Again != 0 {
+	if _, v := w.observe(0); v.Again != 0 {
 		t.Errorf("again after %s, and all is known", v.Again)
 	}
 	w.snap.HostUnknown = map[string]string{"vf0": "the kernel did not list all of the host's network"}
-	if _, v := w.look(time.Second); v.Again == 0 || v.Again > health.AskAgain {
+	if _, v := w.observe(time.Second); v.Again == 0 || v.Again > health.AskAgain {
 		t.Errorf("again after %s", v.Again)
 	}
 }

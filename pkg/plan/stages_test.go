@@ -10,6 +10,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -42,7 +43,7 @@ func stagePort(n int, change func(*inventory.PF, *spec.PhysicalFunction), held .
 	}
 	for _, i := range held {
 		addr := pf.VFs[i].Address
-		kubelet.Held[addr] = []use.Holder{{Device: addr, Namespace: "default", Pod: "p", Source: use.SourcePodResources}}
+		kubelet.Held[addr] = []use.Holder{{Device: addr, Namespace: "default", Pod: "p", Evidence: use.EvidencePodResources}}
 	}
 	entry := spec.PhysicalFunction{NumVFs: &n}
 	change(&pf, &entry)
@@ -310,7 +311,7 @@ func TestVDPA(t *testing.T) {
 				e.VirtualFunctions = []spec.VFGroup{{Indexes: spec.IndexSet{0}, VDPA: c.want}}
 			})
 			if c.refused {
-				p.record.Refused = map[string]Refusal{p.vfID(0, op.KindVDPAAdd): {Value: own, Answer: "EOPNOTSUPP"}}
+				p.record.Refused = map[string]record.Refusal{p.vfID(0, op.KindVDPAAdd): {Value: own, Answer: "EOPNOTSUPP"}}
 			}
 			y := p.settle([]awaited{{vf: p.gather(made{})[0], again: c.again, needs: []string{"ready"}}})
 			checkSteps(t, y.steps, c.steps...)
@@ -324,12 +325,12 @@ func TestVDPA(t *testing.T) {
 // TestResetBySetting: each setting is brought back only while it has the value that we gave
 // it, and VFs of somebody else stay.
 func TestResetBySetting(t *testing.T) {
-	ours := map[op.Kind][]string{
-		op.KindNumVFs: {"2"}, op.KindAutoProbe: {"0"}, op.KindPFMTU: {"9000"}, op.KindEswitch: {"switchdev"},
+	ours := map[record.Setting][]string{
+		record.NumVFs: {"2"}, record.AutoProbe: {"0"}, record.MTU: {"9000"}, record.EswitchMode: {"switchdev"},
 	}
-	was := Made{AutoProbe: true, MTU: 1500, EswitchMode: "legacy"}
+	was := record.Made{AutoProbe: true, MTU: 1500, EswitchMode: "legacy"}
 	for name, c := range map[string]struct {
-		wrote map[op.Kind][]string
+		wrote map[record.Setting][]string
 		over  map[int]string
 		steps []string
 	}{
@@ -337,10 +338,10 @@ func TestResetBySetting(t *testing.T) {
 			"numvfs=0", "eswitch-mode=legacy <numvfs=0", "autoprobe=1 <numvfs=0", "mtu <numvfs=0"}},
 		"nothing ours": {},
 		"VFs stay": {
-			wrote: map[op.Kind][]string{op.KindPFMTU: {"9000"}, op.KindEswitch: {"switchdev"}}, over: map[int]string{1: "vfio-pci"},
+			wrote: map[record.Setting][]string{record.MTU: {"9000"}, record.EswitchMode: {"switchdev"}}, over: map[int]string{1: "vfio-pci"},
 			steps: []string{"vf1/vf-unbind", "vf1/vf-override <vf1/vf-unbind", "vf1/vf-probe <vf1/vf-unbind <vf1/vf-override", "vf0/vf-mtu", "mtu"},
 		},
-		"another value now": {wrote: map[op.Kind][]string{op.KindNumVFs: {"5"}, op.KindPFMTU: {"4000"}}},
+		"another value now": {wrote: map[record.Setting][]string{record.NumVFs: {"5"}, record.MTU: {"4000"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := stagePort(2, func(pf *inventory.PF, _ *spec.PhysicalFunction) {

@@ -102,7 +102,7 @@ func pf(in *Input, f *plan.PFPlan) status.PF {
 	return out
 }
 
-// state is the PF in one word. Ready is what none of us writes to any more.
+// state is how the PF is. Ready is what none of us writes to any more.
 func state(pf *status.PF, busy bool) status.PFState {
 	switch {
 	case status.Lasting(pf.Errors):

@@ -79,12 +79,12 @@ func TestFailure(t *testing.T) {
 	s := report.Status(&report.Input{
 		Snapshot: &inventory.Snapshot{}, Plan: &plan.Plan{PFs: []plan.PFPlan{{Address: pfA, Entry: spec.Pos{Line: 4, Column: 5}, Steps: []plan.Step{step}}}},
 		Runs: map[string]report.Run{pfA: {
-			Problems: []plan.Problem{{PF: pfA, Msg: "told by the run", Partial: true}},
+			Problems: []plan.Problem{{PF: pfA, Msg: "met by the run", Partial: true}},
 			Failures: []report.Failure{{Step: &step, Answer: "no such device", Remedy: "reseat it"}},
 		}},
 	})
 	want := []status.Problem{
-		{PF: pfA, Msg: "told by the run", Partial: true},
+		{PF: pfA, Msg: "met by the run", Partial: true},
 		{Pos: spec.Pos{Line: 4, Column: 5}, PF: pfA, VFs: []int{2}, Msg: `writing "4" to /sys/class/net/x/mtu failed: no such device`, Hint: "reseat it"},
 	}
 	if d := cmp.Diff(want, s.PFs[0].Errors); d != "" {

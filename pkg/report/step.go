@@ -31,7 +31,7 @@ func shared(o op.Op) bool {
 // Failure is a step that was tried and did not succeed.
 type Failure struct {
 	Step *plan.Step
-	// Answer is the kernel's error in words, Remedy what to do.
+	// Answer is the kernel's error as text, Remedy what to do.
 	Answer, Remedy string
 }
 

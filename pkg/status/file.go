@@ -84,7 +84,7 @@ func Read(path string) (*Status, error) {
 	return s, nil
 }
 
-// Sum identifies what a status says, whenever it is written.
+// Sum identifies the content of a status, whenever it is written.
 type Sum [sha256.Size]byte
 
 // SumOf returns the sum of the file without the time of its writing.

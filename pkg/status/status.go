@@ -122,7 +122,7 @@ type Spec struct {
 	Warnings []spec.Error `yaml:"warnings,omitempty" json:"warnings,omitempty"`
 }
 
-// PFState is a PF in one word.
+// PFState is how a PF is.
 type PFState string
 
 const (

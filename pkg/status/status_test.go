@@ -229,7 +229,7 @@ func TestOtherFiles(t *testing.T) {
 		"no YAML":         {"a: [", nil},
 		"wrong types":     {"apiVersion: v1alpha1\nkind: SRIOVStatus\npfs: true\n", nil},
 	} {
-		path := filepath.Join(t.TempDir(), status.FileName)
+		path := filepath.Join(t.TempDir(), "status.yaml")
 		if err := os.WriteFile(path, []byte(c.data), 0o644); err != nil {
 			t.Fatal(err)
 		}

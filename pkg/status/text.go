@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 )
 
-// Tone is how good what a text says is; a terminal shows it as a colour.
+// Tone is how good the news of a text is; a terminal shows it as a colour.
 type Tone int
 
 const (

@@ -1,4 +1,4 @@
-// Package use says which devices are held, by whom, and how that is known.
+// Package use decides which devices are held, by whom, and how that is known.
 //
 // It is never a guess: a device is free, held, or unknown, and unknown counts
 // as held. The rule, for one VF, in this order:

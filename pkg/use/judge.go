@@ -10,7 +10,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
 )
 
-// Kubelet is what the pod-resources socket said, or why it said nothing.
+// Kubelet is what the pod-resources socket answered, or why it did not.
 type Kubelet struct {
 	// Answered is true when a List went through.
 	Answered bool
@@ -19,7 +19,7 @@ type Kubelet struct {
 	Since time.Time
 	// Held are the assignments of running pods, by device ID.
 	Held map[string][]Holder
-	// Err says why not Answered, in words.
+	// Err is why not Answered, as text.
 	Err string
 }
 

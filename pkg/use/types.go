@@ -93,11 +93,11 @@ type Status struct {
 // Busy reports whether the device must be left alone.
 func (s Status) Busy() bool { return s.State != Free }
 
-// Set is what one look found: the use of each device by PCI address. The zero
+// Set is what one observation found: the use of each device by PCI address. The zero
 // Set knows nothing, so everything counts as in use.
 type Set struct {
 	Devices map[string]Status
-	// Why says why devices that are not in Devices are unknown.
+	// Why is why devices that are not in Devices are unknown.
 	Why string
 }
 

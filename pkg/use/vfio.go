@@ -33,7 +33,7 @@ type Answer struct {
 	Err error
 }
 
-// String is the evidence in words.
+// String is the evidence as text.
 func (a Answer) String() string {
 	if a.State == OpenUnknown {
 		return fmt.Sprintf("%s cannot be asked: %v", a.Path, a.Err)
@@ -61,7 +61,7 @@ type VFIO struct {
 	OpenFile func(path string, flags int, perm uint32) (fd int, err error)
 }
 
-// Ask says whether a process has the VF open.
+// Ask returns whether a process has the VF open.
 //
 // A vfio group can be opened by one process at a time, and not while one of its
 // devices is bound to an iommufd through /dev/vfio/devices; the kernel answers

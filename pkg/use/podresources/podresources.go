@@ -37,7 +37,7 @@ type Client struct {
 // New returns a client of the socket at path, which need not exist.
 func New(path string) *Client { return &Client{path: path, now: time.Now} }
 
-// Ask returns what the kubelet says now. It never fails: no answer is an answer
+// Ask returns what the kubelet answers now. It never fails: no answer is an answer
 // too, with its reason in Err. ctx bounds it. A kubelet that has restarted since the
 // last call, also between two answers, counts as a new one: its socket is another.
 func (c *Client) Ask(ctx context.Context) use.Kubelet {
@@ -58,7 +58,7 @@ func (c *Client) Ask(ctx context.Context) use.Kubelet {
 	return use.Kubelet{Answered: true, Since: c.since, Held: held}
 }
 
-// same reports whether two looks at the path found one socket. The time of its
+// same reports whether two readings of the path found one socket. The time of its
 // making counts, because inode numbers are used again at once.
 func same(a, b fs.FileInfo) bool {
 	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime())
