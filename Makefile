@@ -51,7 +51,7 @@ check: ## The quick loop, below a minute: vet, unit tests with -short and withou
 
 .PHONY: guard
 guard: $(TESTSUM) ## What builds: the binaries' size, every workstation, the reproducible image
-	@$(TESTSUM) -- -tags guard ./hack/... | $(KEEP_SKIPS)
+	@$(TESTSUM) -- -timeout 30m -tags guard ./hack/... | $(KEEP_SKIPS)
 
 .PHONY: deps
 deps:
