@@ -152,7 +152,7 @@ func follow(ctx context.Context, n *talos.Node, hash string) (string, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return "", &talos.Error{Node: n.Name, Msg: "the machine config is changed, but the document is not in force yet", Hint: "sriovctl status and sriovctl logs say more; --timeout waits longer"}
+			return "", &talos.Error{Node: n.Name, Msg: "the machine config is changed, but the config is not in force yet", Hint: "sriovctl status and sriovctl logs say more; --timeout waits longer"}
 		case <-ticker.C:
 		}
 	}
@@ -160,7 +160,7 @@ func follow(ctx context.Context, n *talos.Node, hash string) (string, error) {
 
 func outcome(node string, s *status.Status) (done bool, text string, err error) {
 	if s.Spec.State == status.SpecRefused {
-		return true, "", &talos.Error{Node: node, Msg: "the node refused the document", Hint: "sriovctl status says why"}
+		return true, "", &talos.Error{Node: node, Msg: "the node refused the config", Hint: "sriovctl status says why"}
 	}
 	if s.Spec.InForce != s.Spec.Hash {
 		return false, "", nil

@@ -148,7 +148,7 @@ func (a *app) writeConverted(r *convert.Result, node *looked, v talos.Minor, net
 		return err
 	}
 	var errs *spec.Errors
-	if _, err := spec.Load("converted document", text); errors.As(err, &errs) {
+	if _, err := spec.Load("converted config", text); errors.As(err, &errs) {
 		// It is written all the same: the person can correct it.
 		if err := errs.Render(a.err, text); err != nil {
 			return err

@@ -50,7 +50,7 @@ func (a *app) read(name string) (*document, error) {
 	data, err := a.readFile(name)
 	d := &document{name: name, file: data}
 	if err != nil {
-		return d, &talos.Error{Msg: "read the document", Err: err}
+		return d, &talos.Error{Msg: "read the config", Err: err}
 	}
 	if first := firstNode(data); first != nil && first.Kind == yaml.SequenceNode {
 		return d, &talos.Error{
@@ -77,7 +77,7 @@ func (a *app) read(name string) (*document, error) {
 func firstNode(data []byte) *yaml.Node {
 	var n yaml.Node
 	if err := yaml.NewDecoder(bytes.NewReader(data)).Decode(&n); err != nil || len(n.Content) == 0 {
-		return nil // the decoder of the document says it better
+		return nil // the decoder of the config says it better
 	}
 	return n.Content[0]
 }

@@ -240,7 +240,7 @@ func (w *wish) config(chosen []talos.DiscoveryPF) (*spec.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := spec.Load("generated document", text); err != nil {
+	if _, err := spec.Load("generated config", text); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -254,7 +254,7 @@ func (a *app) generateSchematic() *cobra.Command {
 	image := "ghcr.io/talos-sriov/sriov:" + version
 	c := &cobra.Command{
 		Use:   "schematic FILE",
-		Short: "Write the image factory's schematic for a document",
+		Short: "Write the image factory's schematic for a config",
 		Long: `schematic writes kernel arguments and extensions that a document needs, as a
 schematic for the image factory. With -n the nodes' hardware is looked at too,
 because firmware depends on the card.`,

@@ -33,7 +33,7 @@ func (a *app) plan() *cobra.Command {
 	var force []string
 	c := &cobra.Command{
 		Use:   "plan FILE",
-		Short: "Show what a document would do on nodes",
+		Short: "Show what a config would do on nodes",
 		Long: `plan reads the nodes' hardware through the Talos API (os:admin is needed), and
 prints for each what the document would create, change and remove, which of it
 would wait for which pods, and what is wrong. It runs the code that the node
@@ -143,7 +143,7 @@ func planNode(ctx context.Context, n *talos.Node, d *document, force []string) (
 		out.Notes = append(out.Notes, fmt.Sprintf("%s is damaged, or of another version than sriovctl knows, and what it says was not used: %v", path.Join(state.Dir, state.RecordFile), damaged))
 	}
 	if !sees(d.config, in.Snapshot, st) {
-		out.Notes = append(out.Notes, "the Talos API does not show VF attributes and eswitch modes, so what the document says of them is planned as if it were not set yet")
+		out.Notes = append(out.Notes, "the Talos API does not show VF attributes and eswitch modes, so what the config says of them is planned as if it were not set yet")
 	}
 	out.Plan = report.Plan(plan.Compute(in))
 	return out, nil

@@ -85,7 +85,7 @@ func TestWatch(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	code := make(chan int, 1)
 	go func() { code <- x.run(ctx, []string{"status", "-n", "igb", "--watch", "--interval", "100ms"}) }()
-	x.out.wait(t, "document b0cf210a94da is in force")
+	x.out.wait(t, "config b0cf210a94da is in force")
 	s := igbStatus()
 	s.Spec.State = status.SpecRefused
 	writeStatus(t, n.Files, s)

@@ -29,7 +29,7 @@ func newCNITask(o install.Options, ready func() bool, done func(), log *slog.Log
 	return &cniTask{inst: install.New(o), ready: ready, done: done, log: log, look: make(chan struct{}, 1)}
 }
 
-// set says what the document in force asks for, and makes the task look. A node
+// set says what the config in force asks for, and makes the task look. A node
 // without a document is left as it is: pods may still need the plugin to end.
 func (t *cniTask) set(cfg *spec.Config) {
 	if t == nil {

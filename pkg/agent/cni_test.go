@@ -58,7 +58,7 @@ func TestCNIPluginFollowsTheDocument(t *testing.T) {
 	n.status("foreign", is("foreign"))
 	left.set(nil, cni.Orphan{Evidence: cni.EvidenceBoot, Device: "0000:21:10.0", File: "c2-net1"})
 	n.document(vfs(pfA, 0) + "# and an orphan\n")
-	n.status("the document in force", func(s *status.Status) bool { return s.Spec.Hash == spec.Hash([]byte(vfs(pfA, 0)+"# and an orphan\n")) })
+	n.status("the config in force", func(s *status.Status) bool { return s.Spec.Hash == spec.Hash([]byte(vfs(pfA, 0)+"# and an orphan\n")) })
 	if tries, _ := left.did(); tries > 0 {
 		t.Error("taken back although the plugin is somebody else's")
 	}

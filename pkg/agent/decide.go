@@ -18,11 +18,11 @@ type verdict struct {
 	known bool
 	// cfg is the config in force; nil means that nothing is configured.
 	cfg *spec.Config
-	// good is the last good document when it is another than cfg; PFs on which
+	// good is the last good config when it is another than cfg; PFs on which
 	// cfg is not supported keep what it asks of them.
 	good *spec.Config
 	// keepable is set when cfg, although it is not supported on some PFs, may take
-	// the place of the last good document: that has nothing better for them.
+	// the place of the last good config: that has nothing better for them.
 	keepable bool
 	// hash identifies the config in force.
 	hash string
@@ -60,8 +60,8 @@ func (d *documents) load(name string, data []byte) judged {
 	return j
 }
 
-// lastGoodName is what messages call the last good document.
-const lastGoodName = "last good document"
+// lastGoodName is what messages call the last good config.
+const lastGoodName = "last good config"
 
 // decide is the rule of design invariant 4: a bad config changes nothing, the
 // last good one stays in force; no config means that nothing is configured, and

@@ -30,6 +30,6 @@ func TestDocumentIsParsedOnce(t *testing.T) {
 		}
 	}
 	if parsed != 2 {
-		t.Errorf("parsed %d times, want the newest and the last good document once each", parsed)
+		t.Errorf("parsed %d times, want the newest and the last good config once each", parsed)
 	}
 }

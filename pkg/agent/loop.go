@@ -281,7 +281,7 @@ func (t *turn) idle() *plan.Plan {
 	return out
 }
 
-// compute is the plan under the document in force, or, on the PFs where that
+// compute is the plan under the config in force, or, on the PFs where that
 // cannot be had, under the last good one.
 func (a *Agent) compute(t *turn) (*plan.Plan, verdict) {
 	v := t.verdict
@@ -312,7 +312,7 @@ func (a *Agent) compute(t *turn) (*plan.Plan, verdict) {
 			v.keepable = false // the older document has something better for this PF
 		}
 		if from != nil && to != nil {
-			// What the newest document got wrong comes first, and with its place.
+			// What the newest config got wrong comes first, and with its place.
 			to.Problems = append(append([]plan.Problem(nil), from.Problems...), to.Problems...)
 			to.Entry = from.Entry
 		} else if from != nil {
@@ -448,7 +448,7 @@ func (a *Agent) start(ctx context.Context, m *memory, t *turn, orphans []cni.Orp
 		t.busy[pf] = true
 		go func() {
 			e := ended{pf: pf}
-			// First, so that what is not as the document says of a VF that came
+			// First, so that what is not as the config says of a VF that came
 			// back is seen by the look after this run.
 			e.taken = a.reclaim(ctx, t, left[pf])
 			if p != nil {

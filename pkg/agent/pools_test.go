@@ -163,7 +163,7 @@ func TestLinkHealth(t *testing.T) {
 
 	// Who does not want that says so.
 	n.document(vfs(pfA, 2) + "health: {link: false}\n")
-	n.status("the document in force", func(s *status.Status) bool { return s.Spec.State == status.SpecAccepted && s.Spec.Hash != hash })
+	n.status("the config in force", func(s *status.Status) bool { return s.Spec.State == status.SpecAccepted && s.Spec.Hash != hash })
 	before := n.kubelet.Resource(resource).Lists
 	n.kernel.Plug(pfA, false)
 	n.status("the PF without link", func(s *status.Status) bool { return len(s.PFs) == 1 && !s.PFs[0].Actual.Carrier })

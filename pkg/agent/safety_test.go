@@ -96,7 +96,7 @@ func TestBadDocumentAfterRemoval(t *testing.T) {
 }
 
 // At an early start there may be no document because the machine config is not loaded
-// yet. The last good document must outlive that.
+// yet. The last good config must outlive that.
 func TestAbsenceAtAnEarlyStartIsNoRemoval(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
@@ -111,7 +111,7 @@ func TestAbsenceAtAnEarlyStartIsNoRemoval(t *testing.T) {
 	n.start()
 	n.status("absent", func(s *status.Status) bool { return s.Spec.State == status.SpecAbsent })
 	n.document("nonsense")
-	n.status("the last good document is in force", func(s *status.Status) bool {
+	n.status("the last good config is in force", func(s *status.Status) bool {
 		return s.Spec.State == status.SpecRefused && s.Spec.LastGood && s.Spec.InForce != ""
 	})
 }

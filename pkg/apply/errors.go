@@ -96,7 +96,7 @@ func explain(s *plan.Step, err error) (meaning, remedy string) {
 	case unix.ENODEV, unix.ENXIO:
 		return errnoName(errno) + ": the device is going away, or has no driver", "taken up again when it is back"
 	case unix.EOPNOTSUPP, unix.EPROTONOSUPPORT:
-		return errnoName(errno) + ": the driver does not support this", "take the key out of the document, or list it under `optional`"
+		return errnoName(errno) + ": the driver does not support this", "take the key out of the config, or list it under `optional`"
 	case unix.EAGAIN:
 		return "EAGAIN: the device is not ready for it yet", "tried again by itself"
 	case unix.EINVAL:

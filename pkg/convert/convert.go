@@ -148,7 +148,7 @@ func (c *converter) object(doc map[string]any) error {
 				continue
 			}
 			if len(values) > 1 {
-				c.find(id, "data."+key, "the operator writes one entry for each node: all are taken; one document can serve unlike nodes")
+				c.find(id, "data."+key, "the operator writes one entry for each node: all are taken; one config can serve unlike nodes")
 			}
 			if err := c.resourceList(id+" "+key, []byte(text)); err != nil {
 				return err

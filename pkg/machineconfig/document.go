@@ -29,7 +29,7 @@ type Document struct {
 	node *yaml.Node
 }
 
-// Node is the document's mapping, nil when the document is empty. Lines in it
+// Node is the document's mapping, nil when the config is empty. Lines in it
 // count from the first line of Raw. It must not be changed.
 func (d *Document) Node() *yaml.Node { return d.node }
 

@@ -109,7 +109,7 @@ func (p *port) set(a *attribute, v *vf) attributeSet {
 		out.found.later(v, a.key)
 		return out
 	}
-	s.Reason, s.Needs = "the document says "+a.key, after(v.made)
+	s.Reason, s.Needs = "the config says "+a.key, after(v.made)
 	s.Optional, s.Key, s.Pos, s.Forced = v.group.Optional.Has(a.key), a.key, v.group.Pos, p.over(v)
 	if a.rebind {
 		out.address = s.ID

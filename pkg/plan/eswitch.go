@@ -17,7 +17,7 @@ func (w *work) eswitchPossible() bool {
 		return true
 	}
 	w.problem(Problem{
-		Msg:  fmt.Sprintf("the document says eswitchMode switchdev, but the driver %s shows no eswitch for this PF", w.pf.Driver),
+		Msg:  fmt.Sprintf("the config says eswitchMode switchdev, but the driver %s shows no eswitch for this PF", w.pf.Driver),
 		Hint: "remove eswitchMode; switchdev needs a card and driver that have it (ConnectX from 5 on, Intel E810), and the firmware's SR-IOV setting on",
 	})
 	return false
@@ -44,7 +44,7 @@ func (p *port) modeReason(mode spec.EswitchMode) string {
 	if p.entry.EswitchMode != mode {
 		return "the driver " + p.pf.Driver + " makes VFs in legacy mode"
 	}
-	return "the document says eswitchMode " + string(mode)
+	return "the config says eswitchMode " + string(mode)
 }
 
 // setMode plans a change of the eswitch mode, with what switchdev wants before

@@ -193,7 +193,7 @@ func (w *work) unproven(prefix string) Problem {
 	ev := evidenceOf(w.in.Snapshot, w.pf)
 	if ev.quiet {
 		ev.missing = "it has not been seen with a link and without an address for long enough yet"
-		ev.hint = "done by itself in some seconds if it stays so; from then on this document starts at once after a reboot, and `allowUplink: true` makes it start at once always"
+		ev.hint = "done by itself in some seconds if it stays so; from then on this config starts at once after a reboot, and `allowUplink: true` makes it start at once always"
 	}
 	return Problem{Pending: true, Msg: prefix + ev.missing, Hint: ev.hint}
 }
@@ -246,6 +246,6 @@ func (w *work) linkKept(s *Step) Problem {
 	return Problem{
 		Partial: true,
 		Msg:     fmt.Sprintf("%s is not changed to %s: it may take the link down, and this PF is the machine's only way out (it %s)", s.Op.Object(), s.Op.Want(), w.pf.Uplink),
-		Hint:    "take it out of the document (the machine config can set an MTU before the network is up), or give the machine a second path",
+		Hint:    "take it out of the config (the machine config can set an MTU before the network is up), or give the machine a second path",
 	}
 }

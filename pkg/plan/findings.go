@@ -49,7 +49,7 @@ func (w *work) report(f *findings) {
 	if vfs := sorted(f.unseen); len(vfs) > 0 {
 		w.notice(Problem{
 			VFs:  vfs,
-			Msg:  "what the PF holds for these VFs cannot be seen, so it is not compared with the document",
+			Msg:  "what the PF holds for these VFs cannot be seen, so it is not compared with the config",
 			Hint: "attributes are set when the VFs are made; some drivers do not report them, and a look from outside the node does not show them",
 		})
 	}
@@ -170,7 +170,7 @@ func (w *work) reportPostponed(all []postponed) {
 	for _, k := range order {
 		w.notice(Problem{
 			VFs:  vfs[k],
-			Msg:  k.what + " differs from the document, and is left to its holder: " + k.holders,
+			Msg:  k.what + " differs from the config, and is left to its holder: " + k.holders,
 			Hint: "set when the VF is free",
 		})
 	}

@@ -49,7 +49,7 @@ func (w *work) configure() yield {
 func (w *work) possible() bool {
 	if want := w.entry.LinkType; want != "" && len(w.pf.Netdevs) > 0 && w.pf.Netdevs[0].LinkType != string(want) {
 		w.problem(Problem{
-			Msg:  fmt.Sprintf("the document says linkType %s, but the port is %s", want, w.pf.Netdevs[0].LinkType),
+			Msg:  fmt.Sprintf("the config says linkType %s, but the port is %s", want, w.pf.Netdevs[0].LinkType),
 			Hint: "the type of a port is set in the card's firmware, once, with the vendor's tool; it is never changed from here",
 		})
 		return false
@@ -61,7 +61,7 @@ func (w *work) possible() bool {
 			hint = "enable VFs in the card's firmware (for NVIDIA cards SRIOV_EN and NUM_OF_VFS, set once with the vendor's tool from any Linux)"
 		}
 		w.problem(Problem{
-			Msg:  fmt.Sprintf("the document asks for %s, but this PF has at most %d (sriov_totalvfs)", count(want, "VF"), w.pf.TotalVFs),
+			Msg:  fmt.Sprintf("the config asks for %s, but this PF has at most %d (sriov_totalvfs)", count(want, "VF"), w.pf.TotalVFs),
 			Hint: hint,
 		})
 		return false
@@ -94,7 +94,7 @@ func (w *work) mtuPossible() bool {
 	}
 	if d := &w.pf.Netdevs[0]; d.MaxMTU > 0 && *w.entry.MTU > d.MaxMTU {
 		w.problem(Problem{
-			Msg:  fmt.Sprintf("the document says mtu %d, but %s takes at most %d", *w.entry.MTU, d.Name, d.MaxMTU),
+			Msg:  fmt.Sprintf("the config says mtu %d, but %s takes at most %d", *w.entry.MTU, d.Name, d.MaxMTU),
 			Hint: fmt.Sprintf("ask for at most %d", d.MaxMTU),
 		})
 		return false
@@ -176,7 +176,7 @@ func (p *port) mtu() []mtuStep {
 			continue
 		}
 		s := p.setMTU(i, want)
-		s.Reason = "the document says mtu"
+		s.Reason = "the config says mtu"
 		steps = append(steps, mtuStep{s, want > d.MTU})
 	}
 	return steps
@@ -275,7 +275,7 @@ func (p *port) removeReason() string {
 	case want > 0:
 		return fmt.Sprintf("the kernel changes %s to %d only through 0", count(have, "VF"), want)
 	}
-	return "the document asks for none of the " + count(have, "VF") + " that exist"
+	return "the config asks for none of the " + count(have, "VF") + " that exist"
 }
 
 // removeVFs takes all VFs away.
@@ -295,7 +295,7 @@ func (p *port) makeVFs(n int, m made, needs []string) ([]Step, made) {
 	}
 	o := op.SetNumVFs{OnPF: p.onPF(), Found: op.Found{Was: op.Count(0)}, N: op.Count(n)}
 	s := p.step(o, o.N.String())
-	s.Reason, s.Needs = "the document asks for "+count(n, "VF"), needs
+	s.Reason, s.Needs = "the config asks for "+count(n, "VF"), needs
 	m.by = s.ID
 	return append(steps, s), m
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-const leftReason = "the PF left the document; this is what it had before"
+const leftReason = "the PF left the config; this is what it had before"
 
 // reset plans to bring back what the PF was before we changed it, when it is no
 // longer in the config, and reports whether anything of it is left.
@@ -23,7 +23,7 @@ func (w *work) reset() bool {
 	if w.out.Uplink {
 		w.out.Steps = nil
 		w.notice(Problem{
-			Msg:  fmt.Sprintf("this PF left the document and stays as it is, because it carries the machine's own network: it %s", w.pf.Uplink),
+			Msg:  fmt.Sprintf("this PF left the config and stays as it is, because it carries the machine's own network: it %s", w.pf.Uplink),
 			Hint: "a reboot takes it back",
 		})
 		return true
@@ -32,7 +32,7 @@ func (w *work) reset() bool {
 	// undone.
 	if !w.out.Safe && w.record.SafeSpec == "" {
 		w.out.Steps = nil
-		w.notice(w.unproven("this PF left the document and stays as it is for now, because it may carry the machine's network: "))
+		w.notice(w.unproven("this PF left the config and stays as it is for now, because it may carry the machine's network: "))
 		return true
 	}
 	w.withdraw(nil)
@@ -73,7 +73,7 @@ func (p *port) resetVFs() []Step {
 	if n := p.pf.NumVFs; n == 0 || !p.wrote(record.NumVFs, op.Count(n)) {
 		return nil
 	}
-	return []Step{p.removeVFs("the PF left the document, which had made them")}
+	return []Step{p.removeVFs("the PF left the config, which had made them")}
 }
 
 func (p *port) resetMode(needs []string) []Step {

@@ -128,7 +128,7 @@ func (p *port) vfMTU(v *awaited) yield {
 		return y
 	}
 	s := p.setVFMTU(v.index, name, have, *want)
-	s.Reason, s.Needs = "the document says mtu", v.needs
+	s.Reason, s.Needs = "the config says mtu", v.needs
 	return yield{steps: []Step{s}}
 }
 

@@ -38,7 +38,7 @@ func (p *port) vdpa(v *awaited) (withVDPA, yield) {
 			return out, yield{}
 		}
 		s := p.vfStep(v.index, op.DeleteVDPA{OnVF: p.onVF(v.index), Device: op.VDPADevice(have.Name)})
-		s.Reason, s.Disruption, s.Needs = "the document asks for no vDPA device", DisruptReset, v.needs
+		s.Reason, s.Disruption, s.Needs = "the config asks for no vDPA device", DisruptReset, v.needs
 		return out, yield{steps: []Step{p.waiting(s)}}
 	}
 	if have != nil {
@@ -58,7 +58,7 @@ func (p *port) vdpa(v *awaited) (withVDPA, yield) {
 		y.found.refusals = []vfRefusal{{vf: v.index, group: v.group, key: keyVDPA, want: string(v.group.VDPA), why: answered, answer: r.Answer}}
 		return out, y
 	}
-	s.Reason, s.Needs, s.Key, s.Pos = "the document says vdpa", v.needs, keyVDPA, v.group.Pos
+	s.Reason, s.Needs, s.Key, s.Pos = "the config says vdpa", v.needs, keyVDPA, v.group.Pos
 	out.made, out.needs = true, append(slices.Clone(v.needs), s.ID)
 	return out, yield{steps: []Step{s}}
 }
@@ -75,7 +75,7 @@ func (p *port) vdpaDriver(v *withVDPA) []Step {
 		o.Was = op.Driver(have.Driver)
 	}
 	s := p.vfStep(v.index, o)
-	s.Reason, s.Needs, s.Key, s.Pos = "the document says vdpa", v.needs, keyVDPA, v.group.Pos
+	s.Reason, s.Needs, s.Key, s.Pos = "the config says vdpa", v.needs, keyVDPA, v.group.Pos
 	if taken {
 		s.Disruption = DisruptReset
 		s = p.waiting(s)

@@ -201,7 +201,7 @@ func driverReason(v *vf) string {
 	if v.driver() == spec.DriverDefault {
 		return "the VF is for the kernel's own driver"
 	}
-	return "the document says driver " + string(v.driver())
+	return "the config says driver " + string(v.driver())
 }
 
 // notLoaded is the driver that the VF should have and the kernel does not know,

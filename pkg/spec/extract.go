@@ -170,7 +170,7 @@ func (x *extractor) knownKeys(n *yaml.Node, path string, known []string) {
 		case dup:
 			x.fail(nodePos(key), join(path, key.Value), "keep one of them", "is given twice; the first is at line %d", at.Line)
 		case !slices.Contains(known, key.Value) && keyPlaces[key.Value] != "":
-			x.fail(nodePos(key), join(path, key.Value), "it is a key of the document; indent it below content: |", "unknown key")
+			x.fail(nodePos(key), join(path, key.Value), "it is a key of the config; indent it below content: |", "unknown key")
 		case !slices.Contains(known, key.Value):
 			x.unknownKey(key, path, known, false)
 		}
@@ -222,7 +222,7 @@ func (x *extractor) extension(n *yaml.Node) (Embedded, bool) {
 	at += ".content"
 	switch {
 	case content == nil:
-		x.fail(nodePos(found), at, "add content: | and the document below it", "is missing")
+		x.fail(nodePos(found), at, "add content: | and the config below it", "is missing")
 	case content.Kind == yaml.MappingNode:
 		x.fail(nodePos(content), at, `write "content: |": Talos wants a text here`, "want a text, found a mapping")
 	case content.Kind != yaml.ScalarNode || content.ShortTag() != "!!str" && !isNull(content):
@@ -232,7 +232,7 @@ func (x *extractor) extension(n *yaml.Node) (Embedded, bool) {
 		return Embedded{}, false
 	}
 	if isNull(content) {
-		x.fail(nodePos(content), at, "add the document below content: |", "is empty")
+		x.fail(nodePos(content), at, "add the config below content: |", "is empty")
 		return Embedded{}, false
 	}
 	where := newPosMap(x.data, content)
@@ -256,7 +256,7 @@ func (x *extractor) noMount(n, files *yaml.Node) {
 		x.fail(nodePos(f), at, "add mountPath: "+MountPath, "is missing")
 		return
 	}
-	x.fail(nodePos(mount), at, "write mountPath: "+MountPath, "want %s, found %s: the document would not be found there", MountPath, describe(mount))
+	x.fail(nodePos(mount), at, "write mountPath: "+MountPath, "want %s, found %s: the config would not be found there", MountPath, describe(mount))
 }
 
 // posMap translates positions in an embedded text to positions in its file. A

@@ -63,7 +63,7 @@ func (d *decoder) document(data []byte) *yaml.Node {
 // reason recorded.
 func (d *decoder) single(docs []*yaml.Node, data []byte) *yaml.Node {
 	if len(docs) == 0 {
-		d.fail(Pos{Line: 1, Column: 1}, "", "the smallest one has apiVersion: "+APIVersion+" and kind: "+Kind, "the document is empty")
+		d.fail(Pos{Line: 1, Column: 1}, "", "the smallest one has apiVersion: "+APIVersion+" and kind: "+Kind, "the config is empty")
 		return nil
 	}
 	if len(docs) > 1 {

@@ -18,10 +18,10 @@ func Marshal(c *Config) ([]byte, error) {
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
 	if err := enc.Encode(encode(reflect.ValueOf(*c), "")); err != nil {
-		return nil, fmt.Errorf("write the document: %w", err)
+		return nil, fmt.Errorf("write the config: %w", err)
 	}
 	if err := enc.Close(); err != nil {
-		return nil, fmt.Errorf("write the document: %w", err)
+		return nil, fmt.Errorf("write the config: %w", err)
 	}
 	return b.Bytes(), nil
 }

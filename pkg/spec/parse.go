@@ -89,7 +89,7 @@ func checkText(data []byte) *Error {
 			return &Error{
 				Pos:  pos,
 				Msg:  fmt.Sprintf("byte 0x%02x is not valid UTF-8", data[i]),
-				Hint: "save the file as UTF-8; a binary file is not a document",
+				Hint: "save the file as UTF-8; a binary file is not a config",
 			}
 		case r == '\n', r == '\r' && !(i+1 < len(data) && data[i+1] == '\n'), r == 0x85, r == 0x2028, r == 0x2029:
 			pos = Pos{Line: pos.Line + 1, Column: 0}
@@ -97,8 +97,8 @@ func checkText(data []byte) *Error {
 		default:
 			return &Error{
 				Pos:  pos,
-				Msg:  fmt.Sprintf("character U+%04X is not allowed in a document", r),
-				Hint: "remove it; a binary file is not a document",
+				Msg:  fmt.Sprintf("character U+%04X is not allowed in a config", r),
+				Hint: "remove it; a binary file is not a config",
 			}
 		}
 		pos.Column++
@@ -226,7 +226,7 @@ func foldedError(lines []string) *Error {
 		}
 		return &Error{
 			Pos:  Pos{Line: i + 1, Column: utf8.RuneCountInString(l[:m[4]]) + 1},
-			Msg:  "a second key begins on the same line: the line breaks of the document are lost",
+			Msg:  "a second key begins on the same line: the line breaks of the config are lost",
 			Hint: `write "content: |" in the machine config; "content: >" makes one line of the lines below it`,
 		}
 	}

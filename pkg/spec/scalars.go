@@ -90,7 +90,7 @@ func (d *decoder) indexSet(n *yaml.Node, v *IndexSet, path string) {
 	}
 	for _, r := range ranges {
 		if d.indexes += r.Last - r.First + 1; d.indexes > maxIndexes {
-			d.fail(nodePos(n), path, "", "the document names more than %d VFs", maxIndexes)
+			d.fail(nodePos(n), path, "", "the config names more than %d VFs", maxIndexes)
 			return
 		}
 		for i := r.First; i <= r.Last; i++ {

@@ -77,22 +77,22 @@ func (t *text) problem(indent string, p *Problem) {
 func (t *text) spec(s *Spec) {
 	switch s.State {
 	case SpecAccepted:
-		t.line("  document %s is in force", short(s.InForce))
+		t.line("  config %s is in force", short(s.InForce))
 	case SpecPartly:
-		t.line("  document %s is in force, %s", short(s.InForce), t.paint(Uncertain, "but not on every PF"))
+		t.line("  config %s is in force, %s", short(s.InForce), t.paint(Uncertain, "but not on every PF"))
 	case SpecAbsent:
-		t.line("  no document: the node is not configured")
+		t.line("  no config: the node is not configured")
 	case SpecRefused:
-		t.line("  %s", t.paint(Bad, "the newest document "+short(s.Hash)+" was refused"))
+		t.line("  %s", t.paint(Bad, "the newest config "+short(s.Hash)+" was refused"))
 		if s.InForce != "" {
-			t.line("  document %s stays in force", short(s.InForce))
+			t.line("  config %s stays in force", short(s.InForce))
 		}
 	case SpecUnknown, "":
-		t.line("  it is not known yet whether there is a document")
+		t.line("  it is not known yet whether there is a config")
 	default: // of a newer daemon
-		t.line("  document %s: %s", short(s.Hash), t.paint(Uncertain, string(s.State)))
+		t.line("  config %s: %s", short(s.Hash), t.paint(Uncertain, string(s.State)))
 		if s.InForce != "" {
-			t.line("  document %s is in force", short(s.InForce))
+			t.line("  config %s is in force", short(s.InForce))
 		}
 	}
 	for i := range s.Errors {

@@ -75,7 +75,7 @@ func Schematic(n Needs, image string) []byte {
 	b.WriteString("# The extension itself is added by the imager, or is in the catalogue of your own\n")
 	fmt.Fprintf(&b, "# factory:\n#   --system-extension-image %s\n", image)
 	if len(n.KernelArgs) == 0 && len(n.Extensions) == 0 {
-		b.WriteString("# Nothing else is needed for this document.\ncustomization: {}\n")
+		b.WriteString("# Nothing else is needed for this config.\ncustomization: {}\n")
 		return b.Bytes()
 	}
 	b.WriteString("customization:\n")

@@ -145,7 +145,7 @@ func child(t *testing.T, o order) map[string]result {
 }
 
 // TestCases needs no other program: the table is sound, each row that it names
-// is in the document, and the document says how many cases there are.
+// is in the document, and the config says how many cases there are.
 func TestCases(t *testing.T) {
 	known := rows(t)
 	seen := map[string]bool{}

@@ -248,7 +248,7 @@ physicalFunctions:
 	n.allocatable(3)
 }
 
-// What left the document is taken back, but only what we made.
+// What left the config is taken back, but only what we made.
 func TestRemovedFromTheDocument(t *testing.T) {
 	n := node(t)
 	n.document(vfs(pfA, 4))
