@@ -42,6 +42,9 @@ func TestBlockedBy(t *testing.T) {
 	f := &plan.PFPlan{Steps: []plan.Step{
 		{ID: "a", Wait: []use.Holder{{Pod: "p"}}}, {ID: "b", Needs: []string{"a"}}, {ID: "c", Needs: []string{"x", "b"}}, {ID: "d", Needs: []string{"x"}},
 	}}
+	for i := range f.Steps {
+		f.Steps[i].Op = op.SetMTU{MTU: 9000}
+	}
 	var got []string
 	for _, s := range report.Steps(f) {
 		got = append(got, s.BlockedBy)

@@ -13,6 +13,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
+	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
 const (
@@ -104,6 +105,11 @@ func variants() map[string]*modelkernel.Kernel {
 		return nil
 	})
 	out["a network that cannot ask for eswitches"] = mute
+	ixgbe := modelkernel.New(modelkernel.Standard()...)
+	const ix = "0000:05:00.0"
+	ixgbe.AddPF(modelkernel.PF{Address: ix, Vendor: "8086", Device: "10fb", VFDevice: "10ed", Driver: "ixgbe", Total: 8, Name: "enp5s0", MAC: "90:e2:ba:00:00:01", Offset: 128, Stride: 2})
+	_ = ixgbe.Write(sysfs.NumVFs(ix), "1") // the field would be missing
+	out["a driver that reports the RSS query"] = ixgbe
 	late := modelkernel.Full()
 	late.Forget("enp33s0")
 	out["an interface that netlink does not list"] = late
