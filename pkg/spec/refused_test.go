@@ -89,7 +89,7 @@ func TestPatchThatTalosRefuses(t *testing.T) {
 		"second name":       {patch + file + "name: sriov\n", "9:1: name: is given twice; the first is at line 3"},
 		"second content":    {patch + file + content, "9:3: configFiles[0].content: is given twice; the first is at line 6"},
 		"unknown key":       {patch + file + "enviroment: [A=B]\n", `9:1: enviroment: unknown key (did you mean "environment"?)`},
-		"key of ours":       {patch + file + "physicalFunctions: []\n", "9:1: physicalFunctions: unknown key (it is a key of the document"},
+		"key of ours":       {patch + file + "physicalFunctions: []\n", "9:1: physicalFunctions: unknown key (it is a key of the config"},
 		"unknown key below": {patch + file + "  mode: 0644\n", "9:3: configFiles[0].mode: unknown key"},
 		"text for a file":   {patch + file + "- /etc/other\n", "9:3: configFiles[1]: want a mapping with content and mountPath"},
 	} {
