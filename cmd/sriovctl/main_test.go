@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,23 +99,29 @@ func silentNode(tb testing.TB) *talostest.Node {
 	return n
 }
 
-// addMachineConfig gives the nodes a worker's machine config.
-func addMachineConfig(tb testing.TB, nodes ...*talostest.Node) {
-	tb.Helper()
+// workerConfig is a worker's machine config. All tests share one: the keys that
+// belong to it take seconds to make.
+var workerConfig = sync.OnceValues(func() (config.Provider, error) {
 	in, err := generate.NewInput("test", "https://10.5.0.2:6443", "1.35.0",
 		generate.WithVersionContract(config.TalosVersion1_13), generate.WithInstallDisk("/dev/sda"))
 	if err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
 	generated, err := in.Config(talosmachine.TypeWorker)
 	if err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
 	data, err := generated.Bytes()
 	if err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
-	provider, err := configloader.NewFromBytes(data)
+	return configloader.NewFromBytes(data)
+})
+
+// addMachineConfig gives the nodes a worker's machine config.
+func addMachineConfig(tb testing.TB, nodes ...*talostest.Node) {
+	tb.Helper()
+	provider, err := workerConfig()
 	if err != nil {
 		tb.Fatal(err)
 	}
