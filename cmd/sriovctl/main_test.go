@@ -18,6 +18,7 @@ import (
 	configres "github.com/siderolabs/talos/pkg/machinery/resources/config"
 	"github.com/siderolabs/talos/pkg/machinery/role"
 
+	installed "github.com/talos-sriov/talos-sriov/pkg/install/outcome"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/talos/talostest"
@@ -176,7 +177,7 @@ func igbStatus() *status.Status {
 			},
 		}},
 		CNI: &status.CNI{
-			Install: "true", State: "foreign", Owner: "other", Path: "/opt/cni/bin/sriov",
+			Install: "true", State: installed.Foreign, Owner: installed.Other, Path: "/opt/cni/bin/sriov",
 			Reason: "a file of this name was there that the extension did not install",
 			Hint:   "cni: {install: force} replaces it; cni: {install: false} says that it is meant to be used",
 		},

@@ -68,7 +68,7 @@ func (t *cniTask) inCharge() bool {
 		return true
 	}
 	s := t.status()
-	return s != nil && s.Owner == string(outcome.Extension)
+	return s != nil && s.Owner == outcome.Extension
 }
 
 func (t *cniTask) run(ctx context.Context) error {
@@ -93,7 +93,7 @@ func (t *cniTask) run(ctx context.Context) error {
 // took notes a report, unless the document changed meanwhile.
 func (t *cniTask) took(want spec.CNI, r install.Report) {
 	next := status.CNI{
-		Install: string(want.Install), State: string(r.State), Owner: string(r.Owner),
+		Install: string(want.Install), State: r.State, Owner: r.Owner,
 		Path: r.Path, Version: r.Version, Reason: r.Reason, Hint: r.Hint,
 	}
 	t.mu.Lock()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni"
 	"github.com/talos-sriov/talos-sriov/pkg/install"
+	"github.com/talos-sriov/talos-sriov/pkg/install/outcome"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
@@ -30,7 +31,7 @@ func TestCNIPluginFollowsTheDocument(t *testing.T) {
 	left := &attachments{}
 	left.set(nil, cni.Orphan{Evidence: cni.EvidenceBoot, Device: "0000:21:10.0", File: "c1-net1"})
 	n.attachments, n.grace = left, time.Nanosecond
-	is := func(state string) func(*status.Status) bool {
+	is := func(state outcome.State) func(*status.Status) bool {
 		return func(s *status.Status) bool { return s.CNI != nil && s.CNI.State == state }
 	}
 	n.start()

@@ -220,7 +220,7 @@ func (c *collector) collectPFs(out samples, s *status.Status) {
 func (c *collector) collectCNI(out samples, s *status.Status) {
 	if s.CNI != nil {
 		for _, state := range outcome.States() {
-			out.gauge(c.descs.cniState, number(s.CNI.State == string(state)), string(state))
+			out.gauge(c.descs.cniState, number(s.CNI.State == state), string(state))
 		}
 	}
 	var orphans status.Orphans

@@ -16,6 +16,7 @@
 //   - What older readers decide by is written for them as well (`holder` of a
 //     device), and derived here, not carried by the types.
 //
-// The package imports of the project only pkg/spec, for the places in the config.
-// It decides nothing: which values are reported is pkg/report's.
+// The package imports of the project only pkg/spec, for the places in the config,
+// and pkg/install/outcome, for how the installation of the CNI plugin can be. It
+// decides nothing: which values are reported is pkg/report's.
 package status

@@ -3,6 +3,7 @@ package status
 import (
 	"time"
 
+	"github.com/talos-sriov/talos-sriov/pkg/install/outcome"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -49,28 +50,16 @@ type Daemon struct {
 // CNI is the installation of the CNI plugin.
 type CNI struct {
 	// Install is what the config asks for: true, false or force.
-	Install string `yaml:"install" json:"install"`
-	// State and Owner are those of package install.
-	State string `yaml:"state" json:"state"`
-	Owner string `yaml:"owner" json:"owner"`
-	Path  string `yaml:"path" json:"path"`
+	Install string        `yaml:"install" json:"install"`
+	State   outcome.State `yaml:"state" json:"state"`
+	Owner   outcome.Owner `yaml:"owner" json:"owner"`
+	Path    string        `yaml:"path" json:"path"`
 	// Version of the program at Path, "" when it is not ours.
 	Version string `yaml:"version,omitempty" json:"version,omitempty"`
 	// Reason is why it is not as asked, Hint what to do.
 	Reason string `yaml:"reason,omitempty" json:"reason,omitempty"`
 	Hint   string `yaml:"hint,omitempty" json:"hint,omitempty"`
 }
-
-// Values of [CNI].State and [CNI].Owner that the text depends on; package install
-// has them all.
-const (
-	CNIOff         = "off"
-	CNIFailed      = "failed"
-	OwnerExtension = "extension"
-	OwnerOther     = "other"
-	OwnerNobody    = "nobody"
-	OwnerUnknown   = "unknown"
-)
 
 // Orphans are interfaces of pods that are gone and whose DEL did not come.
 type Orphans struct {
@@ -175,7 +164,7 @@ func (s *Status) Healthy() bool {
 	if s.Spec.State == SpecRefused || s.Spec.State == SpecPartly || len(s.Problems) > 0 {
 		return false
 	}
-	if s.CNI != nil && s.CNI.State == CNIFailed {
+	if s.CNI != nil && s.CNI.State == outcome.Failed {
 		return false
 	}
 	for i := range s.PFs {

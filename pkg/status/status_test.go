@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 
+	"github.com/talos-sriov/talos-sriov/pkg/install/outcome"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
@@ -106,7 +107,7 @@ func whole() *status.Status {
 			},
 		}},
 		RDMANetns: "exclusive",
-		CNI:       &status.CNI{Install: "true", State: "foreign", Owner: "other", Path: "/opt/cni/bin/sriov", Version: "v1", Reason: "a file was there", Hint: "force"},
+		CNI:       &status.CNI{Install: "true", State: outcome.Foreign, Owner: outcome.Other, Path: "/opt/cni/bin/sriov", Version: "v1", Reason: "a file was there", Hint: "force"},
 		Orphans:   &status.Orphans{Returned: 2, Pending: []status.Orphan{{Device: vf, Attachment: "abc-net1", Evidence: "netns", Since: at, Reason: "in use: pod default/x"}}},
 		Problems:  []status.Problem{problem("the machine cannot be read: EIO")}, Notices: []status.Problem{problem("the entry selects no PF")},
 	}
@@ -286,7 +287,7 @@ func TestHealthy(t *testing.T) {
 	good := func() *status.Status {
 		return &status.Status{
 			Spec: status.Spec{State: status.SpecAccepted}, PFs: []status.PF{{State: status.PFWaiting}, {State: status.PFPending}},
-			Pools: []status.Pool{{}}, CNI: &status.CNI{State: "foreign"},
+			Pools: []status.Pool{{}}, CNI: &status.CNI{State: outcome.Foreign},
 		}
 	}
 	if !good().Healthy() {
@@ -298,7 +299,7 @@ func TestHealthy(t *testing.T) {
 		"a problem":  func(s *status.Status) { s.Problems = []status.Problem{{}} },
 		"a PF":       func(s *status.Status) { s.PFs[1].State = status.PFFailed },
 		"a pool":     func(s *status.Status) { s.Pools[0].Error = "x" },
-		"the plugin": func(s *status.Status) { s.CNI.State = status.CNIFailed },
+		"the plugin": func(s *status.Status) { s.CNI.State = outcome.Failed },
 	} {
 		s := good()
 		if spoil(s); s.Healthy() {

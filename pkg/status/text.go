@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+
+	"github.com/talos-sriov/talos-sriov/pkg/install/outcome"
 )
 
 // Tone is how good the news of a text is; a terminal shows it as a colour.
@@ -115,23 +117,23 @@ func (t *text) cni(c *CNI) {
 	if c == nil {
 		return
 	}
-	what := c.Owner
+	what := string(c.Owner) // of a newer daemon
 	switch c.Owner {
-	case OwnerExtension:
+	case outcome.Extension:
 		what = "the extension's, version " + c.Version
-	case OwnerOther:
+	case outcome.Other:
 		what = "not the extension's"
-	case OwnerNobody:
+	case outcome.Nobody:
 		what = "none"
-	case OwnerUnknown, "":
+	case outcome.Unknown, "":
 		what = "not known yet"
 	}
-	if c.State == CNIOff {
+	if c.State == outcome.Off {
 		what += " (turned off)"
 	}
 	t.line("  CNI plugin %s: %s", c.Path, what)
 	if c.Reason != "" {
-		t.problem("  ", &Problem{Msg: c.Reason, Hint: c.Hint, Pending: c.State != CNIFailed})
+		t.problem("  ", &Problem{Msg: c.Reason, Hint: c.Hint, Pending: c.State != outcome.Failed})
 	}
 }
 
