@@ -113,7 +113,7 @@ func (c *converter) object(doc map[string]any) error {
 		return c.resourceList(c.source, text)
 	}
 	kind, _ := doc["kind"].(string)
-	if items, ok := doc["items"].([]any); ok && (kind == "List" || strings.HasSuffix(kind, "List")) {
+	if items, ok := doc["items"].([]any); ok && strings.HasSuffix(kind, "List") {
 		c.any = true
 		for _, item := range items {
 			if m, ok := item.(map[string]any); ok {
@@ -124,6 +124,11 @@ func (c *converter) object(doc map[string]any) error {
 		}
 		return nil
 	}
+	return c.single(kind, doc)
+}
+
+// single takes one object.
+func (c *converter) single(kind string, doc map[string]any) error {
 	meta, _ := doc["metadata"].(map[string]any)
 	name, _ := meta["name"].(string)
 	id := kind + " " + name
@@ -140,21 +145,8 @@ func (c *converter) object(doc map[string]any) error {
 		c.any = true
 		return c.network(kind, name, meta, doc["spec"])
 	case "ConfigMap":
-		values, _ := doc["data"].(map[string]any)
-		for _, key := range slices.Sorted(maps.Keys(values)) {
-			text, _ := values[key].(string)
-			if !strings.Contains(text, "resourceList") {
-				c.find(id, "data."+key, "it is no device plugin configuration")
-				continue
-			}
-			if len(values) > 1 {
-				c.find(id, "data."+key, "the operator writes one entry for each node: all are taken; one config can serve unlike nodes")
-			}
-			if err := c.resourceList(id+" "+key, []byte(text)); err != nil {
-				return err
-			}
-		}
 		c.any = true
+		return c.configMap(id, doc["data"])
 	case "OVSNetwork":
 		c.any = true
 		c.find(id, "", "networks on Open vSwitch have no equivalent")
@@ -163,6 +155,25 @@ func (c *converter) object(doc map[string]any) error {
 		c.find(id, "", "not needed: there is no operator")
 	default:
 		c.find(id, "", "not an object that is converted")
+	}
+	return nil
+}
+
+// configMap takes the device plugin's configurations in a ConfigMap.
+func (c *converter) configMap(id string, data any) error {
+	values, _ := data.(map[string]any)
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		text, _ := values[key].(string)
+		if !strings.Contains(text, "resourceList") {
+			c.find(id, "data."+key, "it is no device plugin configuration")
+			continue
+		}
+		if len(values) > 1 {
+			c.find(id, "data."+key, "the operator writes one entry for each node: all are taken; one config can serve unlike nodes")
+		}
+		if err := c.resourceList(id+" "+key, []byte(text)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ type target struct {
 	match spec.Match
 }
 
-// mergePolicies computes the entries of the document, one for each PF.
+// mergePolicies computes the entries of the config, one for each PF.
 func (c *converter) mergePolicies() {
 	var policies []*policy
 	selectors := make(map[string]bool)
@@ -110,74 +110,98 @@ func covers(labels, selector map[string]string) bool {
 	return true
 }
 
-// targets are the node's PFs, or what the policies name: each interface, each
-// root device, each vendor and device.
+// targets are the node's PFs, or without a node what the policies name.
 func (c *converter) targets(policies []*policy) []target {
-	var out []target
 	if c.o.PFs != nil {
-		for _, pf := range c.o.PFs {
-			t := target{PF: pf}
-			if pf.Name != "" {
-				t.match.Names = []string{pf.Name}
-			} else {
-				t.match.PCIAddresses = []string{pf.Address}
-			}
-			out = append(out, t)
-		}
-		return out
+		return nodeTargets(c.o.PFs)
 	}
-	add := func(t target) {
-		same := func(have target) bool {
-			return have.Name == t.Name && have.Address == t.Address &&
-				(t.Name+t.Address != "" || have.Vendor == t.Vendor && have.Device == t.Device)
-		}
-		if i := slices.IndexFunc(out, same); i >= 0 {
-			if t.Vendor != "" && out[i].Vendor == "" {
-				out[i].Vendor, out[i].Device = t.Vendor, t.Device
-			}
-			return
-		}
-		out = append(out, t)
-	}
+	var out []target
 	byIDs := false
 	for _, p := range policies {
-		s := &p.NICSelector
-		ids := target{PF: PF{Vendor: strings.ToLower(s.Vendor), Device: strings.ToLower(s.DeviceID)}}
-		if ids.Vendor != "" {
-			ids.match.Vendors = []string{ids.Vendor}
-		}
-		if ids.Device != "" {
-			ids.match.Devices = []string{ids.Device}
-		}
-		switch {
-		case len(s.PFNames) > 0:
-			for _, name := range s.PFNames {
-				t := ids
-				t.Name, _, _ = strings.Cut(name, "#")
-				t.match.Names = []string{t.Name}
-				if len(s.RootDevices) > 0 {
-					t.match.PCIAddresses = s.RootDevices
-				}
-				add(t)
-			}
-		case len(s.RootDevices) > 0:
-			for _, address := range s.RootDevices {
-				t := ids
-				t.Address = address
-				t.match.PCIAddresses = []string{address}
-				add(t)
-			}
-		case ids.Vendor != "" || ids.Device != "":
-			byIDs = true
-			add(ids)
-		default:
+		named := p.targets()
+		if len(named) == 0 {
 			c.find(p.id, "nicSelector", "it selects nothing, and is left out")
+		}
+		for _, t := range named {
+			byIDs = byIDs || !t.named()
+			out = addTarget(out, t)
 		}
 	}
 	if byIDs && len(out) > 1 {
 		c.find("policies", "nicSelector", "some select by name and some by ids: whether they meet on one PF cannot be known from here; -n merges them on a node's own PFs, as the operator does")
 	}
 	return out
+}
+
+func nodeTargets(pfs []PF) []target {
+	var out []target
+	for _, pf := range pfs {
+		t := target{PF: pf}
+		if pf.Name != "" {
+			t.match.Names = []string{pf.Name}
+		} else {
+			t.match.PCIAddresses = []string{pf.Address}
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// targets are what a policy names: each interface, else each root device, else the
+// vendor and device.
+func (p *policy) targets() []target {
+	s := &p.NICSelector
+	ids := target{PF: PF{Vendor: strings.ToLower(s.Vendor), Device: strings.ToLower(s.DeviceID)}}
+	if ids.Vendor != "" {
+		ids.match.Vendors = []string{ids.Vendor}
+	}
+	if ids.Device != "" {
+		ids.match.Devices = []string{ids.Device}
+	}
+	var out []target
+	switch {
+	case len(s.PFNames) > 0:
+		for _, name := range s.PFNames {
+			t := ids
+			t.Name, _, _ = strings.Cut(name, "#")
+			t.match.Names = []string{t.Name}
+			if len(s.RootDevices) > 0 {
+				t.match.PCIAddresses = s.RootDevices
+			}
+			out = append(out, t)
+		}
+	case len(s.RootDevices) > 0:
+		for _, address := range s.RootDevices {
+			t := ids
+			t.Address = address
+			t.match.PCIAddresses = []string{address}
+			out = append(out, t)
+		}
+	case ids.Vendor != "" || ids.Device != "":
+		out = append(out, ids)
+	}
+	return out
+}
+
+// named reports whether t is one PF, and not every one with its ids.
+func (t *target) named() bool { return t.Name != "" || t.Address != "" }
+
+// same reports whether both mean the same PFs.
+func (t *target) same(o *target) bool {
+	return t.Name == o.Name && t.Address == o.Address && (t.named() || t.Vendor == o.Vendor && t.Device == o.Device)
+}
+
+// addTarget adds t, unless it is there: then the ids that it knows of the PF are
+// taken.
+func addTarget(list []target, t target) []target {
+	i := slices.IndexFunc(list, func(have target) bool { return have.same(&t) })
+	if i < 0 {
+		return append(list, t)
+	}
+	if list[i].Vendor == "" && t.Vendor != "" {
+		list[i].Vendor, list[i].Device = t.Vendor, t.Device
+	}
+	return list
 }
 
 // selects is the operator's match: AND of what the selector says. Of a target
@@ -188,23 +212,20 @@ func (p *policy) selects(t *target) bool {
 	same := func(want, have string) bool {
 		return want == "" || strings.EqualFold(want, have) || have == "" && !real
 	}
-	if s.Vendor == "" && s.DeviceID == "" && len(s.RootDevices) == 0 && len(s.PFNames) == 0 {
+	byName, byDevice := len(s.PFNames) > 0, len(s.RootDevices) > 0
+	switch {
+	case !byName && !byDevice && s.Vendor == "" && s.DeviceID == "",
+		!same(s.Vendor, t.Vendor) || !same(s.DeviceID, t.Device),
+		byDevice && !slices.Contains(s.RootDevices, t.Address) && (t.Address != "" || t.Name == ""):
 		return false
-	}
-	if !same(s.Vendor, t.Vendor) || !same(s.DeviceID, t.Device) {
-		return false
-	}
-	if len(s.RootDevices) > 0 && !slices.Contains(s.RootDevices, t.Address) && (real || t.Address != "" || t.Name == "") {
-		return false
-	}
-	if len(s.PFNames) > 0 {
+	case byName:
 		return slices.ContainsFunc(s.PFNames, func(n string) bool {
 			name, _, _ := strings.Cut(n, "#")
 			return name == t.Name || slices.Contains(t.AltNames, name)
 		})
 	}
 	// A policy by ids alone does not select what only a name is known of.
-	return real || t.Address != "" && len(s.RootDevices) > 0 || t.Name == "" && t.Address == ""
+	return real || byDevice && t.Address != "" || !t.named()
 }
 
 // vfRange is the range in the first pfNames entry for the PF, else all VFs. The
@@ -319,7 +340,7 @@ func plain(p *policy) bool {
 
 func (c *converter) resource(p *policy) string { return c.o.ResourcePrefix + "/" + p.ResourceName }
 
-// unequal reports what a policy says and our document cannot, or means
+// unequal reports what a policy says and our config cannot, or means
 // differently.
 func (c *converter) unequal(p *policy) {
 	if p.NumVFs == 0 {
