@@ -78,6 +78,39 @@ func Count(resource string, networks []string) string {
 		" ? 0 : variables.references.filter(r, r in ['" + strings.Join(networks, "', '") + "']).size()"
 }
 
+// The parts of a MutatingAdmissionPolicy that are written.
+type expression struct {
+	Name       string `yaml:"name"`
+	Expression string `yaml:"expression"`
+}
+
+type applyConfiguration struct {
+	Expression string `yaml:"expression"`
+}
+
+type mutation struct {
+	PatchType          string             `yaml:"patchType"`
+	ApplyConfiguration applyConfiguration `yaml:"applyConfiguration"`
+}
+
+type rule struct {
+	APIGroups   []string `yaml:"apiGroups"`
+	APIVersions []string `yaml:"apiVersions"`
+	Operations  []string `yaml:"operations"`
+	Resources   []string `yaml:"resources"`
+}
+
+type policySpec struct {
+	FailurePolicy      string `yaml:"failurePolicy"`
+	ReinvocationPolicy string `yaml:"reinvocationPolicy"`
+	MatchConstraints   struct {
+		ResourceRules []rule `yaml:"resourceRules"`
+	} `yaml:"matchConstraints"`
+	MatchConditions []expression `yaml:"matchConditions"`
+	Variables       []expression `yaml:"variables"`
+	Mutations       []mutation   `yaml:"mutations"`
+}
+
 // Policy renders a MutatingAdmissionPolicy and its binding: a pod that names one
 // of the networks is given request and limit for the resource, as many as it
 // names, in its first container, unless one of its containers asks for that
@@ -90,33 +123,32 @@ func Policy(networks []Network, api string) ([]byte, error) {
 		n := &networks[i]
 		byResource[n.ResourceName] = append(byResource[n.ResourceName], n.key())
 	}
-	type expression struct {
-		Name       string `yaml:"name"`
-		Expression string `yaml:"expression"`
+	spec := policySpecOf(byResource)
+	var b bytes.Buffer
+	for i, v := range []any{
+		map[string]any{
+			"apiVersion": api, "kind": "MutatingAdmissionPolicy",
+			"metadata": metadata{Name: PolicyName}, "spec": spec,
+		},
+		map[string]any{
+			"apiVersion": api, "kind": "MutatingAdmissionPolicyBinding",
+			"metadata": metadata{Name: PolicyName}, "spec": map[string]string{"policyName": PolicyName},
+		},
+	} {
+		if i > 0 {
+			b.WriteString("---\n")
+		}
+		data, err := encode(v)
+		if err != nil {
+			return nil, err
+		}
+		b.Write(data)
 	}
-	type applyConfiguration struct {
-		Expression string `yaml:"expression"`
-	}
-	type mutation struct {
-		PatchType          string             `yaml:"patchType"`
-		ApplyConfiguration applyConfiguration `yaml:"applyConfiguration"`
-	}
-	type rule struct {
-		APIGroups   []string `yaml:"apiGroups"`
-		APIVersions []string `yaml:"apiVersions"`
-		Operations  []string `yaml:"operations"`
-		Resources   []string `yaml:"resources"`
-	}
-	type policySpec struct {
-		FailurePolicy      string `yaml:"failurePolicy"`
-		ReinvocationPolicy string `yaml:"reinvocationPolicy"`
-		MatchConstraints   struct {
-			ResourceRules []rule `yaml:"resourceRules"`
-		} `yaml:"matchConstraints"`
-		MatchConditions []expression `yaml:"matchConditions"`
-		Variables       []expression `yaml:"variables"`
-		Mutations       []mutation   `yaml:"mutations"`
-	}
+	return b.Bytes(), nil
+}
+
+// policySpecOf is the policy for the networks of each resource.
+func policySpecOf(byResource map[string][]string) policySpec {
 	spec := policySpec{
 		// A pod without its resource fails with a clear message of the CNI plugin; a
 		// cluster that admits no pod because of a policy does not heal itself.
@@ -139,25 +171,5 @@ func Policy(networks []Network, api string) ([]byte, error) {
 				"name: object.spec.containers[0].name, "+
 				"resources: Object.spec.containers.resources{requests: %s, limits: %s}}]}}", count, amount, amount)}})
 	}
-	var b bytes.Buffer
-	for i, v := range []any{
-		map[string]any{
-			"apiVersion": api, "kind": "MutatingAdmissionPolicy",
-			"metadata": metadata{Name: PolicyName}, "spec": spec,
-		},
-		map[string]any{
-			"apiVersion": api, "kind": "MutatingAdmissionPolicyBinding",
-			"metadata": metadata{Name: PolicyName}, "spec": map[string]string{"policyName": PolicyName},
-		},
-	} {
-		if i > 0 {
-			b.WriteString("---\n")
-		}
-		data, err := encode(v)
-		if err != nil {
-			return nil, err
-		}
-		b.Write(data)
-	}
-	return b.Bytes(), nil
+	return spec
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
@@ -122,78 +123,95 @@ func (d *Discovery) fromListings(ctx context.Context, n *Node, network *network)
 	if err != nil {
 		return err
 	}
-	uplinks := inventory.Uplinks(network.links, network.addrs, network.routes)
-	var mu sync.Mutex
-	vfs := make(map[string]bool)
+	l := &listings{n: n, vfs: make(map[string]bool)}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(inFlight)
 	for i := range network.links {
-		addr := network.links[i].ParentDev
-		if !onPCI(addr) {
-			continue
+		if addr := network.links[i].ParentDev; onPCI(addr) {
+			group.Go(func() error { return l.readLink(ctx, addr) })
 		}
-		group.Go(func() error {
-			entries, err := n.list(ctx, "/sys/"+sysfs.Device(addr))
-			if fatal(err) {
-				return explain(n.Name, "list /sys/"+sysfs.Device(addr), err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			// One that is gone, or cannot be listed, is not known to be a VF.
-			vfs[addr] = slices.ContainsFunc(entries, func(e entry) bool { return e.name == sysfs.LinkPhysFn })
-			return nil
-		})
 	}
 	for addr, dev := range devices {
-		class := strings.TrimPrefix(dev.ClassID, "0x")
-		if class != "02" && class != "12" {
-			continue
-		}
-		group.Go(func() error {
-			entries, err := n.list(ctx, "/sys/"+sysfs.Device(addr))
-			if err != nil {
-				return explain(n.Name, "list /sys/"+sysfs.Device(addr), err)
-			}
+		if class := strings.TrimPrefix(dev.ClassID, "0x"); class == "02" || class == "12" {
 			out := DiscoveryPF{Address: addr, Vendor: hexID(dev.VendorID), Device: hexID(dev.ProductID), Product: dev.Product}
-			capable, iommu := false, false
-			for _, e := range entries {
-				switch {
-				case e.name == sysfs.AttrNumVFs:
-					capable = true
-				case e.name == sysfs.LinkDriver:
-					out.Driver = sysfs.Base(e.link)
-				case e.name == sysfs.LinkIOMMUGroup:
-					iommu = true
-				case strings.HasPrefix(e.name, sysfs.PrefixVirtFn):
-					out.NumVFs++
-				}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			d.IOMMU = d.IOMMU || iommu
-			if !capable {
-				return nil
-			}
-			for i := range network.links {
-				l := &network.links[i]
-				if l.ParentDev == addr {
-					s := network.status[i].TypedSpec()
-					out.Name, out.MAC, out.LinkUp, out.Uplink = l.Name, l.MAC.String(), l.Carrier, cmp.Or(uplinks[l.Index], network.mayCarry(l.Up))
-					out.AltNames = l.AltNames
-					out.SpeedMbps, out.LinkType = s.SpeedMegabits, s.Type.String()
-					break
-				}
-			}
-			d.PFs = append(d.PFs, out)
-			return nil
-		})
+			group.Go(func() error { return l.readCard(ctx, out) })
+		}
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	d.Links = network.nodeLinks(n.Name, vfs)
+	d.IOMMU = l.iommu
+	uplinks := inventory.Uplinks(network.links, network.addrs, network.routes)
+	for i := range l.pfs {
+		l.pfs[i].setLink(network, uplinks)
+	}
+	d.PFs = append(d.PFs, l.pfs...)
+	d.Links = network.nodeLinks(n.Name, l.vfs)
 	slices.SortFunc(d.PFs, func(a, b DiscoveryPF) int { return cmp.Compare(a.Address, b.Address) })
 	return nil
+}
+
+// listings are what the directories of a node's devices show, read in parallel.
+type listings struct {
+	n *Node
+
+	mu    sync.Mutex
+	vfs   map[string]bool // by the PCI address of every link: whether it is a VF
+	pfs   []DiscoveryPF
+	iommu bool // any network card is in an IOMMU group
+}
+
+// readLink sees whether the device of a link is a VF.
+func (l *listings) readLink(ctx context.Context, addr string) error {
+	entries, err := l.n.list(ctx, "/sys/"+sysfs.Device(addr))
+	if fatal(err) {
+		return explain(l.n.Name, "list /sys/"+sysfs.Device(addr), err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// One that is gone, or cannot be listed, is not known to be a VF.
+	l.vfs[addr] = slices.ContainsFunc(entries, func(e entry) bool { return e.name == sysfs.LinkPhysFn })
+	return nil
+}
+
+// readCard sees whether a network card is a PF, and what its directory shows of it.
+func (l *listings) readCard(ctx context.Context, out DiscoveryPF) error {
+	entries, err := l.n.list(ctx, "/sys/"+sysfs.Device(out.Address))
+	if err != nil {
+		return explain(l.n.Name, "list /sys/"+sysfs.Device(out.Address), err)
+	}
+	capable, iommu := false, false
+	for _, e := range entries {
+		switch {
+		case e.name == sysfs.AttrNumVFs:
+			capable = true
+		case e.name == sysfs.LinkDriver:
+			out.Driver = sysfs.Base(e.link)
+		case e.name == sysfs.LinkIOMMUGroup:
+			iommu = true
+		case strings.HasPrefix(e.name, sysfs.PrefixVirtFn):
+			out.NumVFs++
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.iommu = l.iommu || iommu
+	if capable {
+		l.pfs = append(l.pfs, out)
+	}
+	return nil
+}
+
+// setLink takes the PF's interface from the links of the node.
+func (pf *DiscoveryPF) setLink(network *network, uplinks map[int]string) {
+	i := slices.IndexFunc(network.links, func(l nl.Link) bool { return l.ParentDev == pf.Address })
+	if i < 0 {
+		return
+	}
+	l, s := &network.links[i], network.status[i].TypedSpec()
+	pf.Name, pf.AltNames, pf.MAC, pf.LinkUp = l.Name, l.AltNames, l.MAC.String(), l.Carrier
+	pf.Uplink = cmp.Or(uplinks[l.Index], network.mayCarry(l.Up))
+	pf.SpeedMbps, pf.LinkType = s.SpeedMegabits, s.Type.String()
 }
 
 // hexID turns Talos' 0x8086 into sysfs' and our 8086.
