@@ -25,7 +25,7 @@ func TestKubeletRestarts(t *testing.T) {
 		n.must(n.Service("kubelet").Restart(n.ctx()))
 		n.must(n.WaitFor(n.ctx(), "wait for the registration", func(ctx context.Context) (bool, error) {
 			now, err := n.Service(ext).Log(ctx)
-			return strings.Count(now, "registered") > strings.Count(log, "registered"), err
+			return strings.Count(now, "registered with the kubelet") > strings.Count(log, "registered with the kubelet"), err
 		}))
 		registered := since(start)
 		n.allocatable(4)
@@ -65,7 +65,7 @@ func TestKilledDuringCreation(t *testing.T) {
 		if a, b := n.numVFs(pfA), n.numVFs(pfB); a != 7 || b != 7 {
 			t.Fatalf("killed after %v: %d and %d VFs, want 7 and 7", delay, a, b)
 		}
-		t.Logf("kill %d, %v after the document", i+1, delay)
+		t.Logf("kill %d, %v after the config", i+1, delay)
 		if i == kills-1 {
 			n.allocatable(7) // to the kubelet nothing happened either
 			return
