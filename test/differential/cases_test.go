@@ -6,7 +6,7 @@ type diffCase struct {
 	config        string // as the other program takes it
 	cdi, watcher  bool
 	life          bool        // also end the program and start it again
-	odd           bool        // also ask for what cannot be had
+	odd           bool        // also ask for devices that there are none of
 	devices       int         // in all resources, here; -1: not counted
 	differs       []allowance // each must be needed
 }

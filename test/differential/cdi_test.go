@@ -60,7 +60,7 @@ func assigned(t *testing.T, m *machine, config string) *pool.Assignment {
 }
 
 // offered runs the device plugin in CDI mode with the assignment, and returns
-// the folder of its CDI files and a way to allocate.
+// the directory of its CDI files and a way to allocate.
 func offered(t *testing.T, a *pool.Assignment) (dir string, allocate func(resource string, ids []string) *v1beta1.ContainerAllocateResponse) {
 	t.Helper()
 	root, err := os.MkdirTemp("/tmp", "k") //nolint:usetesting // a socket's path is short
@@ -126,7 +126,7 @@ func ids(p *pool.Pool) []string {
 	return out
 }
 
-// load reads the folder as a container runtime does; any fault of any file is
+// load reads the directory as a container runtime does; any fault of any file is
 // fatal.
 func load(t *testing.T, dir string) *cdi.Cache {
 	t.Helper()
@@ -203,7 +203,7 @@ func TestCDI(t *testing.T) {
 }
 
 // TestCDIInject: a container's specification gets each device's nodes under
-// their names in the container, and the right to use them. A runtime looks at
+// their names in the container, and the right to use them. A runtime reads
 // the node on the host; here that is /dev/null for all.
 func TestCDIInject(t *testing.T) {
 	a := assigned(t, server(), cdiConfig)

@@ -19,8 +19,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// order is what the test asks its child for.
-type order struct {
+// request is what the test asks its child for.
+type request struct {
 	Machine      string
 	Theirs, Ours string // the programs
 	Cases        []string
@@ -37,22 +37,22 @@ type result struct {
 // serve is the child's life: it makes the machine of its namespaces, and
 // observes both programs in each case.
 func serve() error {
-	var o order
-	if err := json.NewDecoder(os.Stdin).Decode(&o); err != nil {
+	var req request
+	if err := json.NewDecoder(os.Stdin).Decode(&req); err != nil {
 		return err
 	}
-	files, err := machines[o.Machine]().build()
+	files, err := machines[req.Machine]().build()
 	if err != nil {
 		return err
 	}
 	results := map[string]result{}
-	for _, name := range o.Cases {
+	for _, name := range req.Cases {
 		c := caseNamed(name)
 		r := result{}
-		if r.Theirs, r.TheirLog, err = o.theirs(c); err != nil {
+		if r.Theirs, r.TheirLog, err = req.theirs(c); err != nil {
 			return fmt.Errorf("%s: theirs: %w\n%s", name, err, r.TheirLog)
 		}
-		if r.Ours, r.OurLog, err = o.ours(c); err != nil {
+		if r.Ours, r.OurLog, err = req.ours(c); err != nil {
 			return fmt.Errorf("%s: ours: %w\n%s", name, err, r.OurLog)
 		}
 		results[name] = r
@@ -61,11 +61,11 @@ func serve() error {
 	return json.NewEncoder(os.Stdout).Encode(results)
 }
 
-// pciIDs keeps the other program from looking for a database elsewhere.
+// pciIDs keeps the other program from another database.
 const pciIDs = "8086  Intel Corporation\nC 02  Network controller\n\t00  Ethernet controller\n"
 
-func (o *order) theirs(c *diffCase) (observation, string, error) {
-	config, ids := filepath.Join(o.Dir, "config.json"), filepath.Join(o.Dir, "pci.ids")
+func (req *request) theirs(c *diffCase) (observation, string, error) {
+	config, ids := filepath.Join(req.Dir, "config.json"), filepath.Join(req.Dir, "pci.ids")
 	if err := all(os.WriteFile(config, []byte(c.config), 0o600), os.WriteFile(ids, []byte(pciIDs), 0o600)); err != nil {
 		return nil, "", err
 	}
@@ -73,7 +73,7 @@ func (o *order) theirs(c *diffCase) (observation, string, error) {
 	if c.cdi {
 		args = append(args, "-use-cdi")
 	}
-	cmd := exec.Command(o.Theirs, args...)
+	cmd := exec.Command(req.Theirs, args...)
 	cmd.Env = append(os.Environ(), "PCIDB_PATH="+ids)
 	return run(c, cmd, func(k *kubelet, log string) bool {
 		servers := strings.Count(log, "New resource server is created")
@@ -81,19 +81,19 @@ func (o *order) theirs(c *diffCase) (observation, string, error) {
 	})
 }
 
-func (o *order) ours(c *diffCase) (observation, string, error) {
-	config := filepath.Join(o.Dir, "config.yaml")
+func (req *request) ours(c *diffCase) (observation, string, error) {
+	config := filepath.Join(req.Dir, "config.yaml")
 	text := strings.Replace(c.config, "{", fmt.Sprintf(`{"apiVersion": "v1alpha1", "kind": "SRIOVConfig", "devicePlugin": {"cdi": %v}, `, c.cdi), 1)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, "", err
 	}
 	// A document that is refused changes nothing, so there would be nothing to
 	// wait for.
-	said, err := exec.Command(o.Ours, "validate", config).CombinedOutput()
+	out, err := exec.Command(req.Ours, "validate", config).CombinedOutput()
 	var failed *exec.ExitError
 	switch {
 	case errors.As(err, &failed):
-		return observation{"refused": "yes"}, string(said), nil
+		return observation{"refused": "yes"}, string(out), nil
 	case err != nil:
 		return nil, "", err
 	}
@@ -107,7 +107,7 @@ func (o *order) ours(c *diffCase) (observation, string, error) {
 	if err := yaml.Unmarshal([]byte(c.config), &doc); err != nil {
 		return nil, "", err
 	}
-	return run(c, exec.Command(o.Ours, args...), func(k *kubelet, _ string) bool {
+	return run(c, exec.Command(req.Ours, args...), func(k *kubelet, _ string) bool {
 		return len(k.listed()) == len(doc.ResourceList)
 	})
 }

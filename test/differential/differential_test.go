@@ -55,7 +55,7 @@ func TestDifferential(t *testing.T) {
 	}
 	results := map[string]result{}
 	for _, name := range slices.Sorted(maps.Keys(byMachine)) {
-		maps.Copy(results, child(t, order{Machine: name, Theirs: theirs, Ours: ours, Cases: byMachine[name], Dir: dir}))
+		maps.Copy(results, child(t, request{Machine: name, Theirs: theirs, Ours: ours, Cases: byMachine[name], Dir: dir}))
 	}
 
 	used := map[string]int{} // row -> differences
@@ -119,9 +119,9 @@ func count(o observation) int {
 }
 
 // child runs the cases of one machine in namespaces of their own.
-func child(t *testing.T, o order) map[string]result {
+func child(t *testing.T, req request) map[string]result {
 	t.Helper()
-	in, err := json.Marshal(o)
+	in, err := json.Marshal(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func child(t *testing.T, o order) map[string]result {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("machine %s: %v\n%s", o.Machine, err, lastLines(stderr.String(), 40))
+		t.Fatalf("machine %s: %v\n%s", req.Machine, err, lastLines(stderr.String(), 40))
 	}
 	var out map[string]result
 	if err := json.Unmarshal(stdout.Bytes(), &out); err != nil {
@@ -145,7 +145,7 @@ func child(t *testing.T, o order) map[string]result {
 }
 
 // TestCases needs no other program: the table is sound, each row that it names
-// is in the document, and the config says how many cases there are.
+// is in the page of differences, and the page says how many cases there are.
 func TestCases(t *testing.T) {
 	known := rows(t)
 	seen := map[string]bool{}

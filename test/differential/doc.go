@@ -10,8 +10,8 @@
 //
 //	SRIOVDP=/path/to/sriovdp go test -run Differential -v .
 //
-// Neither program is told of the test: both run in a mount namespace in which
-// /sys, /dev, /run and the kubelet's folder are the test's own, and in a network
+// Neither program knows of the test: both run in a mount namespace in which
+// /sys, /dev, /run and the kubelet's directory are the test's own, and in a network
 // namespace that has an interface for each that sysfs shows.
 //
 // TestCDI loads the CDI files that pkg/deviceplugin writes with the library that

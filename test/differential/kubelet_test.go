@@ -20,7 +20,7 @@ import (
 )
 
 // kubelet is as much of one as it takes to see everything that a device plugin
-// offers. It looks for sockets like the plugin watcher when the folder
+// offers. It finds sockets like the plugin watcher when the directory
 // plugins_registry is there, and serves Register otherwise.
 type kubelet struct {
 	v1beta1.UnimplementedRegistrationServer

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Folders of the world that the programs run in.
+// Directories of the world that the programs run in.
 const (
 	kubeletDir = "/var/lib/kubelet"
 	stateDir   = "/var/lib/sriov"
@@ -57,7 +57,7 @@ func clean() error {
 			}
 		}
 	}
-	// The other program expects the runtime's folder.
+	// The other program expects the runtime's directory.
 	for _, dir := range []string{kubeletDir + "/device-plugins", stateDir, infoDir, cdiDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err

@@ -21,7 +21,7 @@ func Running() (*Attached, error) {
 	}
 	entries, err := filepath.Glob(filepath.Join(b.Out, "run/*/pid"))
 	if err != nil {
-		return nil, fmt.Errorf("look for runs: %w", err)
+		return nil, fmt.Errorf("read the directory of runs: %w", err)
 	}
 	sort.Sort(sort.Reverse(sort.StringSlice(entries)))
 	for _, f := range entries {

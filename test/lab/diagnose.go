@@ -10,7 +10,7 @@ import (
 )
 
 // Diagnose writes all that may explain a failure into _out/lab/logs/NAME and
-// returns that folder. What cannot be had is said in its file.
+// returns that directory. A file whose content was not to be read has the reason.
 func (n *Node) Diagnose(ctx context.Context, name string) string { return n.keepLogs(ctx, name) }
 
 func (n *Node) keepLogs(ctx context.Context, name string) string {
@@ -97,7 +97,7 @@ type TB interface {
 	Logf(format string, args ...any)
 }
 
-// Watch makes a failed test leave its logs, and say where.
+// Watch makes a failed test leave its logs, and print where.
 func (n *Node) Watch(t TB) {
 	t.Helper()
 	t.Cleanup(func() {

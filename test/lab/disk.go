@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// makeDisk makes a sparse file with an ext4 file system, filled from a folder
+// makeDisk makes a sparse file with an ext4 file system, filled from a directory
 // if one is given.
 func makeDisk(ctx context.Context, path string, sizeMB int64, from string) error {
 	f, err := os.Create(path)
@@ -90,7 +90,7 @@ func copySparse(from, to string) error {
 	return out.Close()
 }
 
-// copyDir copies a folder of plain files.
+// copyDir copies a directory of plain files.
 func copyDir(from, to string) error {
 	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -26,7 +26,7 @@ func KernelTests(ctx context.Context, log io.Writer, packages ...string) (string
 	}
 	dir, err := os.MkdirTemp("", "lab-kernel-")
 	if err != nil {
-		return "", fmt.Errorf("make folder for the run: %w", err)
+		return "", fmt.Errorf("make directory for the run: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	image, err := b.KernelTests(ctx, repo, dir, packages)

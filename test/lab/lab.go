@@ -162,21 +162,21 @@ func qemuVersion(ctx context.Context) (string, error) {
 	return v, nil
 }
 
-// newNode makes the folders of a run and the description of its machine.
+// newNode makes the directories of a run and the description of its machine.
 func newNode(b *artifact.Builder, repo string, opts Options, p parts) (*Node, error) {
 	runs := filepath.Join(b.Out, "run")
 	if err := os.MkdirAll(runs, 0o755); err != nil {
-		return nil, fmt.Errorf("make folder for the run: %w", err)
+		return nil, fmt.Errorf("make directory for the run: %w", err)
 	}
 	pruneRuns(runs)
 	dir, err := os.MkdirTemp(runs, time.Now().Format("0102-150405-"))
 	if err != nil {
-		return nil, fmt.Errorf("make folder for the run: %w", err)
+		return nil, fmt.Errorf("make directory for the run: %w", err)
 	}
 	// Unix sockets have short names only, whatever the repository's path is.
 	sockets, err := os.MkdirTemp("", "lab-")
 	if err != nil {
-		return nil, fmt.Errorf("make folder for sockets: %w", err)
+		return nil, fmt.Errorf("make directory for sockets: %w", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "pid"), fmt.Append(nil, os.Getpid()), 0o644); err != nil {
 		return nil, fmt.Errorf("mark the run: %w", err)
@@ -200,7 +200,7 @@ func newNode(b *artifact.Builder, repo string, opts Options, p parts) (*Node, er
 	return n, nil
 }
 
-// pruneRuns removes the folders of runs whose program has ended; they are kept
+// pruneRuns removes the directories of runs whose program has ended; they are kept
 // until then, since a failure may point to them.
 func pruneRuns(runs string) {
 	entries, _ := os.ReadDir(runs)

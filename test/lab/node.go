@@ -88,8 +88,7 @@ func (n *Node) SetDocument(ctx context.Context, mode Mode, yaml string) error {
 	return n.agent.Value(ctx, wire.Request{Op: "document", Name: name, How: string(mode), YAML: yaml}, nil)
 }
 
-// RemoveDocument removes the document of the extension from the machine
-// configuration.
+// RemoveDocument removes an extension's document from the machine configuration.
 func (n *Node) RemoveDocument(ctx context.Context, mode Mode, name string) error {
 	ctx, cancel := withDefault(ctx, DefaultWait)
 	defer cancel()
@@ -285,7 +284,7 @@ func Fatal(err error) error { return &proc.Permanent{Err: err} }
 // Name is the node's name.
 func (n *Node) Name() string { return n.opts.Name }
 
-// Dir is the folder of this run.
+// Dir is the directory of this run.
 func (n *Node) Dir() string { return n.dir }
 
 // Kube is a client of the API server, as cluster administrator.

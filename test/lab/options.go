@@ -20,7 +20,7 @@ type Options struct {
 	Name string
 	// PFs is the number of network cards, up to 12; zero means 2, -1 none.
 	PFs int
-	// Extension is a folder with an extension's root filesystem; empty means the
+	// Extension is a directory with an extension's root filesystem; empty means the
 	// project's own, _out/extension/linux-amd64/rootfs.
 	Extension string
 	// Document is the machine configuration, or patch, with the
@@ -89,7 +89,7 @@ func (o Options) withDefaults(repo string) (Options, error) {
 	return o, nil
 }
 
-// kernelArgs are what the guest's PID 1 and kernel are told.
+// kernelArgs are for the guest's PID 1 and kernel.
 func (o Options) kernelArgs() []string {
 	args := append([]string{}, o.KernelArgs...)
 	if len(o.Modules) > 0 {

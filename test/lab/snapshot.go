@@ -35,7 +35,7 @@ func ensureSnapshot(ctx context.Context, b *artifact.Builder, repo string, opts 
 		return fmt.Errorf("remove unfinished saved state: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make folder for saved state: %w", err)
+		return fmt.Errorf("make directory for saved state: %w", err)
 	}
 	prune(filepath.Dir(dir), keepSnapshots)
 	for name, from := range map[string]string{

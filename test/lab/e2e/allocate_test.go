@@ -16,7 +16,7 @@ func TestDocumentToPod(t *testing.T) {
 		t.Errorf("sriov_numvfs of %s is %d, want 4", pfA, got)
 	}
 	if got := n.numVFs(pfB); got != 0 {
-		t.Errorf("sriov_numvfs of %s, which the document does not name, is %d", pfB, got)
+		t.Errorf("sriov_numvfs of %s, which the config does not name, is %d", pfB, got)
 	}
 
 	n.pod("one", 1)

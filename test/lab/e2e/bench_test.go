@@ -38,7 +38,7 @@ func TestTimeToVFs(t *testing.T) {
 			}
 		}
 	}
-	// It looks at the machine whenever VFs come: not while the shell is timed.
+	// It reads the machine whenever VFs come: not while the shell is timed.
 	n.must(n.Service(ext).Stop(n.ctx()))
 	t.Cleanup(func() {
 		if err := n.Service(ext).Start(context.Background()); err != nil {
@@ -78,7 +78,7 @@ type span struct{ begin, end time.Time }
 // checkOverlap asserts that each PF was written to, and prints how the writes of
 // sriov_numvfs lie to each other. Nothing of ours makes one wait for another (that
 // is asserted with the model kernel); here the kernel's one lock for all network
-// interfaces does, at the write or at the look right before it.
+// interfaces does, at the write or at the read right before it.
 func (n *node_) checkOverlap(writes map[string]span) {
 	n.t.Helper()
 	var lastBegin, firstEnd time.Time
@@ -140,7 +140,7 @@ func (n *node_) timeExtension(pfs []string) (time.Duration, map[string]span) {
 		n.t.Fatalf("no writes in the log:\n%s", log[len(before):])
 	}
 	// With igb the netdevs come within the write of sriov_numvfs; ready says
-	// that none is missing, and here is the kernel's word.
+	// that none is missing, and here is what the kernel has.
 	for _, pf := range pfs {
 		if got := n.run("ls -d /sys/bus/pci/devices/" + pf + "/virtfn*/net/* | wc -l"); got != strconv.Itoa(benchVFs) {
 			n.t.Fatalf("%s has %s netdevs of VFs, want %d", pf, got, benchVFs)
@@ -150,7 +150,7 @@ func (n *node_) timeExtension(pfs []string) (time.Duration, map[string]span) {
 	return last.Sub(first), making
 }
 
-// timeShell does it by hand, without a fork between the two looks at the clock
+// timeShell does it by hand, without a fork between the two readings of the clock
 // (of hundredths of a second) but for what makes the PFs run in parallel.
 func (n *node_) timeShell(pfs []string) time.Duration {
 	n.t.Helper()
@@ -168,7 +168,7 @@ wait
 echo $begin $end`, benchVFs, strings.Join(pfs, " ")))
 	var begin, end float64
 	if _, err := fmt.Sscan(out, &begin, &end); err != nil {
-		n.t.Fatalf("the shell said %q: %v", out, err)
+		n.t.Fatalf("the shell printed %q: %v", out, err)
 	}
 	return time.Duration((end - begin) * float64(time.Second)).Round(10 * time.Millisecond)
 }

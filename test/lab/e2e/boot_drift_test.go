@@ -27,7 +27,7 @@ physicalFunctions:
 `
 
 // Whatever is changed by hand is noticed, counted and repaired: from the
-// kernel's event where it sends one, else by the slow look, which is every 3 s
+// kernel's event where it sends one, else by the slow reconcile, which is every 3 s
 // here and not every 5 minutes.
 func TestDriftIsRepaired(t *testing.T) {
 	n := boot(t, lab.Options{

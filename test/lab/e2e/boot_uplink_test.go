@@ -10,7 +10,7 @@ import (
 
 // Before there is a network, nobody can tell which PF will carry it. At the
 // first boot every PF waits until it was seen up, with a link and without an
-// address for some time; at the next, the document being the same, only for the
+// address for some time; at the next, with the same config, only for the
 // record of the first, which is on /var; with a changed document for the evidence
 // again, whether or not there is a default route.
 func TestUplinkEvidence(t *testing.T) {

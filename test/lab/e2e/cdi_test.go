@@ -7,8 +7,8 @@ import (
 )
 
 // With devicePlugin.cdi containers have their device nodes from the container
-// runtime, which reads our files; the kubelet is told of no node. The document
-// switches it, without a restart of anything.
+// runtime, which reads our files; the kubelet gets no node. The config switches it,
+// without a restart of anything.
 func TestCDI(t *testing.T) {
 	n := node(t)
 	n.run("modprobe vfio-pci")
@@ -55,9 +55,9 @@ devicePlugin: {cdi: ` + cdi + `}
 	pod("by-cdi")
 
 	// Without its file the container could not start: the nodes come by no other
-	// way. Allocate makes it anew.
+	// way. Allocate makes it again.
 	n.run("rm " + file)
-	pod("file-made-anew")
+	pod("file-made-again")
 	n.run("test -s " + file)
 
 	// A pod whose devices have no nodes is not concerned.

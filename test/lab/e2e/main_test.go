@@ -55,7 +55,7 @@ func node(t *testing.T) *node_ {
 	}
 	n := &node_{Node: shared.node, t: t}
 	t.Cleanup(func() {
-		// The next case shall not fail by what this one left.
+		// The next case must not fail by what this one left.
 		if t.Failed() && shared.node != nil {
 			shared.node.Close()
 			shared.node = nil
@@ -192,7 +192,7 @@ func (n *node_) allocatable(want int) {
 	n.must(n.WaitAllocatable(n.ctx(), resource, want))
 }
 
-// status is the part of the status file that the cases look at.
+// status is the part of the status file that the cases read.
 type status struct {
 	Daemon struct {
 		PID     int    `yaml:"pid"`

@@ -204,7 +204,7 @@ physicalFunctions:
 				t.Errorf("%s is %q, want %q", ifName, out, want)
 			}
 			if got := n.vf(pfA, vf).Admin.VLAN; got != 7 {
-				t.Errorf("VLAN of %s, which the network leaves alone, is %d, want the document's 7", vf, got)
+				t.Errorf("VLAN of %s, which the network leaves alone, is %d, want the config's 7", vf, got)
 			}
 		}
 	})

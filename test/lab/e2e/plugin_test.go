@@ -276,7 +276,7 @@ func (p plugin) gc() {
 	p.run("ip netns del stays; ip netns del goes")
 }
 
-// What can not be is refused with a code, and changes nothing.
+// What cannot be is refused with a code, and changes nothing.
 func (p plugin) refused() {
 	p.run("ip netns add r; touch /run/netns/file")
 	was := p.run(machine)

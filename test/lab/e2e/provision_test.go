@@ -51,7 +51,7 @@ func (n *node_) discover(pf string) []function {
 	return nil
 }
 
-// allReady waits until every PF of the document is as it says.
+// allReady waits until every PF is as the config says.
 func (n *node_) allReady(pfs int) status {
 	n.t.Helper()
 	return n.status("every PF ready", func(s status) bool {
@@ -108,7 +108,7 @@ physicalFunctions:
         macAddresses: stable
 `
 
-// checkAttributes waits until the kernel holds what the document above says, and
+// checkAttributes waits until the kernel holds what the config above says, and
 // returns the MAC of the VF that has a stable one.
 func (n *node_) checkAttributes() string {
 	n.t.Helper()
@@ -248,8 +248,8 @@ physicalFunctions:
 	n.allocatable(3)
 }
 
-// What left the config is taken back, but only what we made.
-func TestRemovedFromTheDocument(t *testing.T) {
+// What left the config is removed, but only what we made.
+func TestRemovedFromTheConfig(t *testing.T) {
 	n := node(t)
 	n.document(vfs(pfA, 4))
 	n.allocatable(4)
@@ -265,7 +265,7 @@ func TestRemovedFromTheDocument(t *testing.T) {
 }
 
 // VFs that somebody else makes are configured and offered, never made or removed;
-// when their PF leaves the document they stay, and have the kernel's driver again.
+// when their PF leaves the config they stay, and have the kernel's driver again.
 func TestExternallyManaged(t *testing.T) {
 	n := node(t)
 	n.run("modprobe vfio-pci")

@@ -34,7 +34,7 @@ resourceList:
 	n.must(n.WaitAllocatable(n.ctx(), "example.com/soft_rdma", 1))
 	n.must(n.WaitAllocatable(n.ctx(), "example.com/plain", 1))
 	if out := n.run(daemon + " discover"); !strings.Contains(out, "RDMA devices are shared by all network namespaces") {
-		t.Errorf("discover does not tell the RDMA mode:\n%s", out)
+		t.Errorf("discover does not print the RDMA mode:\n%s", out)
 	}
 	n.status("the RDMA mode", func(s status) bool { return s.RDMANetns == "shared" })
 

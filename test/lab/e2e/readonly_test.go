@@ -12,7 +12,7 @@ func TestRootStaysReadOnly(t *testing.T) {
 	n.document(vfs(pfA, 4))
 	n.allocatable(4)
 	n.must(n.CheckReadOnly(n.ctx()))
-	// What the daemon wrote is in its state folder and in the kubelet's.
+	// What the daemon wrote is in its state directory and in the kubelet's.
 	found := n.run(`find /var/lib/sriov -type f | sort`)
 	for _, want := range []string{"/var/lib/sriov/status.yaml", "/var/lib/sriov/state.json"} {
 		if !strings.Contains(found, want) {

@@ -70,7 +70,7 @@ func nodeFlags(fs *flag.FlagSet) (func(context.Context) (lab.Options, error), *s
 	var stub bool
 	document := fs.String("document", "", "file with the ExtensionServiceConfig document")
 	fs.IntVar(&o.PFs, "pfs", 2, "number of network cards, up to 12")
-	fs.StringVar(&o.Extension, "extension", "", "folder with the extension's root filesystem")
+	fs.StringVar(&o.Extension, "extension", "", "directory with the extension's root filesystem")
 	fs.BoolVar(&stub, "stub", false, "run the lab's own stub extension")
 	fs.BoolVar(&o.FreshBoot, "fresh", false, "boot, do not restore a saved node")
 	fs.StringVar(&modules, "modules", "", "kernel modules to load at boot, with commas")
@@ -89,7 +89,7 @@ func nodeFlags(fs *flag.FlagSet) (func(context.Context) (lab.Options, error), *s
 		if *document != "" {
 			b, err := os.ReadFile(*document)
 			if err != nil {
-				return o, fmt.Errorf("read the document: %w", err)
+				return o, fmt.Errorf("read ExtensionServiceConfig: %w", err)
 			}
 			o.Document = string(b)
 		}

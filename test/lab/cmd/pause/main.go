@@ -1,5 +1,5 @@
 // Command pause is the sandbox process of the lab's pods: it holds the pod's
-// namespaces until it is told to end.
+// namespaces until it gets a signal to end.
 package main
 
 import (

@@ -53,9 +53,9 @@ func timed(t *testing.T, plugin, verb, more string) time.Duration {
 	s.WriteString("read end rest </proc/uptime\necho $begin $end")
 	var begin, end float64
 	if out := sh(t, s.String()); out == "" {
-		t.Fatal("the shell said nothing")
+		t.Fatal("the shell printed nothing")
 	} else if _, err := fmt.Sscan(out, &begin, &end); err != nil {
-		t.Fatalf("the shell said %q: %v", out, err)
+		t.Fatalf("the shell printed %q: %v", out, err)
 	}
 	return time.Duration((end - begin) / maxVFs * float64(time.Second)).Round(100 * time.Microsecond)
 }

@@ -56,7 +56,7 @@ func TestNamespaceDiesBeforeDel(t *testing.T) {
 	}
 }
 
-// Two pods want one VF at once: one has it, the other is told who.
+// Two pods want one VF at once: one has it, the other gets an error with its name.
 func TestTwoAddsAtOnce(t *testing.T) {
 	begin(t, 2)
 	c := conf(0, "")

@@ -126,7 +126,7 @@ END
 `, verb, i, i, plugin, config)
 }
 
-// result is the part of a CNI result, or error, that the cases look at.
+// result is the part of a CNI result, or error, that the cases read.
 type result struct {
 	Code       uint
 	Msg        string

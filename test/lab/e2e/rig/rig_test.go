@@ -70,7 +70,7 @@ func must[T any](v T, err error) func(*testing.T) T {
 
 func logHas(t *testing.T, ctx context.Context, text string) {
 	t.Helper()
-	if err := node.WaitFor(ctx, "wait for the stub to say "+text, func(ctx context.Context) (bool, error) {
+	if err := node.WaitFor(ctx, "wait for "+text+" in the log of the stub", func(ctx context.Context) (bool, error) {
 		l, err := node.Service("ext-stub").Log(ctx)
 		return strings.Contains(l, text), err
 	}); err != nil {
@@ -265,7 +265,7 @@ func TestRebootKeepsVarAndConfiguration(t *testing.T) {
 		t.Errorf("got %q", out)
 	}
 	logHas(t, ctx, "etc-stub-config.yaml=kept")
-	// The document came after the service, and did not restart it.
+	// It came after the service, and did not restart it.
 	if s := must(node.Service("ext-stub").State(ctx))(t); s.Starts != 1 {
 		t.Errorf("%d starts", s.Starts)
 	}

@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// Entry is a file, folder, link or device of an archive.
+// Entry is a file, directory, link or device of an archive.
 type Entry struct {
 	Name   string // without a leading slash
 	Mode   uint32 // type and permissions as in stat(2)

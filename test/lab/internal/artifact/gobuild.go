@@ -13,7 +13,7 @@ import (
 // Program is a Go program that the lab runs.
 type Program struct {
 	Name    string
-	Module  string // folder below test/lab/build, or empty for the lab's own
+	Module  string // directory below test/lab/build, or empty for the lab's own
 	Package string
 	Version string // for the progress line
 	LDFlags string
@@ -122,7 +122,7 @@ func (b *Builder) buildPrograms(ctx context.Context, kubelet string) (map[string
 		return nil, err
 	}
 	if err := os.MkdirAll(b.Bin(""), 0o755); err != nil {
-		return nil, fmt.Errorf("make folder for programs: %w", err)
+		return nil, fmt.Errorf("make directory for programs: %w", err)
 	}
 	keys := map[string]string{}
 	for _, p := range programs(kubelet) {

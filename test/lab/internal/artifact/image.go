@@ -37,7 +37,7 @@ var kubeletConfig []byte
 var multusConfig []byte
 
 // KubeletConfig is the kubelet's configuration in the root image; a file of the
-// same name in STATE's folder kubernetes replaces it.
+// same name in STATE's directory kubernetes replaces it.
 func KubeletConfig() string { return string(kubeletConfig) }
 
 // rootFiles are the small files of the root image.
@@ -85,7 +85,7 @@ func (b *Builder) Build(ctx context.Context, kubelet string) (Images, error) {
 		return Images{}, err
 	}
 	if err := os.MkdirAll(b.image(""), 0o755); err != nil {
-		return Images{}, fmt.Errorf("make folder for images: %w", err)
+		return Images{}, fmt.Errorf("make directory for images: %w", err)
 	}
 	initKey, err := b.buildInitramfs(ctx, release, kernelKey, bins["labinit"])
 	if err != nil {
@@ -210,7 +210,7 @@ func squash(ctx context.Context, dir, out string) error {
 	return os.Rename(tmp, out)
 }
 
-// rootTree is the folder from which the root image is made.
+// rootTree is the directory from which the root image is made.
 type rootTree struct {
 	b              *Builder
 	dir            string
@@ -302,7 +302,7 @@ func (r rootTree) hostPrograms(ctx context.Context) error {
 			return fmt.Errorf("ldd %s: %w", src, err)
 		}
 		for _, m := range lddPath.FindAllStringSubmatch(string(out), -1) {
-			// The loader finds them all in one folder; ld.so itself has its fixed place.
+			// The loader finds them all in one directory; ld.so itself has its fixed place.
 			to := filepath.Join("usr/lib/x86_64-linux-gnu", filepath.Base(m[1]))
 			if strings.HasPrefix(filepath.Base(m[1]), "ld-linux") {
 				to = filepath.Join("usr/lib64", filepath.Base(m[1]))
@@ -439,7 +439,7 @@ func (r rootTree) modules(ctx context.Context, release string) error {
 	return command(ctx, "", nil, depmod, "-b", r.dir, release)
 }
 
-// Extension makes the image of an extension's root filesystem: the folder that
+// Extension makes the image of an extension's root filesystem: the directory that
 // has usr/local in it. It returns the image's path and key.
 func (b *Builder) Extension(ctx context.Context, rootfs string) (string, string, error) {
 	unlock, err := b.Lock()
@@ -459,7 +459,7 @@ func (b *Builder) Extension(ctx context.Context, rootfs string) (string, string,
 	k := key.String()
 	out := b.image("extension-" + k[:16] + ".squashfs")
 	if err := os.MkdirAll(b.image(""), 0o755); err != nil {
-		return "", "", fmt.Errorf("make folder for images: %w", err)
+		return "", "", fmt.Errorf("make directory for images: %w", err)
 	}
 	if _, err := os.Stat(out); err == nil {
 		return out, k, nil

@@ -71,7 +71,7 @@ func (b *Builder) kernelTestFiles(ctx context.Context, release, netdevsim string
 		return nil, err
 	}
 	if err := os.MkdirAll(b.Bin(""), 0o755); err != nil {
-		return nil, fmt.Errorf("make folder for programs: %w", err)
+		return nil, fmt.Errorf("make directory for programs: %w", err)
 	}
 	p := Program{Name: "labkernel", Package: "./cmd/labkernel"}
 	key, err := b.programKey(p, goVersion)

@@ -18,9 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Builder builds below one output folder.
+// Builder builds below one output directory.
 type Builder struct {
-	Lab string    // the folder of the lab's module
+	Lab string    // the directory of the lab's module
 	Out string    // _out/lab
 	Log io.Writer // progress lines
 }
@@ -31,7 +31,7 @@ const quiet = 2 * time.Second
 // Lock keeps two builds out of each other's way; it returns the release.
 func (b *Builder) Lock() (func(), error) {
 	if err := os.MkdirAll(b.Out, 0o755); err != nil {
-		return nil, fmt.Errorf("make output folder: %w", err)
+		return nil, fmt.Errorf("make output directory: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(b.Out, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -106,13 +106,13 @@ func (k *Key) File(paths ...string) error {
 func (k *Key) Stat(path string) error {
 	fi, err := os.Stat(path)
 	if err != nil {
-		return fmt.Errorf("look at build input: %w", err)
+		return fmt.Errorf("read build input: %w", err)
 	}
 	k.Add(path, fmt.Sprint(fi.Size(), fi.ModTime().UnixNano()))
 	return nil
 }
 
-// Tree adds the names, modes and contents of all files below a folder.
+// Tree adds the names, modes and contents of all files below a directory.
 func (k *Key) Tree(dir string, want func(path string) bool) error {
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || (want != nil && !want(p)) {

@@ -12,7 +12,7 @@ import (
 var stubService []byte
 
 // Stub lays out the extension with which the lab tests itself, and returns the
-// folder of its root filesystem.
+// directory of its root filesystem.
 func (b *Builder) Stub(ctx context.Context) (string, error) {
 	unlock, err := b.Lock()
 	if err != nil {
@@ -31,7 +31,7 @@ func (b *Builder) Stub(ctx context.Context) (string, error) {
 	key.Add(string(stubService))
 	root := filepath.Join(b.Out, "stub/rootfs")
 	if err := os.MkdirAll(b.Bin(""), 0o755); err != nil {
-		return "", fmt.Errorf("make folder for programs: %w", err)
+		return "", fmt.Errorf("make directory for programs: %w", err)
 	}
 	return root, b.step("building the stub extension", "stub", key, []string{root}, func() error {
 		if err := b.goBuild(ctx, p); err != nil {

@@ -18,7 +18,7 @@ import (
 // Config says where everything is.
 type Config struct {
 	Dir     string              // data, logs and configuration of this run
-	Sockets string              // a folder with a short path
+	Sockets string              // a directory with a short path
 	PKI     PKI                 // keys
 	Bin     func(string) string // paths of the programs
 }
@@ -180,7 +180,7 @@ func (c *ControlPlane) run(name string, args ...string) error {
 	return nil
 }
 
-// Err tells which of the programs has ended, if one has.
+// Err reports which of the programs has ended, if one has.
 func (c *ControlPlane) Err() error {
 	var errs []error
 	for _, p := range c.procs {
@@ -208,7 +208,7 @@ func (c *ControlPlane) waitPort(ctx context.Context, port int) error {
 	})
 }
 
-// Node tells to which address of the host connections to a node's kubelet go.
+// Node sets to which address of the host connections to a node's kubelet go.
 func (c *ControlPlane) Node(name, to string) { c.egress.route(name+":10250", to) }
 
 // Stop ends all programs: etcd last, since the others linger without it.

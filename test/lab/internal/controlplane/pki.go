@@ -20,7 +20,7 @@ import (
 // GuestAPIServer is the API server's address as seen from a guest.
 const GuestAPIServer = "10.0.2.100"
 
-// PKI is the folder with keys, certificates and the token. It is made once, so
+// PKI is the directory with keys, certificates and the token. It is made once, so
 // that a saved node and a saved etcd go on working with a later control plane.
 type PKI struct{ Dir string }
 
@@ -32,7 +32,7 @@ func (p PKI) Ensure() error {
 		return nil
 	}
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
-		return fmt.Errorf("make folder for keys: %w", err)
+		return fmt.Errorf("make directory for keys: %w", err)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

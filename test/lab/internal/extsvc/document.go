@@ -80,7 +80,7 @@ func (f ConfigFile) Path(service string) string {
 	return filepath.Join(ConfigDir, service, flat)
 }
 
-// Equal tells whether two documents say the same.
+// Equal reports whether two documents are equal.
 func (d Document) Equal(o Document) bool {
 	return d.Name == o.Name && slices.Equal(d.ConfigFiles, o.ConfigFiles) && slices.Equal(d.Environment, o.Environment)
 }
@@ -101,7 +101,7 @@ type Delivery struct {
 	Version  int // 0 without a document, then 1, 2, ...
 }
 
-// Set gives the state after the document was set, and the reaction. A document
+// Set gives the state after a document was set, and the reaction. A document
 // that appears is version 1, and for version 1 a running service is left alone:
 // Talos takes it to have been started with it. An identical document changes
 // nothing unless it has an environment, whose list grows at every apply.
@@ -118,7 +118,7 @@ func (d Delivery) Set(doc Document, running bool) (Delivery, Reaction) {
 	return next, Restart
 }
 
-// Remove gives the state after the document was removed, and the reaction.
+// Remove gives the state after a document was removed, and the reaction.
 func (d Delivery) Remove(spec Spec) (Delivery, Reaction) {
 	switch {
 	case d.Document == nil:

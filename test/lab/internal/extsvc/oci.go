@@ -26,7 +26,7 @@ func ParseBase(b []byte) (*specs.Spec, error) {
 
 // OCI gives the runtime spec of a service: base, which is containerd's default
 // spec with the capabilities and the seccomp profile of extensions, changed as
-// Talos changes it. doc is the document that was known when the service was
+// Talos changes it. doc is the one that was known when the service was
 // started, or nil. base is not modified.
 func OCI(base *specs.Spec, svc Spec, doc *Document) (*specs.Spec, error) {
 	s, err := clone(base)

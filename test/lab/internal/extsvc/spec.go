@@ -100,7 +100,7 @@ func ParseSpec(b []byte) (Spec, error) {
 	return s, nil
 }
 
-// WaitsForConfiguration tells whether the service must not run without its
+// WaitsForConfiguration reports whether the service must not run without its
 // document.
 func (s Spec) WaitsForConfiguration() bool {
 	for _, d := range s.Depends {

@@ -78,7 +78,7 @@ func (n *Node) serveAgent(path string) {
 	out := wire.NewWriter(p)
 	for {
 		var in *bufio.Reader
-		// Nothing tells of a connection but data.
+		// Only data shows that there is a connection.
 		_ = poll(context.Background(), 50*time.Millisecond, func() bool {
 			in = bufio.NewReader(p)
 			_, err := in.Peek(1)
@@ -190,7 +190,7 @@ func (s *session) serve(ctx context.Context, id uint32, st *stream, req wire.Req
 	}
 }
 
-// ServiceState is what the host is told of a service.
+// ServiceState is the state of a service as the host gets it.
 type ServiceState struct {
 	Name    string `json:"name"`
 	State   string `json:"state"`
@@ -199,7 +199,7 @@ type ServiceState struct {
 	Starts  int    `json:"starts"`
 }
 
-// Status is what the host is told of the guest.
+// Status is the state of the guest as the host gets it.
 type Status struct {
 	BootID   string         `json:"bootID"`
 	Booted   bool           `json:"booted"`

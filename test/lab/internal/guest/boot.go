@@ -269,7 +269,7 @@ func (n *Node) network(ctx context.Context) error {
 	return nil
 }
 
-// wayOut tells whether the node gets a default route. A test may take it away, and
+// wayOut reports whether the node gets a default route. A test may take it away, and
 // the router's IPv6 advertisements with it; the API server is on the node's own
 // network.
 func (n *Node) wayOut(name string) bool {
@@ -324,7 +324,7 @@ func (n *Node) importImages(ctx context.Context) error {
 	return nil
 }
 
-// serviceUp tells whether a service that an extension depends on is up.
+// serviceUp reports whether a service that an extension depends on is up.
 func (n *Node) serviceUp(name string) bool {
 	switch name {
 	case "containerd": // Talos' own, which is not the CRI's

@@ -25,7 +25,7 @@ func (n *Node) extension(name string) *extension {
 	return nil
 }
 
-// setDocument writes the document's files and then treats the service as Talos
+// setDocument writes the files of a document and then treats the service as Talos
 // does. A document for a service that does not exist is accepted.
 func (n *Node) setDocument(d extsvc.Document, mode string) error {
 	if err := writeFiles(d); err != nil {
@@ -73,7 +73,7 @@ func (n *Node) react(x *extension, r extsvc.Reaction, mode string) {
 	x.startService()
 }
 
-// writeFiles writes in place, as Talos does: same inode, not atomic. What the
+// writeFiles writes in place, as Talos does: same inode, not atomic. What a
 // document no longer has is removed.
 func writeFiles(d extsvc.Document) error {
 	dir := filepath.Join(extsvc.ConfigDir, d.Name)
@@ -102,7 +102,7 @@ func writeFiles(d extsvc.Document) error {
 	return nil
 }
 
-// changeDocument keeps the document over a reboot and then puts it into effect.
+// changeDocument keeps a document over a reboot and then puts it into effect.
 func (n *Node) changeDocument(name, yaml, mode string) error {
 	if mode != modeTalos && mode != modeFile {
 		return fmt.Errorf("document mode %q: want %q or %q", mode, modeTalos, modeFile)
@@ -125,7 +125,7 @@ func (n *Node) changeDocument(name, yaml, mode string) error {
 		return fmt.Errorf("want one ExtensionServiceConfig document, have %d", len(docs))
 	}
 	if docs[0].Name != name {
-		return fmt.Errorf("the document is for %q, not for %q", docs[0].Name, name)
+		return fmt.Errorf("ExtensionServiceConfig is for %q, not for %q", docs[0].Name, name)
 	}
 	if err := writeDurably(kept, []byte(yaml)); err != nil {
 		return err

@@ -60,7 +60,7 @@ func Kubelet(args []string) (bool, error) {
 				return true, fmt.Errorf("bind the kubelet's root: %w", err)
 			}
 		}
-		// This mount alone: what is mounted in it shall not appear on the host, and
+		// This mount alone: what is mounted in it must not appear on the host, and
 		// what is bound into it keeps its own propagation.
 		if err := unix.Mount("", d, "", unix.MS_PRIVATE, ""); err != nil {
 			return true, fmt.Errorf("make %s private: %w", d, err)

@@ -105,7 +105,7 @@ func insmod(path string) error {
 }
 
 // mountBase mounts what is there before any service. /var is left as the empty
-// folder of the read-only root, as it is on Talos at this point.
+// directory of the read-only root, as it is on Talos at this point.
 func mountBase() error {
 	const tmp = unix.MS_NOSUID | unix.MS_NODEV
 	if err := unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {

@@ -23,10 +23,10 @@ import (
 type udev struct {
 	reap *reaper
 	ev   *events
-	conf string // modprobe configuration folder, with the exceptions
+	conf string // modprobe configuration directory, with the exceptions
 }
 
-// newUdev subscribes to kernel events before it looks at what is there, so that
+// newUdev subscribes to kernel events before it reads what is there, so that
 // no device falls between the two.
 func newUdev(reap *reaper, ev *events, except []string) (*udev, int, error) {
 	u := &udev{reap: reap, ev: ev, conf: "/run/lab/modprobe.d"}

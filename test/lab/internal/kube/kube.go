@@ -43,7 +43,7 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s %s: %d %s", e.Method, e.Path, e.Code, e.Message)
 }
 
-// IsNotFound tells whether err is the API server's 404.
+// IsNotFound reports whether err is the API server's 404.
 func IsNotFound(err error) bool {
 	var s *StatusError
 	return errors.As(err, &s) && s.Code == http.StatusNotFound
@@ -126,7 +126,7 @@ type Condition struct {
 	Message string `json:"message"`
 }
 
-// Node is the part of a node that the lab looks at.
+// Node is the part of a node that the lab reads.
 type Node struct {
 	Metadata Meta `json:"metadata"`
 	Status   struct {
@@ -140,10 +140,10 @@ type Node struct {
 	} `json:"status"`
 }
 
-// Ready tells whether the node's kubelet says so.
+// Ready reports whether the node's kubelet says so.
 func (n Node) Ready() bool { return condition(n.Status.Conditions, "Ready") == "True" }
 
-// Pod is the part of a pod that the lab looks at.
+// Pod is the part of a pod that the lab reads.
 type Pod struct {
 	Metadata Meta `json:"metadata"`
 	Spec     struct {
@@ -164,7 +164,7 @@ type Pod struct {
 	} `json:"status"`
 }
 
-// Ready tells whether all of the pod's containers are ready.
+// Ready reports whether all of the pod's containers are ready.
 func (p Pod) Ready() bool { return condition(p.Status.Conditions, "Ready") == "True" }
 
 // Network is one interface of a pod, as Multus says it in the annotation

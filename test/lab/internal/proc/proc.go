@@ -67,7 +67,7 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err tells how the process ended, with the end of its log; nil while it runs.
+// Err reports how the process ended, with the end of its log; nil while it runs.
 func (p *Process) Err() error {
 	select {
 	case <-p.done:
@@ -81,7 +81,7 @@ func (p *Process) Err() error {
 	return fmt.Errorf("%s ended: %w; end of %s:\n%s", p.Name, err, p.Log, Tail(p.Log, 15))
 }
 
-// Aborted tells whether the process has ended itself with SIGABRT, as a failed
+// Aborted reports whether the process has ended itself with SIGABRT, as a failed
 // assertion does.
 func (p *Process) Aborted() bool {
 	select {

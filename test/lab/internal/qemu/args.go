@@ -34,7 +34,7 @@ func NICs(count int) []NIC {
 	return out
 }
 
-// Machine describes a virtual machine. All paths are relative to its folder, or
+// Machine describes a virtual machine. All paths are relative to its directory, or
 // absolute.
 type Machine struct {
 	Kernel, Initramfs      string
