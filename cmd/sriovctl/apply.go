@@ -96,7 +96,7 @@ func applyNode(ctx context.Context, n *talos.Node, d *document, dryRun bool) (st
 	case dryRun && changed:
 		return "the machine config would change, and is good", nil
 	case !changed && service.Installed:
-		// It may still be on its way: follow all the same.
+		// It may still be on its way: follow anyway.
 	case !changed:
 		return "the machine config has it already", nil
 	case dryRun:

@@ -85,7 +85,7 @@ func (a *app) until(ctx context.Context, text string, take func(string) error) e
 }
 
 // ask asks for what the flags do not say, when there is somebody to ask.
-func (a *app) ask(ctx context.Context, w *wish, found []*talos.Discovery) error {
+func (a *app) ask(ctx context.Context, w *patchRequest, found []*talos.Discovery) error {
 	if !a.interactive || len(found) == 0 {
 		return nil
 	}
@@ -118,7 +118,7 @@ func (a *app) ask(ctx context.Context, w *wish, found []*talos.Discovery) error 
 	}
 	for i := range chosen {
 		if pf := &chosen[i]; pf.Uplink != "" && !w.uplink {
-			text := fmt.Sprintf("%s is an uplink of the node: it %s. VFs on it all the same? [y/N]", dash(pf.Name), pf.Uplink)
+			text := fmt.Sprintf("%s is an uplink of the node: it %s. VFs on it anyway? [y/N]", dash(pf.Name), pf.Uplink)
 			if err := a.until(ctx, text, func(s string) error { w.uplink = yes(s); return nil }); err != nil {
 				return err
 			}
@@ -127,12 +127,12 @@ func (a *app) ask(ctx context.Context, w *wish, found []*talos.Discovery) error 
 	return nil
 }
 
-// names reports whether the PF is wished for.
-func (w *wish) names(pf *talos.DiscoveryPF) bool {
+// names reports whether the PF is requested.
+func (w *patchRequest) names(pf *talos.DiscoveryPF) bool {
 	return slices.ContainsFunc(w.pfs, func(name string) bool { return name == pf.Name || name == pf.Address })
 }
 
-func (w *wish) takePFs(line string, there []talos.DiscoveryPF) error {
+func (w *patchRequest) takePFs(line string, there []talos.DiscoveryPF) error {
 	var names []string
 	for name := range strings.FieldsFuncSeq(line, func(r rune) bool { return r == ',' || r == ' ' }) {
 		if !slices.ContainsFunc(there, func(pf talos.DiscoveryPF) bool { return name == pf.Name || name == pf.Address }) {
@@ -147,7 +147,7 @@ func (w *wish) takePFs(line string, there []talos.DiscoveryPF) error {
 	return nil
 }
 
-func (w *wish) takeVFs(line string, chosen []talos.DiscoveryPF) error {
+func (w *patchRequest) takeVFs(line string, chosen []talos.DiscoveryPF) error {
 	n, err := strconv.Atoi(line)
 	if err != nil || n <= 0 {
 		return fmt.Errorf("%q is no number of VFs: 1 or more", line)
@@ -162,7 +162,7 @@ func (w *wish) takeVFs(line string, chosen []talos.DiscoveryPF) error {
 }
 
 // takeResource lets the decoder of the document judge the name.
-func (w *wish) takeResource(line string) error {
+func (w *patchRequest) takeResource(line string) error {
 	trial := *w
 	trial.resource, trial.vfs = line, max(w.vfs, 1)
 	_, err := trial.config(nil)

@@ -15,12 +15,15 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
 )
 
+// conversion is what convert is asked for.
+type conversion struct {
+	labels         []string
+	prefix, talos  string
+	networks, once bool
+}
+
 func (a *app) convert() *cobra.Command {
-	var o struct {
-		labels         []string
-		prefix, talos  string
-		networks, once bool
-	}
+	var o conversion
 	c := &cobra.Command{
 		Use:   "convert FILE...",
 		Short: "Turn SR-IOV operator and device plugin objects into patches",
@@ -34,50 +37,7 @@ What has no equivalent is told on the error output. "-" is the standard input.`,
 		Example: `  kubectl get -A -o yaml sriovnetworknodepolicies | sriovctl convert - > vfs.yaml
   kubectl get -A -o yaml sriovnetworks | sriovctl convert - --networks > networks.yaml`,
 		Args: minimum(1, "name the files to convert"),
-		RunE: func(c *cobra.Command, files []string) error {
-			options := convert.Options{ResourcePrefix: o.prefix}
-			for _, l := range o.labels {
-				k, v, ok := strings.Cut(l, "=")
-				if !ok {
-					return usageError{fmt.Errorf("--node-label %s: it looks like key=value", l)}
-				}
-				if options.NodeLabels == nil {
-					options.NodeLabels = make(map[string]string)
-				}
-				options.NodeLabels[k] = v
-			}
-			var node *looked
-			if len(a.options.Nodes) > 0 {
-				var err error
-				if node, err = a.oneNode(c.Context(), &options); err != nil {
-					return err
-				}
-				o.talos = node.Talos
-			}
-			minor, err := talos.VersionOf(o.talos)
-			if err != nil {
-				return &talos.Error{Msg: err.Error()}
-			}
-			var input []byte
-			for i, name := range files {
-				data, err := a.readFile(name)
-				if err != nil {
-					return &talos.Error{Msg: "read the objects", Err: err}
-				}
-				if i > 0 {
-					input = append(input, "\n---\n"...)
-				}
-				input = append(input, data...)
-			}
-			r, err := convert.Convert(strings.Join(files, "+"), input, options)
-			if err != nil {
-				return err
-			}
-			for _, f := range r.Findings {
-				fmt.Fprintf(a.err, "note: %s\n", f)
-			}
-			return a.writeConverted(r, node, minor, o.networks, o.once)
-		},
+		RunE: func(c *cobra.Command, files []string) error { return a.runConvert(c.Context(), &o, files) },
 	}
 	f := c.Flags()
 	f.StringSliceVar(&o.labels, "node-label", nil, "take the policies of nodes with this label only (key=value)")
@@ -86,6 +46,69 @@ What has no equivalent is told on the error output. "-" is the standard input.`,
 	f.BoolVar(&o.networks, "networks", false, "write the control-plane patch with the networks, instead")
 	f.BoolVar(&o.once, "once", false, "write what must be applied once only, instead")
 	return c
+}
+
+func (a *app) runConvert(ctx context.Context, o *conversion, files []string) error {
+	labels, err := nodeLabels(o.labels)
+	if err != nil {
+		return err
+	}
+	options := convert.Options{ResourcePrefix: o.prefix, NodeLabels: labels}
+	var node *looked
+	if len(a.options.Nodes) > 0 {
+		if node, err = a.oneNode(ctx, &options); err != nil {
+			return err
+		}
+		o.talos = node.Talos
+	}
+	minor, err := talos.VersionOf(o.talos)
+	if err != nil {
+		return &talos.Error{Msg: err.Error()}
+	}
+	input, err := a.readObjects(files)
+	if err != nil {
+		return err
+	}
+	r, err := convert.Convert(strings.Join(files, "+"), input, options)
+	if err != nil {
+		return err
+	}
+	for _, f := range r.Findings {
+		fmt.Fprintf(a.err, "note: %s\n", f)
+	}
+	return a.writeConverted(r, node, minor, o.networks, o.once)
+}
+
+// nodeLabels are the labels of the command line, nil when there are none.
+func nodeLabels(given []string) (map[string]string, error) {
+	var out map[string]string
+	for _, l := range given {
+		k, v, ok := strings.Cut(l, "=")
+		if !ok {
+			return nil, usageError{fmt.Errorf("--node-label %s: it looks like key=value", l)}
+		}
+		if out == nil {
+			out = make(map[string]string)
+		}
+		out[k] = v
+	}
+	return out, nil
+}
+
+// readObjects joins the files to one stream of YAML documents.
+func (a *app) readObjects(files []string) ([]byte, error) {
+	var out []byte
+	for i, name := range files {
+		data, err := a.readFile(name)
+		if err != nil {
+			return nil, &talos.Error{Msg: "read the objects", Err: err}
+		}
+		if i > 0 {
+			out = append(out, "\n---\n"...)
+		}
+		out = append(out, data...)
+	}
+	return out, nil
 }
 
 // oneNode reads the node on whose PFs policies are merged.
@@ -149,7 +172,7 @@ func (a *app) writeConverted(r *convert.Result, node *looked, v talos.Minor, net
 	}
 	var errs *spec.Errors
 	if _, err := spec.Load("converted config", text); errors.As(err, &errs) {
-		// It is written all the same: the person can correct it.
+		// It is written anyway: the person can correct it.
 		if err := errs.Render(a.err, text); err != nil {
 			return err
 		}
@@ -174,93 +197,4 @@ func (a *app) writeConverted(r *convert.Result, node *looked, v talos.Minor, net
 		return errFailed
 	}
 	return nil
-}
-
-func (a *app) generateNetwork() *cobra.Command {
-	var inject, manifests bool
-	version, kubernetes := "1.13", "1.36"
-	c := &cobra.Command{
-		Use:   "network FILE",
-		Short: "Write the control-plane patch for networks of pods",
-		Long: `network writes NetworkAttachmentDefinitions as a patch for the control plane, from
-a description, or from SriovNetwork objects:
-
-  networks:
-    - name: fast
-      resourceName: nvidia.com/cx7
-      vlan: {id: 100}
-      ipam: {type: host-local, ranges: [[{subnet: 10.100.0.0/24}]]}
-
---inject adds an admission policy that gives a pod the resource that goes with
-the networks it names, without any webhook. Kubernetes 1.36 and later have such
-policies; in 1.34 and 1.35 (--kubernetes) they are beta and have to be turned on.
-docs/networks.md says what the policy understands and what not.`,
-		Example: "  sriovctl generate network networks.yaml --inject > networks-patch.yaml",
-		Args:    exactly(1, "name one file"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			data, err := a.readFile(args[0])
-			if err != nil {
-				return &talos.Error{Msg: "read the networks", Err: err}
-			}
-			minor, err := talos.VersionOf(version)
-			if err != nil {
-				return &talos.Error{Msg: err.Error()}
-			}
-			networks, err := a.networks(args[0], data)
-			if err != nil {
-				return err
-			}
-			var api string
-			if inject {
-				if api, err = network.PolicyAPI(kubernetes); err != nil {
-					return &talos.Error{Msg: err.Error()}
-				}
-			}
-			list, err := network.Manifests(networks, api)
-			if err != nil {
-				return err
-			}
-			if !manifests {
-				_, err := a.file.Write(network.Patch(list, minor))
-				return err
-			}
-			for i, m := range list {
-				if i > 0 {
-					fmt.Fprintln(a.file, "---")
-				}
-				if _, err := a.file.Write(m.Data); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	}
-	f := c.Flags()
-	f.BoolVar(&inject, "inject", false, "add the admission policy")
-	f.StringVar(&kubernetes, "kubernetes", kubernetes, "version of the cluster, for the admission policy")
-	f.BoolVar(&manifests, "manifests", false, "write plain Kubernetes manifests instead of a patch")
-	f.StringVar(&version, "talos", version, "Talos version of the control plane")
-	return c
-}
-
-// networks reads a description, or the operator's objects.
-func (a *app) networks(name string, data []byte) ([]network.Network, error) {
-	if first := firstNode(data); first != nil {
-		for i := 0; i+1 < len(first.Content); i += 2 {
-			if first.Content[i].Value == "kind" {
-				r, err := convert.Convert(name, data, convert.Options{})
-				if err != nil {
-					return nil, err
-				}
-				for _, f := range r.Findings {
-					fmt.Fprintf(a.err, "note: %s\n", f)
-				}
-				if len(r.Networks) == 0 {
-					return nil, &talos.Error{Msg: name + ": it has no network"}
-				}
-				return r.Networks, nil
-			}
-		}
-	}
-	return network.Load(name, data)
 }

@@ -27,8 +27,8 @@ func (a *app) generate() *cobra.Command {
 	return c
 }
 
-// wish is what the patch is to say.
-type wish struct {
+// patchRequest is what the patch is to ask for.
+type patchRequest struct {
 	pfs         []string
 	vfs, mtu    int
 	resource    string
@@ -40,7 +40,7 @@ type wish struct {
 }
 
 func (a *app) generatePatch() *cobra.Command {
-	var w wish
+	var w patchRequest
 	c := &cobra.Command{
 		Use:   "patch",
 		Short: "Write the machine-config patch for PFs",
@@ -71,33 +71,20 @@ to that list each time) is written by --once.`,
 	return c
 }
 
-func (a *app) runPatch(ctx context.Context, w *wish) error {
+func (a *app) runPatch(ctx context.Context, w *patchRequest) error {
+	nodes, err := a.lookAll(ctx)
+	if err != nil {
+		return err
+	}
 	var found []*talos.Discovery
-	var nodes []*looked
-	if len(a.options.Nodes) > 0 {
-		answers, err := forEach(ctx, a, look)
-		if err != nil {
-			return err
-		}
-		if err := failures(a, answers); err != nil {
-			return err
-		}
-		for _, n := range answers {
-			found, nodes = append(found, n.value.Discovery), append(nodes, n.value)
-			w.talos = n.value.Talos
-		}
+	for _, n := range nodes {
+		found = append(found, n.Discovery)
+		w.talos = n.Talos
 	}
 	if err := a.ask(ctx, w, found); err != nil {
 		return err
 	}
-	var missing []string
-	for flag, is := range map[string]bool{"--pf": len(w.pfs) == 0, "--vfs": w.vfs <= 0, "--resource": w.resource == ""} {
-		if is {
-			missing = append(missing, flag)
-		}
-	}
-	if len(missing) > 0 {
-		slices.Sort(missing)
+	if missing := w.missing(); len(missing) > 0 {
 		return usageError{fmt.Errorf("generate patch: %s must be given, or asked for on a terminal with -n", strings.Join(missing, ", "))}
 	}
 	chosen, err := w.choose(found)
@@ -119,21 +106,65 @@ func (a *app) runPatch(ctx context.Context, w *wish) error {
 	for _, d := range found {
 		needs.Spare(d.Links)
 	}
-	once := talos.OncePatch(needs, minor)
 	if w.once {
-		if once == nil {
-			_, err := fmt.Fprintf(a.out, "# Nothing has to be applied once on Talos %s.\n", minor.Version)
-			return err
-		}
-		_, err := a.file.Write(once)
+		return a.writeOnce(needs, minor)
+	}
+	return a.writePatch(c, needs, minor)
+}
+
+// lookAll looks at the nodes of the command line, at none when none are named.
+func (a *app) lookAll(ctx context.Context) ([]*looked, error) {
+	if len(a.options.Nodes) == 0 {
+		return nil, nil
+	}
+	answers, err := forEach(ctx, a, look)
+	if err != nil {
+		return nil, err
+	}
+	if err := failures(a, answers); err != nil {
+		return nil, err
+	}
+	var out []*looked
+	for _, n := range answers {
+		out = append(out, n.value)
+	}
+	return out, nil
+}
+
+// missing are the flags without which there is no patch, sorted.
+func (w *patchRequest) missing() []string {
+	var out []string
+	if len(w.pfs) == 0 {
+		out = append(out, "--pf")
+	}
+	if w.resource == "" {
+		out = append(out, "--resource")
+	}
+	if w.vfs <= 0 {
+		out = append(out, "--vfs")
+	}
+	return out
+}
+
+// writeOnce writes the patch that must be applied once only.
+func (a *app) writeOnce(needs talos.Needs, v talos.Minor) error {
+	once := talos.OncePatch(needs, v)
+	if once == nil {
+		_, err := fmt.Fprintf(a.out, "# Nothing has to be applied once on Talos %s.\n", v.Version)
 		return err
 	}
-	patch, err := talos.Patch(c, needs, minor)
+	_, err := a.file.Write(once)
+	return err
+}
+
+// writePatch writes the patch, and notes what is needed beside it.
+func (a *app) writePatch(c *spec.Config, needs talos.Needs, v talos.Minor) error {
+	patch, err := talos.Patch(c, needs, v)
 	if err != nil {
 		return err
 	}
 	findings(a.err, needs.Unselected)
-	if once != nil {
+	if talos.OncePatch(needs, v) != nil {
 		fmt.Fprintf(a.err, "note: modules are needed too (%s): --once writes the patch for them\n", strings.Join(needs.Modules, ", "))
 	}
 	for _, r := range slices.Concat(needs.KernelArgs, needs.Extensions) {
@@ -159,8 +190,8 @@ func (a *app) selected(nodes []*looked, c *spec.Config) error {
 	return errors.Join(errs...)
 }
 
-// choose finds the wished PFs on the nodes, and refuses what these cannot have.
-func (w *wish) choose(found []*talos.Discovery) ([]talos.DiscoveryPF, error) {
+// choose finds the requested PFs on the nodes, and refuses what these cannot have.
+func (w *patchRequest) choose(found []*talos.Discovery) ([]talos.DiscoveryPF, error) {
 	if len(found) == 0 {
 		return nil, nil
 	}
@@ -187,7 +218,7 @@ func (w *wish) choose(found []*talos.Discovery) ([]talos.DiscoveryPF, error) {
 				if pf.Uplink != "" && !w.uplink {
 					errs = append(errs, &talos.Error{
 						Node: d.Node, Msg: fmt.Sprintf("%s is an uplink of the node: it %s", name, pf.Uplink),
-						Hint: "--allow-uplink makes VFs on it all the same",
+						Hint: "--allow-uplink makes VFs on it anyway",
 					})
 				}
 			}
@@ -203,7 +234,7 @@ func (w *wish) choose(found []*talos.Discovery) ([]talos.DiscoveryPF, error) {
 }
 
 // config is the document, checked by the decoder that will read it.
-func (w *wish) config(chosen []talos.DiscoveryPF) (*spec.Config, error) {
+func (w *patchRequest) config(chosen []talos.DiscoveryPF) (*spec.Config, error) {
 	pf := spec.PhysicalFunction{NumVFs: &w.vfs, AllowUplink: w.uplink && uplink(chosen)}
 	for _, name := range w.pfs {
 		if strings.Contains(name, ":") {

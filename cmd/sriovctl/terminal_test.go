@@ -123,7 +123,7 @@ func TestAsk(t *testing.T) {
 		"only what is missing": {node: "cx7", args: []string{"--pf", "0000:01:00.0", "--resource", "nvidia.com/cx7"}, typed: "4\n", out: []string{`pciAddresses: ["0000:01:00.0"]`, "numVFs: 4\n"}},
 		"no answer":            {node: "cx7", code: exitError, err: []string{"error: no answer", "hint: --pf, --vfs and --resource"}},
 		"ends half way":        {node: "cx7", typed: "enp1s0f0np0\n4\n", code: exitError, err: []string{"error: no answer"}},
-		"uplink, yes":          {node: "igb", typed: "enp33s0\n2\nintel.com/igb\ny\n", out: []string{"allowUplink: true"}, err: []string{"is an uplink of the node: it carries the IPv4 default route. VFs on it all the same? [y/N]"}},
+		"uplink, yes":          {node: "igb", typed: "enp33s0\n2\nintel.com/igb\ny\n", out: []string{"allowUplink: true"}, err: []string{"is an uplink of the node: it carries the IPv4 default route. VFs on it anyway? [y/N]"}},
 		"uplink, no":           {node: "igb", typed: "enp33s0\n2\nintel.com/igb\n\n", code: exitError, err: []string{"--allow-uplink"}},
 		"nothing to choose":    {node: "plain", typed: "eth0\n", code: exitError, err: []string{"--pf, --resource, --vfs must be given"}},
 	} {

@@ -7,22 +7,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/talos-sriov/talos-sriov/pkg/agent"
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
-	"github.com/talos-sriov/talos-sriov/pkg/cni"
-	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
-	"github.com/talos-sriov/talos-sriov/pkg/install"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
-	"github.com/talos-sriov/talos-sriov/pkg/kevent"
-	"github.com/talos-sriov/talos-sriov/pkg/lock"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/source"
@@ -96,112 +86,6 @@ func (p *paths) podResources() *podresources.Client {
 	return podresources.New(filepath.Join(p.kubelet, podresources.Socket))
 }
 
-func (a *app) run(ctx context.Context, args []string) error {
-	fs := flag.NewFlagSet("sriovd run", flag.ContinueOnError)
-	var p paths
-	p.register(fs)
-	debugLog := fs.Bool("debug", false, "log more")
-	infoDir := fs.String("device-info-dir", "/host/run/k8s.cni.cncf.io/devinfo/dp", "`directory` for the device-info files that Multus reads; empty: none")
-	cdiDir := fs.String("cdi-dir", "/host/run/cdi", "`directory` for the CDI files, with devicePlugin.cdi in the config")
-	watcher := fs.Bool("plugin-watcher", false, "let the kubelet find the links to the sockets in its plugins_registry directory")
-	cniPlugin := fs.String("cni-plugin", "/sriov-cni", "the CNI plugin that is installed; empty: none")
-	optDir := fs.String("opt-dir", "/host/opt", "where the host's /opt is mounted")
-	runDir := fs.String("run-dir", "/host/run", "where the host's /run is mounted; the sockets are in sriov in it")
-	root := fs.String("host-root", hostRoot, "where the host's root is mounted: what is below it the kubelet sees without it")
-	resync := fs.Duration("resync", 0, "how often to reconcile without an event (default 5m)")
-	networkWait := fs.Duration("network-wait", 0, "how long a PF must have a link and no address before it counts as not carrying the machine's network (default 10s)")
-	if _, err := a.parse(fs, args); err != nil {
-		return err
-	}
-	if err := onTheHost(fs, hostRoot); err != nil {
-		return err
-	}
-	level := slog.LevelInfo
-	if *debugLog {
-		level = slog.LevelDebug
-	}
-	// Where the kernel gives huge pages to whoever does not ask (enabled=always),
-	// a heap of one megabyte takes four. A kernel that does not know the call
-	// loses us memory, nothing else.
-	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
-	only, err := a.alone(ctx, filepath.Join(agent.RunDir(*runDir), "lock"), a.logger(level))
-	if ctx.Err() != nil && only == nil {
-		return nil // stopped before it began
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { _ = only.Release() }()
-	sys, err := sysfs.Open(p.sysfs)
-	if err != nil {
-		return err
-	}
-	defer sys.Close()
-	boot, err := p.bootID()
-	if err != nil {
-		return err
-	}
-	var attachments agent.Attachments
-	var locks apply.VFLocks
-	if p.network() != nil {
-		run, err := attachment.Boot(*runDir)
-		if err != nil {
-			return err
-		}
-		plugin := &cni.Plugin{
-			Dir: filepath.Join(*root, attachment.DefaultDir), Sysfs: sys, Kernel: cni.HostSide(*runDir), Boot: run,
-			Log: a.logger(level).With("component", "orphans"),
-		}
-		attachments, locks = plugin, plugin
-	}
-	daemon, err := agent.New(agent.Options{
-		Config: p.config, StateDir: p.state, KubeletDir: p.kubelet, Proc: p.proc, Dev: "/dev",
-		RunDir: *runDir, HostRoot: *root,
-		DeviceInfoDir: *infoDir, CDIDir: *cdiDir, PluginWatcher: *watcher,
-		Attachments: attachments, VFLocks: locks,
-		CNI:     install.Options{Source: *cniPlugin, OptDir: *optDir, Attachments: filepath.Join(*root, attachment.DefaultDir)},
-		Version: version, Log: a.logger(level), Resync: *resync, NetworkWait: *networkWait,
-		Sysfs: sys, Network: p.network(), Links: p.links(), Kubelet: p.podResources(), Events: kernelEvents{a.logger(level).With("component", "kernel-events")},
-	}, boot)
-	if err != nil {
-		return err
-	}
-	return daemon.Run(ctx)
-}
-
-// takeover is how long a daemon that starts waits for the one before it to end:
-// Talos gives a service ten seconds to stop.
-const takeover = 15 * time.Second
-
-// alone takes the lock of the machine's one daemon.
-func (a *app) alone(ctx context.Context, path string, log *slog.Logger) (*lock.Lock, error) {
-	only, err := lock.Acquire(ctx, path, 0)
-	var held *lock.HeldError
-	if !errors.As(err, &held) {
-		return only, err
-	}
-	log.Info("another daemon runs on this machine, waiting for its end", "lock", path, "holder", held.Holder, "for", a.takeover)
-	only, err = lock.Acquire(ctx, path, a.takeover)
-	if errors.As(err, &held) {
-		return nil, fmt.Errorf("another sriovd runs on this machine: %w: this one has done nothing: end the other one (a debug pod, or a container that hangs), and Talos starts this service by itself", err)
-	}
-	return only, err
-}
-
-// kernelEvents passes on kevent's events: which one it was does not matter,
-// because the loop reads everything again.
-type kernelEvents struct{ log *slog.Logger }
-
-func (k kernelEvents) Run(ctx context.Context, changed func()) error {
-	w := kevent.Open(ctx, k.log)
-	// What happened before the subscription is seen by reconciling once.
-	changed()
-	for range w.Events() {
-		changed()
-	}
-	return nil
-}
-
 func (a *app) plan(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("sriovd plan", flag.ContinueOnError)
 	var p paths
@@ -217,28 +101,27 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	if render == nil {
 		return usageError{fmt.Errorf("-o %s: text or json", *output)}
 	}
-	doc, err := source.Read(p.config)
+	in, err := a.planInput(ctx, &p)
 	if err != nil {
 		return err
 	}
-	var cfg *spec.Config
-	hash := ""
-	if doc.Present {
-		if cfg, err = a.load(spec.LoadFile, doc.Path, doc.Data); err != nil {
-			return err
-		}
-		hash = spec.Hash(doc.Data)
-	} else {
-		fmt.Fprintf(a.stderr, "sriovd plan: there is no config at %s: nothing is configured\n", p.config)
+	return render(a.stdout, plan.Compute(in))
+}
+
+// planInput reads the config and the machine as the daemon does.
+func (a *app) planInput(ctx context.Context, p *paths) (plan.Input, error) {
+	cfg, hash, err := a.readConfig(p.config)
+	if err != nil {
+		return plan.Input{}, err
 	}
 	sys, err := sysfs.Open(p.sysfs)
 	if err != nil {
-		return err
+		return plan.Input{}, err
 	}
 	defer sys.Close()
 	snap, err := inventory.Read(ctx, sys, p.network())
 	if err != nil {
-		return err
+		return plan.Input{}, err
 	}
 	if p.network() == nil {
 		fmt.Fprintf(a.stderr, "sriovd plan: %s is not this machine's /sys: the plan is one for ports that carry no network of the machine\n", p.sysfs)
@@ -246,7 +129,7 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	}
 	boot, err := p.bootID()
 	if err != nil {
-		return err
+		return plan.Input{}, err
 	}
 	rec, damaged := state.Read(p.state)
 	if damaged != nil {
@@ -258,10 +141,27 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	held := use.Judge(use.Evidence{
 		Snapshot: snap, Kubelet: kubelet, Notes: notes.Notes, KubeletSeen: notes.KubeletSeen || kubelet.Answered,
 	})
-	return render(a.stdout, plan.Compute(plan.Input{
+	return plan.Input{
 		Config: cfg, SpecHash: hash, Snapshot: snap, Use: held,
 		Record: rec, BootID: boot, Quiet: plan.QuietNow(snap),
-	}))
+	}, nil
+}
+
+// readConfig is the config of the node with its hash, nil when there is none.
+func (a *app) readConfig(path string) (*spec.Config, string, error) {
+	found, err := source.Read(path)
+	if err != nil {
+		return nil, "", err
+	}
+	if !found.Present {
+		fmt.Fprintf(a.stderr, "sriovd plan: there is no config at %s: nothing is configured\n", path)
+		return nil, "", nil
+	}
+	cfg, err := a.load(found.Path, found.Data)
+	if err != nil {
+		return nil, "", err
+	}
+	return cfg, spec.Hash(found.Data), nil
 }
 
 func (a *app) discover(ctx context.Context, args []string) error {
@@ -313,7 +213,7 @@ func (a *app) validate(_ context.Context, args []string) error {
 			bad++
 			continue
 		}
-		cfg, err := a.load(spec.LoadFile, name, data)
+		cfg, err := a.load(name, data)
 		if err != nil {
 			bad++
 			continue
@@ -346,8 +246,8 @@ func (a *app) readInput(name string) ([]byte, error) {
 }
 
 // load loads a config and prints what is wrong with it.
-func (a *app) load(load func(string, []byte) (*spec.Config, error), name string, data []byte) (*spec.Config, error) {
-	cfg, err := load(name, data)
+func (a *app) load(name string, data []byte) (*spec.Config, error) {
+	cfg, err := spec.LoadFile(name, data)
 	var list *spec.Errors
 	if !errors.As(err, &list) {
 		return cfg, err

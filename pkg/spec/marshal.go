@@ -7,11 +7,12 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 
 	"gopkg.in/yaml.v3"
 )
 
-// Marshal writes the document that [Load] reads as c, without positions. Keys
+// Marshal writes the config that [Load] reads as c, without positions. Keys
 // stand in the order of the types, and those that say nothing are left out.
 func Marshal(c *Config) ([]byte, error) {
 	var b bytes.Buffer
@@ -38,9 +39,7 @@ func encode(v reflect.Value, enum string) *yaml.Node {
 		if len(x) == 0 {
 			return nil
 		}
-		n := scalar("!!str", x.String())
-		n.Style = yaml.DoubleQuotedStyle
-		return n
+		return quoted(x.String())
 	case MACPolicy:
 		return encodePolicy(x.Mode, len(x.List), func(i int) string { return x.List[i].String() })
 	case GUIDPolicy:
@@ -65,44 +64,49 @@ func encode(v reflect.Value, enum string) *yaml.Node {
 	case reflect.Struct:
 		return encodeStruct(v)
 	case reflect.Slice:
-		if v.Len() == 0 {
+		return encodeSlice(v, enum)
+	case reflect.String, reflect.Int, reflect.Bool:
+		if v.IsZero() {
 			return nil
 		}
-		n := &yaml.Node{Kind: yaml.SequenceNode}
-		if v.Type().Elem().Kind() == reflect.String {
-			n.Style = yaml.FlowStyle
-		}
-		for i := range v.Len() {
-			e := encode(v.Index(i), enum)
-			if e == nil {
-				e = zeroOf(v.Index(i))
-			}
-			if e.Kind == yaml.ScalarNode && enum == "" {
-				e.Style = yaml.DoubleQuotedStyle // ids such as 1521 and 1e10
-			}
-			n.Content = append(n.Content, e)
-		}
-		return n
-	case reflect.String:
-		if v.String() == "" {
-			return nil
-		}
-		if s := v.String(); enum != "" && (s == "true" || s == "false") {
-			return scalar("!!bool", s)
-		}
-		return scalar("!!str", v.String())
-	case reflect.Int:
-		if v.Int() == 0 {
-			return nil
-		}
-		return scalar("!!int", fmt.Sprint(v.Int()))
-	case reflect.Bool:
-		if !v.Bool() {
-			return nil
-		}
-		return scalar("!!bool", "true")
+		return encodeScalar(v, enum)
 	}
 	panic("spec: no encoding for " + v.Type().String())
+}
+
+func encodeSlice(v reflect.Value, enum string) *yaml.Node {
+	if v.Len() == 0 {
+		return nil
+	}
+	n := &yaml.Node{Kind: yaml.SequenceNode}
+	if v.Type().Elem().Kind() == reflect.String {
+		n.Style = yaml.FlowStyle
+	}
+	for i := range v.Len() {
+		e := encode(v.Index(i), enum)
+		if e == nil {
+			e = zeroOf(v.Index(i))
+		}
+		if e.Kind == yaml.ScalarNode && enum == "" {
+			e.Style = yaml.DoubleQuotedStyle // ids such as 1521 and 1e10
+		}
+		n.Content = append(n.Content, e)
+	}
+	return n
+}
+
+// encodeScalar is the node for a string, int or bool that is not zero.
+func encodeScalar(v reflect.Value, enum string) *yaml.Node {
+	switch v.Kind() {
+	case reflect.Int:
+		return scalar("!!int", strconv.FormatInt(v.Int(), 10))
+	case reflect.Bool:
+		return scalar("!!bool", "true")
+	}
+	if s := v.String(); enum == "" || s != "true" && s != "false" {
+		return scalar("!!str", s)
+	}
+	return scalar("!!bool", v.String())
 }
 
 // mandatory are the keys that are written even when they are zero.
@@ -153,9 +157,7 @@ func encodePolicy(mode MACMode, n int, at func(int) string) *yaml.Node {
 	}
 	list := &yaml.Node{Kind: yaml.SequenceNode}
 	for i := range n {
-		e := scalar("!!str", at(i))
-		e.Style = yaml.DoubleQuotedStyle
-		list.Content = append(list.Content, e)
+		list.Content = append(list.Content, quoted(at(i)))
 	}
 	return list
 }
