@@ -37,7 +37,7 @@ type PF struct {
 
 // Result is what came of the conversion.
 type Result struct {
-	// Config is the document, nil when there was nothing for one.
+	// Config is nil when there was nothing for one.
 	Config   *spec.Config
 	Networks []network.Network
 	Findings []Finding

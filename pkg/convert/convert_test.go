@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden parts")
 
-// render writes a result for people: the document, the networks' CNI
+// render writes a result for people: the config, the networks' CNI
 // configurations, the findings.
 func render(t *testing.T, r *convert.Result, err error) string {
 	t.Helper()

@@ -119,7 +119,7 @@ func TestRewriteWithSameContentIsNoNews(t *testing.T) {
 	}
 }
 
-func TestReadFolder(t *testing.T) {
+func TestReadDirectory(t *testing.T) {
 	dir := t.TempDir()
 	if d, err := source.Read(dir); err != nil || d.Present {
 		t.Fatalf("empty directory: %+v, %v", d, err)
@@ -209,7 +209,7 @@ func busy(t *testing.T, f func(i int)) {
 }
 
 // Events that never end put off reading by a bound only.
-func TestSteadyEventsDoNotStarveTheDocument(t *testing.T) {
+func TestSteadyEventsDoNotStarveTheConfig(t *testing.T) {
 	for name, who := range map[string]string{"above": "../log", "beside": "log", "the config": "config.yaml"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

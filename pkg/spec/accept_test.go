@@ -192,7 +192,7 @@ func TestLoadResourceList(t *testing.T) {
 	inner := strings.SplitN(strings.TrimSuffix(list, "}"), ":", 2)[1]
 	c := mustLoad(t, head+"resourceList: "+strings.NewReplacer(`\/`, "/", "\t", "  ").Replace(inner))
 	if diff := cmp.Diff(want, c.ResourceList, noPos); diff != "" {
-		t.Errorf("inside the document: %s", diff)
+		t.Errorf("inside the config: %s", diff)
 	}
 }
 
@@ -315,7 +315,7 @@ func keyPaths(t reflect.Type, path string) []string {
 	return nil
 }
 
-// TestReference: the document that explains every key is valid and has them
+// TestReference: the config that explains every key is valid and has them
 // all, each value read; nothing else in it would show a forgotten key.
 func TestReference(t *testing.T) {
 	d := &decoder{spans: make(map[string]span)}

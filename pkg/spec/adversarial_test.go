@@ -38,7 +38,7 @@ func counted(format string) func(*rand.Rand, int) string {
 	return func(_ *rand.Rand, i int) string { return fmt.Sprintf(format, i) }
 }
 
-// halves writes two texts, each half of the document, of a growing list.
+// halves writes two texts, each half of the config, of a growing list.
 func halves(first, second, unit string, size int) func(*rand.Rand, int) string {
 	return func(_ *rand.Rand, i int) string {
 		var b strings.Builder
@@ -240,7 +240,7 @@ func FuzzDeterminism(f *testing.F) {
 			t.Errorf("judged differently: %s\n%v\n%v", diff, err1, err2)
 		}
 		if !bytes.Equal(before, doc) {
-			t.Error("the document was changed")
+			t.Error("the config was changed")
 		}
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/vfrules"
 )
 
-// TestDifferencesKnowsEveryKey fails when a key is added to the document that
+// TestDifferencesKnowsEveryKey fails when a key is added to the config that
 // two entries could disagree about unnoticed.
 func TestDifferencesKnowsEveryKey(t *testing.T) {
 	no := map[string]bool{"Match": true, "Required": true, "Pos": true}

@@ -14,7 +14,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/vfrules"
 )
 
-// span is where one key of the document and its value stand.
+// span is where one key of the config and its value stand.
 type span struct{ key, val Pos }
 
 // decoder walks a node tree against the types, by reflection. It is small
@@ -103,7 +103,7 @@ func times(n int) string {
 	return strconv.Itoa(n) + " times"
 }
 
-// value decodes n into v. path names the place in the document, tag carries
+// value decodes n into v. path names the place in the config, tag carries
 // the rules of the struct field that holds the value.
 func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, tag reflect.StructTag) {
 	if n.Kind == yaml.AliasNode {
@@ -339,7 +339,7 @@ func join(path, key string) string {
 
 func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
-// short keeps a text of the document from flooding or disguising a message.
+// short keeps a text of the config from flooding or disguising a message.
 func short(s string) string {
 	tail := ""
 	if r := []rune(s[:min(len(s), 200)]); len(r) > 40 {

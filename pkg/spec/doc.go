@@ -10,7 +10,7 @@
 // be is refused. The result depends on the bytes alone.
 //
 // [Load] reads the bare document, as the node sees it. [LoadFile] also accepts a
-// machine-config patch that carries the document ([Extract]), and reports
+// machine-config patch that carries the config ([Extract]), and reports
 // positions of that outer file. [LoadResourceList] reads a whole configuration
 // of the SR-IOV network device plugin.
 //

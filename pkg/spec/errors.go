@@ -19,7 +19,7 @@ const (
 // Error is one thing wrong with a document, for the person who wrote it.
 type Error struct {
 	Pos  Pos    `json:"pos" yaml:"pos"`
-	Path string `json:"path,omitempty" yaml:"path,omitempty"` // physicalFunctions[0].numVFs; "" for the document
+	Path string `json:"path,omitempty" yaml:"path,omitempty"` // physicalFunctions[0].numVFs; "" for the config
 	Msg  string `json:"msg" yaml:"msg"`
 	Hint string `json:"hint,omitempty" yaml:"hint,omitempty"` // what to do
 }
@@ -115,7 +115,7 @@ func (c *collector) full() bool {
 }
 
 // enough reports whether so many errors were counted that judging the rest of
-// the document serves nobody.
+// the config serves nobody.
 func (c *collector) enough() bool { return c.more >= maxCounted }
 
 func (c *collector) add(e *Error) {
@@ -171,7 +171,7 @@ func (c *collector) err(source string) error {
 	return out
 }
 
-// quote renders a value of the document for a message: quoted, and short.
+// quote renders a value of the config for a message: quoted, and short.
 func quote(s string) string {
 	const limit = 60
 	if r := []rune(s[:min(len(s), 4*limit+4)]); len(r) > limit {

@@ -15,7 +15,7 @@ const (
 	ExtensionKind = "ExtensionServiceConfig"
 	// ExtensionName is the name of our extension service.
 	ExtensionName = "sriov"
-	// MountPath is where the document is to be mounted.
+	// MountPath is where the config is to be mounted.
 	MountPath = "/etc/sriov/config.yaml"
 )
 
@@ -30,9 +30,9 @@ func NodePath() string {
 type Embedded struct {
 	// Data is the bare document.
 	Data []byte
-	// Bare is true when the file is the document itself.
+	// Bare is true when the file is the config itself.
 	Bare bool
-	// Pos is where the document starts in the file.
+	// Pos is where the config starts in the file.
 	Pos Pos
 
 	where *posMap
@@ -116,7 +116,7 @@ func (x *extractor) missing(docs, others []*yaml.Node) {
 			x.fail(pos, "name", "add name: "+ExtensionName, "is missing")
 			return
 		}
-		x.fail(nodePos(name), "name", "write name: "+ExtensionName, "want %s, found %s: the document would go to another service", ExtensionName, describe(name))
+		x.fail(nodePos(name), "name", "write name: "+ExtensionName, "want %s, found %s: the config would go to another service", ExtensionName, describe(name))
 		return
 	}
 	x.fail(nodePos(docs[0]), "", "add it, with a configFiles entry for "+MountPath, "there is no %s named %s in this file", ExtensionKind, ExtensionName)

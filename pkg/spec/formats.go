@@ -12,7 +12,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/pci"
 )
 
-// format checks one string of the document, and returns it in the one form in
+// format checks one string of the config, and returns it in the one form in
 // which the rest of the program compares it. msg is empty when it is right.
 type format struct {
 	check func(s string) (norm, msg, hint string)

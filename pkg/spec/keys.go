@@ -60,7 +60,7 @@ func (s *shape) find(key string) int {
 	})
 }
 
-// fields yields the fields of t that are keys of the document.
+// fields yields the fields of t that are keys of the config.
 func fields(t reflect.Type) func(func(reflect.StructField) bool) {
 	return func(yield func(reflect.StructField) bool) {
 		for i := range t.NumField() {

@@ -94,7 +94,7 @@ func (d *decoder) identity(n *yaml.Node) bool {
 		hint := ""
 		switch {
 		case kind.Value == ExtensionKind:
-			hint = "this is the machine-config patch; the document is its configFiles[].content"
+			hint = "this is the machine-config patch; the config is its configFiles[].content"
 		case strings.EqualFold(kind.Value, Kind):
 			hint = "mind upper and lower case"
 		}

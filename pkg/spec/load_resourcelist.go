@@ -14,7 +14,7 @@ type resourceListDocument struct {
 
 // LoadResourceList reads a whole configuration of the SR-IOV network device
 // plugin, {"resourceList": [...]}, in JSON or YAML, or a ConfigMap that carries
-// one, and returns it as the document that says the same. Positions are those
+// one, and returns it as the config that says the same. Positions are those
 // of data; the error is an [*Errors].
 func LoadResourceList(source string, data []byte) (*Config, error) {
 	d := &decoder{spans: make(map[string]span)}

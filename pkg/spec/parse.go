@@ -56,7 +56,7 @@ func parseText(data []byte) ([]*yaml.Node, error) {
 // in which an alias is a pointer and not a copy.
 func parseNodes(data []byte) (docs []*yaml.Node, err error) {
 	// The library reports its own errors by panicking inside; one that it
-	// fails to recover must cost the document, not the process.
+	// fails to recover must cost the config, not the process.
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("the YAML parser failed: %v", r)
@@ -210,7 +210,7 @@ func jsonError(data []byte) *Error {
 	}
 }
 
-// foldedKeys finds keys of the document that follow each other on one line.
+// foldedKeys finds keys of the config that follow each other on one line.
 var foldedKeys = regexp.MustCompile(`^\s*(apiVersion|kind):\s+[A-Za-z0-9]+\s+(apiVersion|kind|physicalFunctions|resourceList):(\s|$)`)
 
 // foldedError explains a document whose line breaks have become spaces, which

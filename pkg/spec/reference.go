@@ -5,5 +5,5 @@ import _ "embed"
 //go:embed testdata/reference.yaml
 var reference []byte
 
-// Reference returns the document that shows and explains every key.
+// Reference returns the config that shows and explains every key.
 func Reference() []byte { return append([]byte(nil), reference...) }

@@ -78,7 +78,7 @@ func TestMeant(t *testing.T) {
 	}
 }
 
-// What Talos refuses in the document that carries ours is not valid here.
+// What Talos refuses in a document that carries the config is not valid here.
 func TestPatchThatTalosRefuses(t *testing.T) {
 	const content = "  content: |\n    apiVersion: v1alpha1\n    kind: SRIOVConfig\n"
 	file := "- mountPath: /etc/sriov/config.yaml\n" + content

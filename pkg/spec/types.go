@@ -4,7 +4,7 @@ import (
 	"net"
 )
 
-// Identification of the document (the style of Talos' own documents).
+// Identification of the config (the style of Talos' own documents).
 const (
 	APIVersion = "v1alpha1"
 	Kind       = "SRIOVConfig"
@@ -36,7 +36,7 @@ type PhysicalFunction struct {
 	Match    Match `yaml:"match"`
 	Required bool  `yaml:"required"`
 
-	// NumVFs is nil when the document does not say (only legal with
+	// NumVFs is nil when the config does not say (only legal with
 	// ExternallyManaged).
 	NumVFs            *int        `yaml:"numVFs"`
 	MTU               *int        `yaml:"mtu"` // bytes
@@ -56,7 +56,7 @@ type PhysicalFunction struct {
 	AllocationPolicy string    `yaml:"allocationPolicy" enum:"packed,spread"`
 	VirtualFunctions []VFGroup `yaml:"virtualFunctions"`
 
-	// Pos is where the entry starts in the document.
+	// Pos is where the entry starts in the config.
 	Pos Pos `yaml:"-"`
 }
 
@@ -81,7 +81,7 @@ type Match struct {
 	MACAddresses []string `yaml:"macAddresses" format:"mac"` // permanent MAC, lower case, colons
 
 	// Except are PCI addresses that the entry does not select, whatever the keys
-	// say. No key of the document: the agent sets it for PFs that keep what an
+	// say. No key of the config: the agent sets it for PFs that keep what an
 	// earlier document said of them.
 	Except []string `yaml:"-"`
 }
@@ -108,7 +108,7 @@ type VFGroup struct {
 	GUIDs        GUIDPolicy `yaml:"guids"`
 
 	// Optional names the attributes of this group that a driver may refuse
-	// without that being an error. `true` in the document means all of them.
+	// without that being an error. `true` in the config means all of them.
 	Optional Optional `yaml:"optional"`
 
 	Pos Pos `yaml:"-"`
@@ -288,7 +288,7 @@ type Metrics struct {
 	Listen string `yaml:"listen" format:"listen"` // host:port; "" means off
 }
 
-// Pos is a position in the document, both counted from 1; zero means unknown.
+// Pos is a position in the config, both counted from 1; zero means unknown.
 type Pos struct {
 	Line   int `yaml:"line" json:"line"`
 	Column int `yaml:"column" json:"column"`

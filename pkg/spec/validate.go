@@ -23,7 +23,7 @@ type validator struct {
 	addresses map[string]string // each listed MAC or GUID -> its path
 }
 
-// validate applies every rule that the document alone can break.
+// validate applies every rule that the config alone can break.
 func validate(c *Config, d *decoder) {
 	v := &validator{decoder: d, c: c, addresses: make(map[string]string)}
 	for i := range c.PhysicalFunctions {
@@ -219,7 +219,7 @@ func (v *validator) indexes(pf *PhysicalFunction, at string, g int) {
 
 // addressList checks an explicit list of MACs or GUIDs. An address is listed
 // once in the whole document: two VFs with one address, of one PF or of two, on
-// one node or on two that share the document, disturb each other's traffic.
+// one node or on two that share the config, disturb each other's traffic.
 func (v *validator) addressList(list []net.HardwareAddr, path string) {
 	for i, a := range list {
 		if a == nil {

@@ -230,7 +230,7 @@ physicalFunctions:
 	}
 }
 
-// TestGeneratedPatchSelects: the generated entry selects the VFs that the document
+// TestGeneratedPatchSelects: the generated entry selects the VFs that the config
 // brings, by the rules of Talos, and no PF.
 func TestGeneratedPatchSelects(t *testing.T) {
 	patch, err := talos.Patch(mixed(), talos.NeedsOf(mixed(), []talos.Hardware{{Vendor: "15b3", Device: "1021"}}), minor(t, "1.13"))

@@ -65,7 +65,7 @@ func TestPatchUnknownDocuments(t *testing.T) {
 			}
 			gone := []byte(`{"apiVersion":"v1alpha1","kind":"ExtensionServiceConfig","name":"sriov","$patch":"delete"}`)
 			if changed, err := n.Patch(t.Context(), gone, false); err != nil || !changed {
-				t.Errorf("remove the document: changed %v, %v", changed, err)
+				t.Errorf("remove the config: changed %v, %v", changed, err)
 			}
 		})
 	}

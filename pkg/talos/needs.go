@@ -8,7 +8,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// Needs is what a node needs beside the document, so that the document can be
+// Needs is what a node needs beside the config, so that the config can be
 // had: things that a service in a container cannot do for itself.
 type Needs struct {
 	// Modules are kernel modules that nothing loads by itself, sorted; a service
@@ -30,11 +30,11 @@ type Reasoned struct{ Value, Why string }
 // Finding is something that a person has to know, and what to do about it.
 type Finding struct{ Msg, Hint string }
 
-// Hardware are the ids of a PF that the document is for, as in sysfs.
+// Hardware are the ids of a PF that the config is for, as in sysfs.
 type Hardware struct{ Vendor, Device, Driver string }
 
 // NeedsOf derives the needs of a document. hardware are the PFs it is for, nil when
-// no node was looked at; what the document's own matches say is added.
+// no node was looked at; what the config's own matches say is added.
 func NeedsOf(c *spec.Config, hardware []Hardware) Needs {
 	var n Needs
 	modules := modulesOf(c)
@@ -68,7 +68,7 @@ func NeedsOf(c *spec.Config, hardware []Hardware) Needs {
 	return n
 }
 
-// modulesOf are the modules that the document's VFs need. Talos loads what it is
+// modulesOf are the modules that the config's VFs need. Talos loads what it is
 // asked for with its dependencies, but knows no soft dependencies: vfio_pci comes
 // without the IOMMU backend that every user of it asks for (VFIO_SET_IOMMU), and
 // an RDMA driver without the connection manager's device (/dev/infiniband/rdma_cm).
@@ -105,7 +105,7 @@ func listsRDMA(r *spec.Resource) bool {
 	return slices.ContainsFunc(r.Selectors, func(s spec.Selector) bool { return s.IsRDMA })
 }
 
-// matched is the hardware that the document's own matches name.
+// matched is the hardware that the config's own matches name.
 func matched(c *spec.Config) []Hardware {
 	var out []Hardware
 	for i := range c.PhysicalFunctions {
@@ -122,7 +122,7 @@ func matched(c *spec.Config) []Hardware {
 	return out
 }
 
-// HasKernelVFs reports whether any VF of the document has an interface.
+// HasKernelVFs reports whether any VF of the config has an interface.
 func HasKernelVFs(c *spec.Config) bool {
 	for i := range c.PhysicalFunctions {
 		pf := &c.PhysicalFunctions[i]

@@ -233,7 +233,7 @@ func TestPatch(t *testing.T) {
 	node.Applied = func(data []byte) {
 		applied++
 		if !strings.Contains(string(data), "kind: ExtensionServiceConfig") {
-			t.Errorf("the document is not in what was applied:\n%s", data)
+			t.Errorf("the config is not in what was applied:\n%s", data)
 		}
 	}
 	n := open(t, talostest.Start(t, 0, node), role.Admin, "n1").Nodes[0]

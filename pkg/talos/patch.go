@@ -11,7 +11,7 @@ import (
 )
 
 // Patch renders the machine-config patch for a document: what the node needs
-// beside it, and the document itself, with comments that say why. What has to be
+// beside it, and the config itself, with comments that say why. What has to be
 // applied once only, because Talos appends to lists, is not in it: see
 // [OncePatch].
 func Patch(c *spec.Config, n Needs, v Minor) ([]byte, error) {
@@ -26,7 +26,7 @@ func Patch(c *spec.Config, n Needs, v Minor) ([]byte, error) {
 // byte by byte.
 func WrapDocument(doc []byte, n Needs, v Minor) ([]byte, error) {
 	if !utf8.Valid(doc) {
-		return nil, errors.New("the document is not UTF-8")
+		return nil, errors.New("the config is not UTF-8")
 	}
 	var b bytes.Buffer
 	if len(n.VFs) > 0 {

@@ -76,7 +76,7 @@ func TestGeneratedPatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(string(want), string(docs[0].Data)); diff != "" {
-			t.Errorf("the document in the patch (-want +got):\n%s", diff)
+			t.Errorf("the config in the patch (-want +got):\n%s", diff)
 		}
 		base := generated(t, version, machine.TypeWorker)
 		once, err := merge(t, base, talos.OncePatch(needs, minor(t, version)), patch)

@@ -190,7 +190,7 @@ func TestPatchesKeepTalosOffVFs(t *testing.T) {
 	}
 }
 
-// TestAllPatchesTogether: a node may get several. The document of ours is one,
+// TestAllPatchesTogether: a node may get several. Our config is one,
 // so the last one wins, and everything else adds up.
 func TestAllPatchesTogether(t *testing.T) {
 	patches := patchFiles(t, ".")
@@ -216,7 +216,7 @@ func TestAllPatchesTogether(t *testing.T) {
 	}
 }
 
-// checkDocument loads the document in a patch.
+// checkDocument loads the config in a patch.
 func checkDocument(t *testing.T, name string, patch []byte) {
 	t.Helper()
 	if _, err := spec.LoadFile(name, patch); err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/siderolabs/talos/pkg/machinery/config/machine"
 )
 
-// TestRemove: the patch by which docs/install.md takes the document away.
+// TestRemove: the patch by which docs/install.md takes the config away.
 func TestRemove(t *testing.T) {
 	base := generated(t, "1.13", machine.TypeWorker)
 	with, err := merge(t, base, patchFiles(t, ".")["connectx7-rdma.yaml"])
@@ -19,6 +19,6 @@ func TestRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.Contains(string(without), "ExtensionServiceConfig") {
-		t.Errorf("the document is still there:\n%s", without)
+		t.Errorf("the config is still there:\n%s", without)
 	}
 }

@@ -71,7 +71,7 @@ func (s *Selectors) Check(c *spec.Config, patch []machineconfig.Document) []node
 }
 
 // kept are the documents that a patch leaves as they are: it replaces the selector
-// of a document with the same kind and name, or the document.
+// of a document with the same kind and name, or the whole document.
 func kept(docs, patch []machineconfig.Document) []machineconfig.Document {
 	return slices.DeleteFunc(slices.Clone(docs), func(d machineconfig.Document) bool {
 		return d.Kind != machineconfig.KindV1Alpha1 && slices.ContainsFunc(patch, func(p machineconfig.Document) bool {

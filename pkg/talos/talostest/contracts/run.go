@@ -193,7 +193,7 @@ func kubelet(t *testing.T, have []Node, files []Patch) {
 	}
 }
 
-// remove: docs/install.md, how the document is taken away.
+// remove: docs/install.md, how the config is taken away.
 func remove(t *testing.T, have []Node, files []Patch) {
 	gone := []byte(`{"apiVersion":"v1alpha1","kind":"ExtensionServiceConfig","name":"sriov","$patch":"delete"}`)
 	for j := range have {
@@ -201,12 +201,12 @@ func remove(t *testing.T, have []Node, files []Patch) {
 		with := apply(t, n, n.Config, files[0].Data)
 		without := apply(t, n, with, gone)
 		if bytes.Contains(without, []byte("ExtensionServiceConfig")) {
-			t.Errorf("%s: the document is still there", n.Name)
+			t.Errorf("%s: the config is still there", n.Name)
 		}
 	}
 }
 
-// together: a node may get several, in the course of time. The document of ours
+// together: a node may get several, in the course of time. Our config
 // is one, so the last one wins, and everything else adds up.
 func together(t *testing.T, have []Node, root, version string) {
 	dirs := []string{"once", "."}
