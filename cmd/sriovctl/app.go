@@ -23,7 +23,7 @@ import (
 // Exit codes.
 const (
 	exitOK    = 0
-	exitError = 1 // something is wrong: a document, a node, an answer
+	exitError = 1 // something is wrong: a config, a node, an answer
 	exitUsage = 2 // the command line is wrong
 )
 
@@ -53,7 +53,7 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// failed is an error that has been told already.
+// errFailed is an error that has been reported already.
 var errFailed = errors.New("failed")
 
 func (a *app) run(ctx context.Context, args []string) int {
@@ -71,11 +71,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 	case errors.Is(err, errFailed):
 		return exitError
 	case errors.As(err, &usage):
-		a.tell(usage.error)
+		a.report(usage.error)
 		fmt.Fprintf(a.err, "hint: sriovctl help says more\n")
 		return exitUsage
 	}
-	a.tell(err)
+	a.report(err)
 	return exitError
 }
 
@@ -103,13 +103,13 @@ func (p *painter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// tell writes an error with what to do about it.
-func (a *app) tell(err error) {
+// report writes an error with what to do about it.
+func (a *app) report(err error) {
 	var joined interface{ Unwrap() []error }
-	var document *spec.Errors
-	if errors.As(err, &joined) && !errors.As(err, &document) {
+	var errs *spec.Errors
+	if errors.As(err, &joined) && !errors.As(err, &errs) {
 		for _, e := range joined.Unwrap() {
-			a.tell(e)
+			a.report(e)
 		}
 		return
 	}
@@ -245,13 +245,13 @@ func forEach[T any](ctx context.Context, a *app, f func(context.Context, *talos.
 	return out, nil
 }
 
-// failures tells the errors of the nodes and returns errFailed when there were
+// failures reports the errors of the nodes and returns errFailed when there were
 // any.
 func failures[T any](a *app, answers []oneNode[T]) error {
 	var failed error
 	for _, n := range answers {
 		if n.err != nil {
-			a.tell(n.err)
+			a.report(n.err)
 			failed = errFailed
 		}
 	}

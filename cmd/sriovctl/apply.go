@@ -20,10 +20,10 @@ func (a *app) apply() *cobra.Command {
 		Short: "Check, plan, confirm, patch and follow until it is in force",
 		Long: `apply checks the file, shows the plan of every node, asks, merges the file into
 the machine config of the nodes (without a reboot), and waits until each says
-that the document is in force. A bare document is wrapped into a patch first,
+that the config is in force. A bare config is wrapped into a patch first,
 with what the node needs beside it. It needs os:admin.
 
-Nothing is changed when the document is bad, when any node cannot have it, or
+Nothing is changed when the config is bad, when any node cannot have it, or
 when the answer is no.`,
 		Example: "  sriovctl apply vfs.yaml -n 10.5.0.3\n  sriovctl apply vfs.yaml -n 10.5.0.3 --dry-run",
 		Args:    exactly(1, "name one file"),
@@ -56,7 +56,7 @@ when the answer is no.`,
 	return c
 }
 
-func (a *app) patchAll(ctx context.Context, d *document, dryRun bool) error {
+func (a *app) patchAll(ctx context.Context, d *configFile, dryRun bool) error {
 	answers, err := forEach(ctx, a, func(ctx context.Context, n *talos.Node) (string, error) {
 		return applyNode(ctx, n, d, dryRun)
 	})
@@ -73,7 +73,7 @@ func (a *app) patchAll(ctx context.Context, d *document, dryRun bool) error {
 }
 
 // applyNode patches one node and returns what came of it.
-func applyNode(ctx context.Context, n *talos.Node, d *document, dryRun bool) (string, error) {
+func applyNode(ctx context.Context, n *talos.Node, d *configFile, dryRun bool) (string, error) {
 	service, err := n.Service(ctx)
 	if err != nil {
 		return "", err
@@ -108,8 +108,8 @@ func applyNode(ctx context.Context, n *talos.Node, d *document, dryRun bool) (st
 	return follow(ctx, n, d.hash)
 }
 
-// wrap makes patches of a bare document, for the node as it is.
-func wrap(ctx context.Context, n *talos.Node, d *document) ([][]byte, error) {
+// wrap makes patches of a bare config, for the node as it is.
+func wrap(ctx context.Context, n *talos.Node, d *configFile) ([][]byte, error) {
 	version, err := n.Version(ctx)
 	if err != nil {
 		return nil, err
@@ -128,7 +128,7 @@ func wrap(ctx context.Context, n *talos.Node, d *document) ([][]byte, error) {
 	if needs.Modules, err = n.MissingModules(ctx, needs.Modules); err != nil {
 		return nil, err
 	}
-	// The document goes in as it was written, comments and all.
+	// The config goes in as it was written, comments and all.
 	patch, err := talos.WrapDocument(d.file, needs, minor)
 	if err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func wrap(ctx context.Context, n *talos.Node, d *document) ([][]byte, error) {
 	return [][]byte{patch}, nil
 }
 
-// follow waits until the node says what became of the document.
+// follow waits until the node says what became of the config.
 func follow(ctx context.Context, n *talos.Node, hash string) (string, error) {
 	ticker := time.NewTicker(500 * time.Millisecond)
 	defer ticker.Stop()

@@ -161,7 +161,7 @@ func (w *patchRequest) takeVFs(line string, chosen []talos.DiscoveryPF) error {
 	return nil
 }
 
-// takeResource lets the decoder of the document judge the name.
+// takeResource lets the decoder of the config judge the name.
 func (w *patchRequest) takeResource(line string) error {
 	trial := *w
 	trial.resource, trial.vfs = line, max(w.vfs, 1)

@@ -12,18 +12,18 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
 )
 
-// document is a file with a document of ours, checked.
-type document struct {
+// configFile is a file with a config of ours, checked.
+type configFile struct {
 	name   string
 	file   []byte // as read
-	bare   bool   // the file is the document itself, not a patch that carries it
+	bare   bool   // the file is the config itself, not a patch that carries it
 	config *spec.Config
-	hash   string // of the document
+	hash   string // of the config
 	notes  []string
 }
 
 // load reads and checks a file, and tells what is wrong with it.
-func (a *app) load(name string) (*document, error) {
+func (a *app) load(name string) (*configFile, error) {
 	d, err := a.read(name)
 	if err != nil {
 		a.complain(d, err)
@@ -33,22 +33,22 @@ func (a *app) load(name string) (*document, error) {
 }
 
 // complain tells what is wrong with a file.
-func (a *app) complain(d *document, err error) {
+func (a *app) complain(d *configFile, err error) {
 	var errs *spec.Errors
 	if !errors.As(err, &errs) {
-		a.tell(err)
+		a.report(err)
 		return
 	}
 	if err := errs.Render(a.err, d.file); err != nil {
-		a.tell(err)
+		a.report(err)
 	}
 }
 
-// read reads and checks a file. The document is never nil, but complete only
+// read reads and checks a file. The config is never nil, but complete only
 // without an error.
-func (a *app) read(name string) (*document, error) {
+func (a *app) read(name string) (*configFile, error) {
 	data, err := a.readFile(name)
-	d := &document{name: name, file: data}
+	d := &configFile{name: name, file: data}
 	if err != nil {
 		return d, &talos.Error{Msg: "read the config", Err: err}
 	}
@@ -82,8 +82,8 @@ func firstNode(data []byte) *yaml.Node {
 	return n.Content[0]
 }
 
-// verdict is what validate says of a file.
-type verdict struct {
+// fileResult is what validate says of a file.
+type fileResult struct {
 	File string `json:"file" yaml:"file"`
 	Good bool   `json:"good" yaml:"good"`
 	// Errors have places in the file; Error is what concerns all of it.
@@ -97,8 +97,8 @@ type verdict struct {
 func (a *app) validate() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "validate FILE...",
-		Short: "Check documents, patches and machine configs",
-		Long: `validate checks the document in each file: the bare document, a machine-config
+		Short: "Check configs, patches and machine configs",
+		Long: `validate checks the config in each file: the bare config, a machine-config
 patch, or a whole machine config. Everything that is wrong is told at once, with
 line and column of that file. "-" is the standard input.`,
 		Example: "  sriovctl validate machineconfig-patches/*.yaml\n  sriovctl validate vfs.yaml -o json",
@@ -108,14 +108,14 @@ line and column of that file. "-" is the standard input.`,
 				return err
 			}
 			var failed error
-			verdicts := []verdict{}
+			results := []fileResult{}
 			for _, name := range files {
 				d, err := a.read(name)
-				v := judge(name, d, err)
+				v := resultOf(name, d, err)
 				if !v.Good {
 					failed = errFailed
 				}
-				verdicts = append(verdicts, v)
+				results = append(results, v)
 				if a.output != "table" {
 					continue
 				}
@@ -126,7 +126,7 @@ line and column of that file. "-" is the standard input.`,
 				}
 			}
 			if a.output != "table" {
-				if err := a.write(verdicts, nil); err != nil {
+				if err := a.write(results, nil); err != nil {
 					return err
 				}
 			}
@@ -137,8 +137,8 @@ line and column of that file. "-" is the standard input.`,
 	return c
 }
 
-func judge(name string, d *document, err error) verdict {
-	v := verdict{File: name, Good: err == nil}
+func resultOf(name string, d *configFile, err error) fileResult {
+	v := fileResult{File: name, Good: err == nil}
 	var errs *spec.Errors
 	switch {
 	case errors.As(err, &errs):
@@ -154,7 +154,7 @@ func judge(name string, d *document, err error) verdict {
 	return v
 }
 
-func (a *app) good(d *document) error {
+func (a *app) good(d *configFile) error {
 	if w := d.config.Warnings(); len(w) > 0 {
 		if err := spec.RenderList(a.err, d.name, w, 0, d.file); err != nil {
 			return err

@@ -54,7 +54,7 @@ func (a *app) runConvert(ctx context.Context, o *conversion, files []string) err
 		return err
 	}
 	options := convert.Options{ResourcePrefix: o.prefix, NodeLabels: labels}
-	var node *looked
+	var node *observed
 	if len(a.options.Nodes) > 0 {
 		if node, err = a.oneNode(ctx, &options); err != nil {
 			return err
@@ -112,8 +112,8 @@ func (a *app) readObjects(files []string) ([]byte, error) {
 }
 
 // oneNode reads the node on whose PFs policies are merged.
-func (a *app) oneNode(ctx context.Context, o *convert.Options) (*looked, error) {
-	answers, err := forEach(ctx, a, look)
+func (a *app) oneNode(ctx context.Context, o *convert.Options) (*observed, error) {
+	answers, err := forEach(ctx, a, observe)
 	if err != nil {
 		return nil, err
 	}
@@ -132,10 +132,10 @@ func (a *app) oneNode(ctx context.Context, o *convert.Options) (*looked, error) 
 	return d, nil
 }
 
-// convertedNeeds are the needs of a converted document, with notes on what the
+// convertedNeeds are the needs of a converted config, with notes on what the
 // node's own machine config would do with its VFs. node is nil when none was
-// looked at.
-func (a *app) convertedNeeds(c *spec.Config, node *looked) talos.Needs {
+// read.
+func (a *app) convertedNeeds(c *spec.Config, node *observed) talos.Needs {
 	if node == nil {
 		return talos.NeedsOf(c, nil)
 	}
@@ -151,7 +151,7 @@ func (a *app) convertedNeeds(c *spec.Config, node *looked) talos.Needs {
 	return needs
 }
 
-func (a *app) writeConverted(r *convert.Result, node *looked, v talos.Minor, networks, once bool) error {
+func (a *app) writeConverted(r *convert.Result, node *observed, v talos.Minor, networks, once bool) error {
 	if networks {
 		if len(r.Networks) == 0 {
 			return &talos.Error{Msg: "there is no network to convert", Hint: "SriovNetwork and SriovIBNetwork objects are"}

@@ -45,7 +45,7 @@ func (a *app) generatePatch() *cobra.Command {
 		Use:   "patch",
 		Short: "Write the machine-config patch for PFs",
 		Long: `patch writes the smallest machine-config patch that gives the chosen PFs their
-VFs, with what the node needs beside the document. With -n the nodes' hardware is
+VFs, with what the node needs beside the config. With -n the nodes' hardware is
 looked at; without, the names are taken as they are. On a terminal, what the
 flags do not say is asked for.
 
@@ -72,7 +72,7 @@ to that list each time) is written by --once.`,
 }
 
 func (a *app) runPatch(ctx context.Context, w *patchRequest) error {
-	nodes, err := a.lookAll(ctx)
+	nodes, err := a.observeAll(ctx)
 	if err != nil {
 		return err
 	}
@@ -112,19 +112,19 @@ func (a *app) runPatch(ctx context.Context, w *patchRequest) error {
 	return a.writePatch(c, needs, minor)
 }
 
-// lookAll looks at the nodes of the command line, at none when none are named.
-func (a *app) lookAll(ctx context.Context) ([]*looked, error) {
+// observeAll observes the nodes of the command line, at none when none are named.
+func (a *app) observeAll(ctx context.Context) ([]*observed, error) {
 	if len(a.options.Nodes) == 0 {
 		return nil, nil
 	}
-	answers, err := forEach(ctx, a, look)
+	answers, err := forEach(ctx, a, observe)
 	if err != nil {
 		return nil, err
 	}
 	if err := failures(a, answers); err != nil {
 		return nil, err
 	}
-	var out []*looked
+	var out []*observed
 	for _, n := range answers {
 		out = append(out, n.value)
 	}
@@ -174,9 +174,9 @@ func (a *app) writePatch(c *spec.Config, needs talos.Needs, v talos.Minor) error
 	return err
 }
 
-// selected refuses a document whose VFs the nodes' own machine config selects, and
+// selected refuses a config whose VFs the nodes' own machine config selects, and
 // notes what may do so.
-func (a *app) selected(nodes []*looked, c *spec.Config) error {
+func (a *app) selected(nodes []*observed, c *spec.Config) error {
 	var errs []error
 	for _, n := range nodes {
 		refused, warned := n.selects(c)
@@ -233,7 +233,7 @@ func (w *patchRequest) choose(found []*talos.Discovery) ([]talos.DiscoveryPF, er
 	return chosen, errors.Join(errs...)
 }
 
-// config is the document, checked by the decoder that will read it.
+// config is what is requested, checked by the decoder that will read it.
 func (w *patchRequest) config(chosen []talos.DiscoveryPF) (*spec.Config, error) {
 	pf := spec.PhysicalFunction{NumVFs: &w.vfs, AllowUplink: w.uplink && uplink(chosen)}
 	for _, name := range w.pfs {
@@ -286,7 +286,7 @@ func (a *app) generateSchematic() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "schematic FILE",
 		Short: "Write the image factory's schematic for a config",
-		Long: `schematic writes kernel arguments and extensions that a document needs, as a
+		Long: `schematic writes kernel arguments and extensions that a config needs, as a
 schematic for the image factory. With -n the nodes' hardware is looked at too,
 because firmware depends on the card.`,
 		Example: "  sriovctl generate schematic vfs.yaml -n 10.5.0.3",

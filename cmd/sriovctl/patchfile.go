@@ -12,7 +12,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
 )
 
-// checkPatch checks a file that carries the document, as far as that can be done
+// checkPatch checks a file that carries the config, as far as that can be done
 // for every version of Talos. What it cannot judge is for the node to judge; notes
 // say so.
 func checkPatch(name string, data []byte) (notes []string, err error) {
@@ -48,7 +48,7 @@ func checkPatch(name string, data []byte) (notes []string, err error) {
 // fixed reports whether documents of the kind have the same keys in every version
 // of Talos that is supported: what the linked one refuses, all refuse. The first
 // gets no new keys, since Talos gives new settings kinds of their own; the second
-// is the one that carries our document.
+// is the one that carries the config.
 func fixed(kind string) bool {
 	return kind == machineconfig.KindV1Alpha1 || kind == "ExtensionServiceConfig"
 }

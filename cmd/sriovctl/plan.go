@@ -18,7 +18,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
 )
 
-// nodePlan is a node's plan for a document.
+// nodePlan is a node's plan for a config.
 type nodePlan struct {
 	Node string       `json:"node" yaml:"node"`
 	Plan *status.Plan `json:"plan" yaml:"plan"`
@@ -35,12 +35,12 @@ func (a *app) plan() *cobra.Command {
 		Use:   "plan FILE",
 		Short: "Show what a config would do on nodes",
 		Long: `plan reads the nodes' hardware through the Talos API (os:admin is needed), and
-prints for each what the document would create, change and remove, which of it
+prints for each what the config would create, change and remove, which of it
 would wait for which pods, and what is wrong. It runs the code that the node
-runs. Nothing is changed, also with --force: pods are gone over when the document
+runs. Nothing is changed, also with --force: pods are gone over when the config
 says so (docs/operations.md).
 
-The exit code is 1 when a node cannot have the document.`,
+The exit code is 1 when a node cannot have the config.`,
 		Example: "  sriovctl plan machineconfig-patches/worker-sriov.yaml -n 10.5.0.3",
 		Args:    exactly(1, "name one file"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -63,7 +63,7 @@ The exit code is 1 when a node cannot have the document.`,
 	return c
 }
 
-func (a *app) planAll(ctx context.Context, d *document, force []string) ([]oneNode[*nodePlan], error) {
+func (a *app) planAll(ctx context.Context, d *configFile, force []string) ([]oneNode[*nodePlan], error) {
 	return forEach(ctx, a, func(ctx context.Context, n *talos.Node) (*nodePlan, error) {
 		return planNode(ctx, n, d, force)
 	})
@@ -110,7 +110,7 @@ func (a *app) showPlans(answers []oneNode[*nodePlan]) error {
 }
 
 // planNode reads a node and computes its plan as the node would.
-func planNode(ctx context.Context, n *talos.Node, d *document, force []string) (*nodePlan, error) {
+func planNode(ctx context.Context, n *talos.Node, d *configFile, force []string) (*nodePlan, error) {
 	in := plan.Input{Config: d.config, SpecHash: d.hash, Force: make(map[string]bool)}
 	for _, f := range force {
 		in.Force[f] = true
@@ -150,7 +150,7 @@ func planNode(ctx context.Context, n *talos.Node, d *document, force []string) (
 }
 
 // sees takes eswitch modes from the daemon's status, and reports whether what
-// the document asks can be compared with what is there.
+// the config asks can be compared with what is there.
 func sees(c *spec.Config, s *inventory.Snapshot, st *status.Status) bool {
 	known := make(map[string]string)
 	if st != nil {

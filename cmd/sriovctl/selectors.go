@@ -12,20 +12,20 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/talos/nodenet"
 )
 
-// looked is a node that was read, with what its machine config says of links; selectors is nil
-// when the role does not allow to read it.
-type looked struct {
+// observed is a node that was read, with what its machine config says of links;
+// selectors is nil when the role does not allow to read it.
+type observed struct {
 	*talos.Discovery
 	selectors *talos.Selectors
 }
 
-// look finds the PFs of a node and reads its selectors.
-func look(ctx context.Context, n *talos.Node) (*looked, error) {
+// observe finds the PFs of a node and reads its selectors.
+func observe(ctx context.Context, n *talos.Node) (*observed, error) {
 	d, err := n.Discover(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out := &looked{Discovery: d}
+	out := &observed{Discovery: d}
 	if d.View != nil {
 		if out.selectors, err = n.Selectors(ctx, d.View); err != nil {
 			return nil, err
@@ -34,9 +34,9 @@ func look(ctx context.Context, n *talos.Node) (*looked, error) {
 	return out, nil
 }
 
-// selects says what the node's own machine config would do with the document's
+// selects says what the node's own machine config would do with the config's
 // VFs: what has to be mended first, and what is worth knowing.
-func (l *looked) selects(c *spec.Config) (refused, warned []nodenet.Finding) {
+func (l *observed) selects(c *spec.Config) (refused, warned []nodenet.Finding) {
 	if l.selectors == nil {
 		return nil, []nodenet.Finding{{
 			Msg:  "it is not known whether the node's own selectors select the VFs too: reading the machine config needs os:admin",
@@ -61,7 +61,7 @@ func divide(found []nodenet.Finding) (refused, warned []nodenet.Finding) {
 
 // selectorProblems says, for a node and a file for it, what of the node's machine
 // config and of the file has to do with links that it must not.
-func selectorProblems(ctx context.Context, n *talos.Node, v *talos.View, d *document) ([]status.Problem, error) {
+func selectorProblems(ctx context.Context, n *talos.Node, v *talos.View, d *configFile) ([]status.Problem, error) {
 	selectors, err := n.Selectors(ctx, v)
 	if err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func selectorProblems(ctx context.Context, n *talos.Node, v *talos.View, d *docu
 	return out, nil
 }
 
-// needsFor are the needs of a document on a node.
+// needsFor are the needs of a config on a node.
 func needsFor(c *spec.Config, v *talos.View) talos.Needs {
 	needs := talos.NeedsOf(c, talos.HardwareOf(c, v.Snapshot))
 	needs.Spare(v.Links)

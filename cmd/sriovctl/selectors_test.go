@@ -71,7 +71,7 @@ const (
 	wireDoc     = "apiVersion: v1alpha1\nkind: ExtensionServiceConfig\nname: sriov\nconfigFiles:\n  - mountPath: /etc/sriov/config.yaml\n    content: |\n"
 )
 
-// patchOf is a patch with the document, and with what else the test gives.
+// patchOf is a patch with the config, and with what else the test gives.
 func patchOf(document string, others ...string) string {
 	b := wireDoc
 	for line := range strings.Lines(document) {

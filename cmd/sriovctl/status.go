@@ -29,7 +29,7 @@ func (a *app) status() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show how nodes are",
-		Long: `status shows, for each node: whether the extension runs, which document is in
+		Long: `status shows, for each node: whether the extension runs, which config is in
 force and whether the newest one was accepted, its PFs, its pools and who holds
 their devices, and everything that is wrong with what to do about it.
 

@@ -21,10 +21,10 @@ import (
 )
 
 // TestWalkthroughs runs the sriovctl commands in the console blocks of the
-// documents, in their order, and holds what they print against what the document
-// shows. The node 10.5.0.3 has a ConnectX-7 without VFs. `talosctl upgrade` in the
-// document stands for the moment when the extension is there, and the patch that
-// deletes the document for the one when it is not. Other commands are not run, and
+// pages, in their order, and holds what they print against what the page shows.
+// The node 10.5.0.3 has a ConnectX-7 without VFs. `talosctl upgrade` in the page
+// stands for the moment when the extension is there, and the patch that
+// deletes the config for the one when it is not. Other commands are not run, and
 // must not pretend an output unless another test holds it.
 func TestWalkthroughs(t *testing.T) {
 	for _, name := range []string{"README.md", "docs/install.md"} {
@@ -41,7 +41,7 @@ func TestWalkthroughs(t *testing.T) {
 			t.Setenv("TALOSCONFIG", talostest.Start(t, 0, n).Talosconfig(t, role.Admin, time.Hour))
 			t.Chdir(t.TempDir())
 			w := &walk{t: t, node: n}
-			got := w.document(string(text))
+			got := w.page(string(text))
 			if w.ran < 3 {
 				t.Errorf("only %d commands were run", w.ran)
 			}
@@ -62,15 +62,15 @@ func TestWalkthroughs(t *testing.T) {
 // lab's, and the image's digests are of one commit.
 var shown = []string{"make "}
 
-// walk goes through one document.
+// walk goes through one page.
 type walk struct {
 	t    *testing.T
 	node *talostest.Node
 	ran  int
 }
 
-// document returns the text with the output of every command that was run.
-func (w *walk) document(text string) string {
+// page returns the text with the output of every command that was run.
+func (w *walk) page(text string) string {
 	var out strings.Builder
 	var block []string
 	indent, open := "", false
@@ -174,7 +174,7 @@ func (w *walk) sriovctl(line string) string {
 }
 
 // inForce does what the daemon does as far as its status shows; nil is a machine
-// config without a document.
+// config without a config of ours.
 func (w *walk) inForce(machineConfig []byte) {
 	s := &status.Status{APIVersion: status.APIVersion, Kind: status.Kind, Spec: status.Spec{State: status.SpecAbsent}}
 	if machineConfig != nil {
@@ -205,7 +205,7 @@ func (k *typing) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// bareNode is the node that the documents show: a ConnectX-7 without VFs, and
+// bareNode is the node that the pages show: a ConnectX-7 without VFs, and
 // without the extension.
 func bareNode(t *testing.T) *talostest.Node {
 	t.Helper()
