@@ -296,7 +296,7 @@ func (m *Manager) relevant(ev fsnotify.Event) bool {
 		return true
 	}
 	for _, s := range m.servers {
-		if socket, link := s.place.paths(); ev.Name == socket || ev.Name == link || ev.Name == s.place.other {
+		if s.place.concerns(ev.Name) {
 			return true
 		}
 	}

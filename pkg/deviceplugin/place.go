@@ -1,6 +1,7 @@
 package deviceplugin
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -40,10 +42,15 @@ type place struct {
 	linking retry
 	to      string // what the link says
 
-	mu     sync.Mutex
-	socket string // full path; "" for none
-	link   string // full path; "" for none
+	mu  sync.Mutex
+	now paths
+	// soon is what is being made: others see it, dial it and remove it before the
+	// call that makes it has returned.
+	soon paths
 }
+
+// paths are full, "" for none.
+type paths struct{ socket, link string }
 
 func newPlace(resource, dir, sockets, seenAs string) *place {
 	return &place{
@@ -80,19 +87,42 @@ func (r *retry) ok() { *r = retry{} }
 func (p *place) paths() (socket, link string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.socket, p.link
+	return p.now.socket, p.now.link
 }
 
+// visibleLink is the link that the kubelet can find now, "" for none.
+func (p *place) visibleLink() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return cmp.Or(p.now.link, p.soon.link)
+}
+
+// concerns reports whether a file that comes or goes at the path makes a difference.
+func (p *place) concerns(path string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Contains([]string{p.now.socket, p.now.link, p.soon.socket, p.soon.link, p.other}, path)
+}
+
+// setSocket and setLink take note of what is there now, and that nothing is being
+// made any more.
 func (p *place) setSocket(path string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.socket = path
+	p.now.socket, p.soon.socket = path, ""
 }
 
 func (p *place) setLink(path string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.link = path
+	p.now.link, p.soon.link = path, ""
+}
+
+// making takes note of what is being made.
+func (p *place) making(soon paths) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.soon = soon
 }
 
 // check takes note of what others did to the socket and the link, and reports
@@ -175,6 +205,7 @@ func (p *place) bind(ctx context.Context) (*listener, error) {
 		if len(path) > maxSocketPath {
 			return nil, fmt.Errorf("socket %s: the path has %d bytes, a unix socket can have %d: choose a shorter run directory", path, len(path), maxSocketPath)
 		}
+		p.making(paths{socket: path})
 		var err error
 		if lis, err = (&net.ListenConfig{}).Listen(ctx, "unix", path); err == nil {
 			break
@@ -219,6 +250,7 @@ func (p *place) makeLink(ctx context.Context) error {
 		if len(path) > maxSocketPath {
 			return fmt.Errorf("socket %s: the path has %d bytes, a unix socket can have %d: choose a shorter kubelet directory", path, len(path), maxSocketPath)
 		}
+		p.making(paths{link: path})
 		err := os.Symlink(to, path)
 		if err == nil {
 			p.to = to

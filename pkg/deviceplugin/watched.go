@@ -35,16 +35,15 @@ func (w *watched) serve(to *grpc.Server) { registerapi.RegisterRegistrationServe
 
 // GetInfo implements registerapi.RegistrationServer.
 func (w *watched) GetInfo(context.Context, *registerapi.InfoRequest) (*registerapi.PluginInfo, error) {
-	_, link := w.server.place.paths()
 	return &registerapi.PluginInfo{
-		Type: registerapi.DevicePlugin, Name: w.server.resource, Endpoint: w.server.opts.HostPath(link),
+		Type: registerapi.DevicePlugin, Name: w.server.resource, Endpoint: w.server.opts.HostPath(w.server.place.visibleLink()),
 		SupportedVersions: []string{v1beta1.Version},
 	}, nil
 }
 
 // NotifyRegistrationStatus implements registerapi.RegistrationServer.
 func (w *watched) NotifyRegistrationStatus(_ context.Context, st *registerapi.RegistrationStatus) (*registerapi.RegistrationStatusResponse, error) {
-	_, link := w.server.place.paths()
+	link := w.server.place.visibleLink()
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
 	if st.GetPluginRegistered() {

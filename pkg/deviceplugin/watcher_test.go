@@ -105,3 +105,33 @@ func TestPluginWatcher(t *testing.T) {
 		}
 	}
 }
+
+// A link that is removed in the instant in which it can be seen is made again.
+func TestLinkRemovedAtOnce(t *testing.T) {
+	root := kubelettest.Dir(t)
+	dir := filepath.Join(root, "plugins_registry")
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	m := start(t, root, deviceplugin.Options{PluginWatcher: true})
+	m.Update(assignment(res + " a"))
+	deadline := time.Now().Add(30 * time.Second)
+	for round, last := 0, ""; round < 300; {
+		if time.Now().After(deadline) {
+			t.Fatalf("the link was not made again after it was removed %d times", round)
+		}
+		// Without a pause, to be there first.
+		list, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) == 0 || list[0].Name() == last {
+			continue
+		}
+		last = list[0].Name()
+		if err := os.Remove(filepath.Join(dir, last)); err != nil {
+			t.Fatal(err)
+		}
+		round++
+	}
+}
