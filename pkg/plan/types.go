@@ -11,69 +11,69 @@ type Plan struct {
 	// PFs has one entry for each PF that the config selects, or that an
 	// earlier run configured, sorted by address. PFs are independent of each
 	// other and may be applied in parallel.
-	PFs []PFPlan `json:"pfs" yaml:"pfs"`
+	PFs []PFPlan
 	// Notices are entries of the config that select nothing and the like:
 	// worth telling, not wrong.
-	Notices []Problem `json:"notices,omitempty" yaml:"notices,omitempty"`
+	Notices []Problem
 	// Problems are errors of the config against this machine that belong to
 	// no PF (a required PF that is not there).
-	Problems []Problem `json:"problems,omitempty" yaml:"problems,omitempty"`
+	Problems []Problem
 	// Configured is true when a config is in force, and ForceTokens are all that
 	// it gives, also for PFs that are not there.
-	Configured  bool     `json:"-" yaml:"-"`
-	ForceTokens []string `json:"-" yaml:"-"`
+	Configured  bool
+	ForceTokens []string
 }
 
 // PFPlan is the work on one PF. Steps run in order; a step whose Wait is not
 // empty does not run now, and neither does any later step that needs it.
 type PFPlan struct {
-	Address string `json:"address" yaml:"address"`
-	Name    string `json:"name" yaml:"name"`
+	Address string
+	Name    string
 	// Steps is empty when the PF is as the config says.
-	Steps []Step `json:"steps,omitempty" yaml:"steps,omitempty"`
+	Steps []Step
 	// Problems are why (part of) the config is not in force on this PF.
-	Problems []Problem `json:"problems,omitempty" yaml:"problems,omitempty"`
-	Notices  []Problem `json:"notices,omitempty" yaml:"notices,omitempty"`
+	Problems []Problem
+	Notices  []Problem
 	// Withdraw are the addresses of the VFs that pools must stop offering,
 	// because a step destroys or resets them: now, or when their holders are
 	// gone. Sorted by index.
-	Withdraw []string `json:"withdraw,omitempty" yaml:"withdraw,omitempty"`
+	Withdraw []string
 	// ForceToken is the config's, until it is carried out.
-	ForceToken string `json:"force,omitempty" yaml:"force,omitempty"`
+	ForceToken string
 	// Card is which card the PF is, and Found what it is like now: what a reset would
 	// have to bring back. Both are for the record.
-	Card  record.Card `json:"-" yaml:"-"`
-	Found record.Made `json:"-" yaml:"-"`
+	Card  record.Card
+	Found record.Made
 	// Safe is true when the PF is seen not to carry the machine's network, now and
 	// for some seconds: worth recording with the config's hash for the next early
 	// start.
-	Safe bool `json:"-" yaml:"-"`
+	Safe bool
 	// Uplink is true when there is evidence that it is one.
-	Uplink bool `json:"-" yaml:"-"`
+	Uplink bool
 	// Left is true when the PF left the config and its steps reset it.
-	Left bool `json:"left,omitempty" yaml:"left,omitempty"`
+	Left bool
 	// Driver is the PF's driver, which a refusal is reported with.
-	Driver string `json:"-" yaml:"-"`
+	Driver string
 	// Carrier is whether the PF's port had a link when the plan was made.
-	Carrier bool `json:"-" yaml:"-"`
+	Carrier bool
 	// Entry is where the config's entry for this PF stands; zero for a PF
 	// that left the config.
-	Entry spec.Pos `json:"entry" yaml:"entry"`
+	Entry spec.Pos
 }
 
 // Problem is something a person has to know, and what they can do.
 type Problem struct {
-	Pos  spec.Pos `json:"pos,omitzero" yaml:"pos,omitempty"`
-	PF   string   `json:"pf,omitempty" yaml:"pf,omitempty"`
-	VFs  []int    `json:"vfs,omitempty" yaml:"vfs,omitempty"`
-	Msg  string   `json:"msg" yaml:"msg"`
-	Hint string   `json:"hint,omitempty" yaml:"hint,omitempty"`
+	Pos  spec.Pos
+	PF   string
+	VFs  []int
+	Msg  string
+	Hint string
 	// Pending is true when the cure is to wait: the kernel's own event will
 	// bring it (a driver not loaded yet, a PF not there yet).
-	Pending bool `json:"pending,omitempty" yaml:"pending,omitempty"`
-	// Partial is true when everything else that the entry says is in force all
-	// the same (one attribute that the driver refuses).
-	Partial bool `json:"partial,omitempty" yaml:"partial,omitempty"`
+	Pending bool
+	// Partial is true when everything else that the entry says is in force
+	// anyway (one attribute that the driver refuses).
+	Partial bool
 }
 
 // Done reports whether nothing is left to do and nothing is wrong.

@@ -9,22 +9,22 @@ type Assignment struct {
 	// order in which the config names them first. A pool without devices is
 	// kept: it is offered to the kubelet as 0, so that a pod that asks for it
 	// hears "insufficient" and not "unknown resource".
-	Pools []Pool `json:"pools" yaml:"pools"`
+	Pools []Pool
 }
 
 // Pool is the devices behind one resource name.
 type Pool struct {
 	// Resource is the full name, prefix/name (nvidia.com/cx7_qsfp).
-	Resource string `json:"resource" yaml:"resource"`
+	Resource string
 	// Devices are sorted by PF address, VF index and ID.
-	Devices []Device `json:"devices" yaml:"devices"`
+	Devices []Device
 	// Policy is how devices are preferred; "" means Packed.
-	Policy Policy `json:"policy,omitempty" yaml:"policy,omitempty"`
+	Policy Policy
 	// CDI: containers get their device nodes through CDI and not through the
 	// kubelet.
-	CDI bool `json:"cdi,omitempty" yaml:"cdi,omitempty"`
+	CDI bool
 	// Notices are worth knowing and not wrong: devices that another pool has.
-	Notices []string `json:"notices,omitempty" yaml:"notices,omitempty"`
+	Notices []string
 }
 
 // Policy is how GetPreferredAllocation chooses among devices of one NUMA node.
@@ -49,28 +49,28 @@ const (
 type Device struct {
 	// ID is what the kubelet and the pod know the device by: its PCI address,
 	// or its name on the auxiliary bus.
-	ID   string `json:"id" yaml:"id"`
-	Kind Kind   `json:"-" yaml:"-"`
+	ID   string
+	Kind Kind
 	// PF is the address of the parent, PFName its interface name (its address
 	// when it has none).
-	PF     string `json:"pf,omitempty" yaml:"pf,omitempty"`
-	PFName string `json:"pfName,omitempty" yaml:"pfName,omitempty"`
+	PF     string
+	PFName string
 	// Index is the VF index, the number of an SF, -1 for what is neither.
-	Index    int    `json:"index" yaml:"index"`
-	NUMANode int    `json:"numaNode" yaml:"numaNode"` // -1 when unknown
-	Driver   string `json:"driver,omitempty" yaml:"driver,omitempty"`
+	Index    int
+	NUMANode int // -1 when unknown
+	Driver   string
 	// NoTopology keeps the NUMA node from the kubelet.
-	NoTopology bool `json:"noTopology,omitempty" yaml:"noTopology,omitempty"`
+	NoTopology bool
 	// Healthy devices can be allocated. Reason says why one cannot.
-	Healthy bool   `json:"healthy" yaml:"healthy"`
-	Reason  Reason `json:"-" yaml:"-"`
+	Healthy bool
+	Reason  Reason
 	// Info is what the container gets to know of the device, by provider and key
 	// (the _INFO environment variable).
-	Info map[string]map[string]string `json:"-" yaml:"-"`
+	Info map[string]map[string]string
 	// Nodes are the device nodes that the container gets.
-	Nodes []Node `json:"-" yaml:"-"`
+	Nodes []Node
 	// DeviceInfo is the content of the device-info file, nil for none.
-	DeviceInfo *DeviceInfo `json:"-" yaml:"-"`
+	DeviceInfo *DeviceInfo
 }
 
 // Node is a device node in a container.
