@@ -62,7 +62,7 @@ func scenarios() []scenario {
 		{"vdpa back", with(mlx, 3, switchdev, vdpa), with(mlx, 3, switchdev), false},
 		{"guids and rdma", nil, with(mlx, 3, nil, guids), false},
 		{"guids and rdma later", with(mlx, 3, nil), with(mlx, 3, nil, guids), false},
-		{"left the document", with(pf0, 5, jumbo, everything()), doc(), true},
+		{"left the config", with(pf0, 5, jumbo, everything()), doc(), true},
 		{"left in switchdev", with(mlx, 3, switchdev), doc(), true},
 	}
 }

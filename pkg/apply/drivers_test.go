@@ -106,8 +106,7 @@ func TestHeldVFKeepsItsDriver(t *testing.T) {
 	}
 }
 
-// TestDriverThatDoesNotBind: the kernel answers the probe with success all the
-// same.
+// TestDriverThatDoesNotBind: the kernel answers the probe with success anyway.
 func TestDriverThatDoesNotBind(t *testing.T) {
 	n := newNode(doc(pfEntry(pf0, 2, spec.VFGroup{Indexes: indexes(0, 0), Driver: spec.DriverVFIO})))
 	n.k.AddDriver(modelkernel.Driver{Name: "vfio-pci", Loaded: true, Reject: true})

@@ -80,10 +80,10 @@ func drawGroup(t *rapid.T, e *spec.PhysicalFunction, at spec.IndexSet) spec.VFGr
 	return g
 }
 
-func drawDocument(t *rapid.T) *spec.Config {
+func drawConfig(t *rapid.T) *spec.Config {
 	c := &spec.Config{}
 	for _, pf := range []string{pf0, pf1, mlx, ice} {
-		if rapid.IntRange(0, 4).Draw(t, "in the document") > 0 {
+		if rapid.IntRange(0, 4).Draw(t, "in the config") > 0 {
 			c.PhysicalFunctions = append(c.PhysicalFunctions, drawEntry(t, pf))
 		}
 	}
@@ -142,7 +142,7 @@ func TestConvergesWhole(t *testing.T) {
 			{}, {Errno: unix.EIO}, {Errno: unix.EBUSY}, {Errno: unix.EIO, After: true}, {Errno: unix.EAGAIN}, {Errno: unix.ENODEV},
 		})
 		for range rapid.IntRange(1, 3).Draw(t, "documents") {
-			n.cfg = drawDocument(t)
+			n.cfg = drawConfig(t)
 			// PFs run in parallel: what happens to each is counted by itself, so
 			// that a case is the same when it is run again.
 			planned := rapid.SliceOfN(fault, 0, 6).Draw(t, "faults")

@@ -15,7 +15,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
 )
 
-func TestFolderAppearsLate(t *testing.T) {
+func TestDirectoryAppearsLate(t *testing.T) {
 	top := kubelettest.Dir(t)
 	root := filepath.Join(top, "var", "lib", "kubelet")
 	m := start(t, root, deviceplugin.Options{})
@@ -32,7 +32,7 @@ func TestFolderAppearsLate(t *testing.T) {
 	k.WaitDevices(res, "a=Healthy@0")
 }
 
-func TestFolderReplaced(t *testing.T) {
+func TestDirectoryReplaced(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		do   func(root string) error

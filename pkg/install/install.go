@@ -153,7 +153,7 @@ func (i *Installer) reconcile(ctx context.Context, want spec.CNIInstall, path st
 		} else if n > 0 {
 			return Report{
 				State: outcome.Pending, Owner: outcome.Extension, Path: path, Version: versionOf(record, own, f),
-				Reason: fmt.Sprintf("not removed yet: interfaces of pods that it has to take back: %d", n),
+				Reason: fmt.Sprintf("not removed yet: interfaces of pods that it has to reclaim: %d", n),
 				Hint:   "delete the pods that " + i.o.Attachments + " names by their sandbox",
 			}, nil
 		}
@@ -172,7 +172,7 @@ func (i *Installer) reconcile(ctx context.Context, want spec.CNIInstall, path st
 	return r, err
 }
 
-// attached counts the interfaces of pods that the plugin has to take back.
+// attached counts the interfaces of pods that the plugin has to reclaim.
 func (i *Installer) attached() (int, error) {
 	entries, err := os.ReadDir(i.o.Attachments)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

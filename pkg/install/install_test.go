@@ -126,7 +126,7 @@ func TestLifeOfAnInstallation(t *testing.T) {
 	h.reconcile(on, outcome.Installed, outcome.Extension)
 }
 
-func TestOtherFolder(t *testing.T) {
+func TestOtherDirectory(t *testing.T) {
 	h := newHost(t)
 	h.reconcile(on, outcome.Installed, outcome.Extension)
 	h.reconcile(spec.CNI{Install: "true", BinDir: "/opt/elsewhere/bin"}, outcome.Installed, outcome.Extension)
@@ -161,7 +161,7 @@ func TestNotRemovedWhilePodsNeedIt(t *testing.T) {
 	h.reconcile(on, outcome.Installed, outcome.Extension)
 	h.write("attachments/0123-net1", "{}")
 	h.write("attachments/pci/vf_lock/x.lock", "")
-	if r := h.reconcile(off, outcome.Pending, outcome.Extension); !strings.Contains(r.Reason, "take back: 1") || r.Version != "1.0.0" {
+	if r := h.reconcile(off, outcome.Pending, outcome.Extension); !strings.Contains(r.Reason, "reclaim: 1") || r.Version != "1.0.0" {
 		t.Errorf("%+v", r)
 	}
 	if err := os.Remove(h.at("attachments/0123-net1")); err != nil {

@@ -117,7 +117,7 @@ func TestAssign(t *testing.T) {
 			},
 		},
 		{
-			"VFs beyond numVFs are withheld",
+			"VFs beyond numVFs are unhealthy",
 			[]spec.PhysicalFunction{entry("a", 1, "x.y/all")},
 			[]inventory.PF{pf(1, "a", 0, 2, "mlx5_core")},
 			[]string{"x.y/all: 01:01.0 01:01.1!(VF 1 is beyond numVFs: 1 and is to be removed)"},

@@ -4,7 +4,7 @@
 // It is the only place that does, so that the node and the workstation report a
 // plan in the same way, and the only one that knows both sides: the deciding
 // packages do not know the file, and package status does not know them. What a
-// workstation takes back from a status (who holds which device) is read here too,
+// workstation needs again of a status (who holds which device) is read here too,
 // beside what wrote it.
 //
 // It is pure: no clock, no log, no I/O. It may import the packages up to

@@ -143,7 +143,7 @@ func (t *text) orphans(o *Orphans) {
 		return
 	}
 	if o.Returned > 0 {
-		t.line("  note: taken back from pods that ended without the CNI plugin's DEL, since the service started: %d", o.Returned)
+		t.line("  note: reclaimed from pods that ended without the CNI plugin's DEL, since the service started: %d", o.Returned)
 	}
 	for i := range o.Pending {
 		p := &o.Pending[i]
