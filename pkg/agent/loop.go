@@ -219,6 +219,9 @@ func (a *Agent) open(m *memory) {
 	default:
 		m.said.do("state", "ok", func() { a.log.Info("state directory in use", "path", a.opts.StateDir) })
 		a.unsavedOnce.do("", "", func() {})
+		if m.unwritable != nil {
+			clear(m.retries) // what failed because no intent could be recorded need not wait
+		}
 		m.unwritable = nil
 	}
 }

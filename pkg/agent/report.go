@@ -165,7 +165,7 @@ func (a *Agent) logPF(m *memory, f *status.PF) {
 func stateProblem(err error) status.Problem {
 	return status.Problem{
 		Msg:  fmt.Sprintf("the state cannot be written: %v", err),
-		Hint: "what is on the disk is in force and what is new is kept in memory; make room on /var, or see why it is read-only (talosctl dmesg)",
+		Hint: "what is on the disk is in force, and no PF is changed until the change can be recorded; make room on /var, or see why it is read-only (talosctl dmesg)",
 	}
 }
 

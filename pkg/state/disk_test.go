@@ -80,6 +80,49 @@ func TestReadOnlyDirectoryIsRead(t *testing.T) {
 	}
 }
 
+// What the disk does not have is written again or reported by each call, also by one
+// that brings nothing new: who got nil may rely on the file. Another file that cannot
+// be written is no failure of this one.
+func TestUnwrittenIsReportedAgain(t *testing.T) {
+	for file, set := range map[string]func(s *state.Store) error{
+		"state.json": func(s *state.Store) error {
+			return s.Update(func(r record.Record) record.Record {
+				r.PFs[pf] = full
+				return r
+			})
+		},
+		"last-good.yaml":   func(s *state.Store) error { return s.SetLastGood([]byte("good")) },
+		"allocations.json": func(s *state.Store) error { return s.Note([]string{"0000:21:10.0"}, time.Unix(1e9, 0)) },
+	} {
+		t.Run(file, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir, "boot-1")
+			// A file is not renamed over a directory that has something in it.
+			path := filepath.Join(dir, file)
+			if err := errors.Join(os.RemoveAll(path), os.MkdirAll(filepath.Join(path, "x"), 0o755)); err != nil {
+				t.Fatal(err)
+			}
+			for call := range 3 {
+				if err := set(s); err == nil {
+					t.Errorf("call %d returned nil, and nothing is on the disk", call)
+				}
+			}
+			if err := s.Confirm(use.Kubelet{Answered: true}, nil, time.Unix(1e9, 0)); err != nil && file != "allocations.json" {
+				t.Errorf("the notes are on the disk, and yet: %v", err)
+			}
+			if err := os.RemoveAll(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := set(s); err != nil {
+				t.Errorf("after the cause was removed: %v", err)
+			}
+			if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+				t.Errorf("nil was returned, and the file is not there: %v", err)
+			}
+		})
+	}
+}
+
 // A process before this one could not write either: a kubelet may have been seen.
 func TestUnwritableDirectoryCountsAsKubeletSeen(t *testing.T) {
 	dir := t.TempDir()

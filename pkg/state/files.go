@@ -123,13 +123,25 @@ func readLastGood(dir string) (LastGood, error) {
 	return LastGood{Known: data != nil, Data: data}, nil
 }
 
-// save writes what the directory does not have yet. It is done when what was in
-// memory at the call is on the disk, whoever wrote it; before the directory was read
-// there is nothing to do.
-func (s *Store) save() error {
+// save writes what the directory does not have yet. It is done when done says so of
+// what was written, whoever wrote it, also when a file that the caller did not ask
+// for is still behind; before the directory was read there is nothing to do.
+func (s *Store) save(done func(written revisions) bool) error {
+	if s.wrote(done) {
+		return nil
+	}
 	s.io.Lock()
 	defer s.io.Unlock()
-	return s.flush()
+	if err := s.flush(); err != nil && !s.wrote(done) {
+		return err
+	}
+	return nil
+}
+
+func (s *Store) wrote(done func(written revisions) bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return done(s.written)
 }
 
 // flush is save for callers that hold io. A directory that was removed under the

@@ -125,16 +125,13 @@ func (s *Store) updateNotes(change func(Allocations) Allocations) error {
 	s.mu.Lock()
 	next := change(s.alloc)
 	next.BootID = s.bootID
-	changed := !sameContent(next, s.alloc)
-	if changed {
+	if !sameContent(next, s.alloc) {
 		s.alloc = next
 		s.revisions.notes++
 	}
+	want := s.revisions.notes
 	s.mu.Unlock()
-	if !changed {
-		return nil
-	}
-	return s.save()
+	return s.save(func(r revisions) bool { return r.notes >= want })
 }
 
 // readNotes reads the notes in dir; the zero Allocations when there are none.

@@ -212,22 +212,21 @@ func (s *Store) Record() record.Record {
 
 // Update replaces the record by what change makes of it, and writes it if the
 // directory is there; otherwise it is written when the directory arrives. The
-// change is in force in this process even when the write fails. change gets a copy.
+// change is in force in this process even when the write fails: then each call
+// writes it again or returns the error, whether or not there is anything new, so
+// that nil always means that the directory has it. change gets a copy.
 // It is called under the store's lock and must be a pure function: it may call
 // nobody who has a lock.
 func (s *Store) Update(change func(record.Record) record.Record) error {
 	s.mu.Lock()
 	next := change(s.rec.Clone())
-	changed := !sameContent(next, s.rec)
-	if changed {
+	if !sameContent(next, s.rec) {
 		s.rec = next.Clone()
 		s.revisions.record++
 	}
+	want := s.revisions.record
 	s.mu.Unlock()
-	if !changed {
-		return nil
-	}
-	return s.save()
+	return s.save(func(r revisions) bool { return r.record >= want })
 }
 
 // LastGood returns the last good config.
@@ -241,14 +240,11 @@ func (s *Store) LastGood() LastGood {
 // what was accepted.
 func (s *Store) SetLastGood(data []byte) error {
 	s.mu.Lock()
-	changed := !s.good.Known || string(s.good.Data) != string(data)
-	if changed {
+	if !s.good.Known || string(s.good.Data) != string(data) {
 		s.good = LastGood{Known: true, Data: slices.Clone(data)}
 		s.revisions.good++
 	}
+	want := s.revisions.good
 	s.mu.Unlock()
-	if !changed {
-		return nil
-	}
-	return s.save()
+	return s.save(func(r revisions) bool { return r.good >= want })
 }
