@@ -41,7 +41,7 @@ func TestTwoDocumentsAreRefused(t *testing.T) {
 				t.Errorf("the status does not say %q: %s", want, s.Spec.Errors[0].Msg)
 			}
 		}
-		n.status("logged", func(*status.Status) bool { return strings.Contains(n.log.String(), "holds 2 documents") })
+		n.logged("holds 2 configs")
 		if before {
 			n.healthy(3)
 		}
@@ -56,5 +56,8 @@ func TestTwoDocumentsAreRefused(t *testing.T) {
 		}
 		n.healthy(2)
 		n.stop()
+		if c := strings.Count(n.log.String(), "config refused"); c != 1 {
+			t.Errorf("the refusal is logged %d times, want once", c)
+		}
 	}
 }
