@@ -26,7 +26,7 @@ type orphans struct {
 	known map[cni.Orphan]*leftover
 	// reclaimed counts since the daemon started.
 	reclaimed int
-	timer     *time.Timer // when the next one may be reclaimed
+	alarm     alarm // when the next one may be reclaimed
 }
 
 // leftover is what is known of one orphan.
@@ -58,10 +58,7 @@ func (o *orphans) observe(list []cni.Orphan, grace time.Duration, now time.Time)
 			next = left
 		}
 	}
-	o.timer.Stop()
-	if next > 0 {
-		o.timer.Reset(next)
-	}
+	o.alarm.in(next)
 	return due
 }
 

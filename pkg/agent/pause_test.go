@@ -29,7 +29,7 @@ func TestPause(t *testing.T) {
 		{"while VFs are made", ms(3), 0, true, 5 * settle},
 		{"while VFs are made, slowly", ms(120), 0, true, ms(120)},
 	} {
-		m := &memory{turn: tt.turn, turned: now.Add(-tt.since), runs: map[string]*plan.Plan{}}
+		m := &memory{took: tt.turn, finished: now.Add(-tt.since), runs: map[string]*plan.Plan{}}
 		if tt.writing {
 			m.runs["0000:21:00.0"] = nil
 		}

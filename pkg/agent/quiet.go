@@ -10,23 +10,14 @@ import (
 // quiet keeps the time for the uplink guard: plan.Watch has no clock.
 type quiet struct {
 	watch plan.Watch
-	// timer fires when the next PF may have been quiet for long enough: no event of
+	// alarm goes off when the next PF may have been quiet for long enough: no event of
 	// the kernel announces it.
-	timer *time.Timer
-}
-
-func newQuiet() quiet {
-	q := quiet{timer: time.NewTimer(time.Hour)}
-	q.timer.Stop()
-	return q
+	alarm alarm
 }
 
 // see takes in a look at the machine; one that failed has seen no PF.
 func (q *quiet) see(s *inventory.Snapshot, wait time.Duration) plan.Quiet {
 	now, next := q.watch.See(s, time.Now(), wait)
-	q.timer.Stop()
-	if next > 0 {
-		q.timer.Reset(next)
-	}
+	q.alarm.in(next)
 	return now
 }
