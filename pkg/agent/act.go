@@ -13,7 +13,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
-// listenAt is where the document wants the metrics, "" for nowhere.
+// listenAt is where the config wants the metrics, "" for nowhere.
 func listenAt(cfg *spec.Config) string {
 	if cfg == nil {
 		return ""
@@ -22,63 +22,63 @@ func listenAt(cfg *spec.Config) string {
 }
 
 // act offers what is there and starts what has to be done.
-func (a *Agent) act(ctx context.Context, m *memory, t *turn) {
-	if t.readErr != nil {
-		m.said.do("inventory", t.readErr.Error(), func() { a.log.Error("cannot read the machine", "error", t.readErr) })
+func (a *Agent) act(ctx context.Context, m *memory, cur *pass) {
+	if cur.readErr != nil {
+		m.logOnChange.do("inventory", cur.readErr.Error(), func() { a.log.Error("cannot read the machine", "err", cur.readErr) })
 		return
 	}
-	if !t.verdict.known {
+	if !cur.decision.known {
 		return // nothing may be concluded yet: offer what was offered
 	}
-	a.cni.set(t.verdict.cfg)
-	a.metrics.Listen(listenAt(t.verdict.cfg))
-	t.bound = selection.PFs(t.verdict.cfg, t.snap)
-	assignment := pool.Assign(t.verdict.cfg, t.snap, t.bound)
-	v := m.health.Observe(health.From(t.verdict.cfg), t.snap, assignment, t.held, time.Now())
+	a.cni.set(cur.decision.cfg)
+	a.metrics.Listen(listenAt(cur.decision.cfg))
+	cur.bound = selection.PFs(cur.decision.cfg, cur.snap)
+	assignment := pool.Assign(cur.decision.cfg, cur.snap, cur.bound)
+	v := m.health.Observe(health.From(cur.decision.cfg), cur.snap, assignment, cur.held, time.Now())
 	m.recheck.in(v.Again)
-	t.unhealthy = v.Reasons
+	cur.unhealthy = v.Reasons
 	a.logHealth(m, v.Reasons)
-	a.offered.set(v.Assignment, t.unallocatable(), t.busy, a.store.Allocations().Given)
+	a.offered.set(v.Assignment, cur.unallocatable(), cur.busy, a.store.Allocations().Given)
 
-	// Before it is applied: a bad document may follow while writes are under way.
-	if doc, ok := acceptable(m, t); ok {
+	// Before it is applied: a bad config may follow while writes are under way.
+	if doc, ok := acceptable(m, cur); ok {
 		if err := a.store.SetLastGood(doc); err != nil {
 			a.unsaved(err)
 		}
 	}
-	a.start(ctx, m, t, a.reclaimable(m, t))
+	a.start(ctx, m, cur, a.reclaimable(m, cur))
 	if err := a.store.Update(func(r record.Record) record.Record {
-		next, _ := r.Proven(t.plan.Evidence(), t.verdict.hash)
+		next, _ := r.Proven(cur.plan.Evidence(), cur.decision.hash)
 		return next
 	}); err != nil {
 		a.unsaved(err)
 	}
-	idle := t.idle()
+	idle := cur.idle()
 	// With a record that was lost, all PFs' force tokens are recorded at once.
-	if a.store.Read() && (len(t.busy) == 0 || !a.store.Record().Lost) {
+	if a.store.Read() && (len(cur.busy) == 0 || !a.store.Record().Lost) {
 		a.acknowledge(idle)
 	}
 	for pf := range a.store.ForceRequests() {
-		if f := t.plan.PF(pf); !t.busy[pf] && (f == nil || len(f.Steps) == 0) {
+		if f := cur.plan.PF(pf); !cur.busy[pf] && (f == nil || len(f.Steps) == 0) {
 			if err := a.store.Acknowledge(pf); err != nil {
-				m.said.do("force/"+pf, err.Error(), func() { a.log.Error("cannot remove force request", "pf", pf, "err", err) })
+				m.logOnChange.do("force/"+pf, err.Error(), func() { a.log.Error("cannot remove force request", "pf", pf, "err", err) })
 			}
 		}
 	}
 }
 
-// acceptable returns the document that a bad one shall not displace, and whether
+// acceptable returns the config that a bad one must not displace, and whether
 // there is one. That there is none is such a state too, but not at an early start,
-// when the machine config may not be loaded yet: there must have been a document, or
+// when the machine config may not be loaded yet: there must have been a config, or
 // a kubelet, which Talos starts later than that.
-func acceptable(m *memory, t *turn) ([]byte, bool) {
-	switch t.verdict.spec.State {
+func acceptable(m *memory, cur *pass) ([]byte, bool) {
+	switch cur.decision.spec.State {
 	case status.SpecAccepted:
 		return m.newest.Data, true
 	case status.SpecPartly:
-		return m.newest.Data, t.verdict.keepable
+		return m.newest.Data, cur.decision.keepable
 	case status.SpecAbsent:
-		return nil, m.present || t.answered
+		return nil, m.present || cur.answered
 	}
 	return nil, false
 }

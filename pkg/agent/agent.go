@@ -28,7 +28,7 @@ func RunDir(run string) string { return filepath.Join(run, "sriov") }
 
 // Options say where everything is. All paths are required.
 type Options struct {
-	// Config is the document, or a folder that holds it.
+	// Config is the file of the config, or a directory that holds it.
 	Config string
 	// StateDir is state.Dir on the host; KubeletDir is /var/lib/kubelet.
 	StateDir, KubeletDir string
@@ -73,7 +73,7 @@ type Options struct {
 	// OrphanGrace is how long the container runtime has to give a dead pod's VF
 	// back before the daemon does; default 30 seconds.
 	OrphanGrace time.Duration
-	// Absent is how long a document must be missing before that counts; see
+	// Absent is how long a config must be missing before that counts; see
 	// source.Options.
 	Absent time.Duration
 	// Settle is how long a burst of kernel events is collected; default 10 ms.
@@ -128,13 +128,13 @@ type Agent struct {
 	// apply both narrow it.
 	offered offered
 	opened  opened
-	// seen is what the loop saw last, for an Allocate.
-	seen atomic.Pointer[inventory.Snapshot]
+	// lastSnapshot is what the loop observed last, for an Allocate.
+	lastSnapshot atomic.Pointer[inventory.Snapshot]
 
 	collector *collector
 	metrics   *metrics.Server
 
-	unsavedOnce once
+	unsavedLog logOnChange
 
 	writes atomic.Int64 // asked of the kernel, for the status
 }
@@ -160,7 +160,7 @@ func New(opts Options, bootID string) (*Agent, error) {
 		started: time.Now(),
 		bootID:  bootID,
 		store:   state.New(opts.StateDir, bootID),
-		source:  source.New(opts.Config, source.Options{Absent: opts.Absent, Log: opts.Log.With("component", "document")}),
+		source:  source.New(opts.Config, source.Options{Absent: opts.Absent, Log: opts.Log.With("component", "config")}),
 		wake:    make(chan struct{}, 1),
 	}
 	a.plugin = deviceplugin.NewManager(deviceplugin.Options{
@@ -196,7 +196,7 @@ func New(opts Options, bootID string) (*Agent, error) {
 	return a, err
 }
 
-// Wake makes the loop look again. It never blocks.
+// Wake makes the loop reconcile again. It never blocks.
 func (a *Agent) Wake() {
 	select {
 	case a.wake <- struct{}{}:
@@ -272,16 +272,16 @@ func (a *Agent) logWrite(w apply.Write) {
 	o := w.Step.Op
 	log := a.log.With("pf", w.PF, "step", w.Step.ID, "path", o.Object(), "old", op.Text(o.From()), "new", op.Text(o.Want()), "took", w.Took.Round(time.Millisecond))
 	if len(w.Step.Forced) > 0 {
-		log.Warn("forced by order of the operator, over its holders", "holders", use.Names(w.Step.Forced))
+		log.Warn("forced by the operator, over its holders", "holders", use.Names(w.Step.Forced))
 	}
 	switch {
 	case w.Error != nil && w.Step.Optional:
 		a.collector.write(w.PF, writeRefused)
-		log.Info("refused, which the document allows", "error", w.Error)
+		log.Info("write refused, which the config allows", "err", w.Error)
 		return
 	case w.Error != nil:
 		a.collector.write(w.PF, writeFailed)
-		log.Error("write failed", "error", w.Error)
+		log.Error("write failed", "err", w.Error)
 		return
 	}
 	a.collector.write(w.PF, writeOK)

@@ -49,10 +49,10 @@ type node struct {
 	log     *logBuffer
 
 	mu   sync.Mutex
-	held map[string]string // device -> pod, what pod-resources says
-	mute bool              // it says nothing
+	held map[string]string // device -> pod, what pod-resources answers
+	mute bool              // it does not answer
 	cni  install.Options
-	// attachments, if set, are taken back after grace.
+	// attachments, if set, are reclaimed after grace.
 	attachments agent.Attachments
 	grace       time.Duration
 	absent      time.Duration // 0 for a second, shorter than on a node
@@ -199,7 +199,7 @@ func (e *events) Run(ctx context.Context, changed func()) error {
 	return nil
 }
 
-func (n *node) document(content string) {
+func (n *node) configure(content string) {
 	n.t.Helper()
 	if err := os.MkdirAll(filepath.Dir(n.config), 0o755); err != nil {
 		n.t.Fatal(err)
@@ -243,40 +243,40 @@ func (n *node) healthy(count int) kubelettest.Resource {
 	})
 }
 
-func TestFromDocumentToDevices(t *testing.T) {
+func TestFromConfigToDevices(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.status("idle without a document", func(s *status.Status) bool { return s.Spec.State == status.SpecAbsent })
+	n.status("idle without a config", func(s *status.Status) bool { return s.Spec.State == status.SpecAbsent })
 	if w := n.kernel.Writes(); len(w) != 0 {
-		t.Fatalf("written without a document: %q", w)
+		t.Fatalf("written without a config: %q", w)
 	}
-	n.document(vfs(pfA, 4))
+	n.configure(vfs(pfA, 4))
 	n.healthy(4)
 	s := n.status("ready", func(s *status.Status) bool { return len(s.PFs) == 1 && s.PFs[0].State == status.PFReady })
 	if s.Spec.State != status.SpecAccepted || s.PFs[0].Actual.NumVFs != 4 || *s.PFs[0].Desired.NumVFs != 4 {
 		t.Errorf("status: %+v", s)
 	}
 	// Growing goes through 0, and the pool follows without a restart.
-	n.document(vfs(pfA, 6))
+	n.configure(vfs(pfA, 6))
 	n.healthy(6)
 	before := len(n.kernel.Writes())
-	n.document(vfs(pfA, 6) + "# same\n")
-	n.status("the new document in force", func(x *status.Status) bool { return x.Spec.Hash != s.Spec.Hash && x.Spec.State == status.SpecAccepted })
+	n.configure(vfs(pfA, 6) + "# same\n")
+	n.status("the new config in force", func(x *status.Status) bool { return x.Spec.Hash != s.Spec.Hash && x.Spec.State == status.SpecAccepted })
 	if after := n.kernel.Writes(); len(after) != before {
 		t.Errorf("a second run on an unchanged machine wrote %q", after[before:])
 	}
 }
 
-// A document that asks too much of one PF leaves that PF as it was, says why
+// A config that asks too much of one PF leaves that PF as it was, says why
 // with its place, and is in force for the others.
 func TestTooManyVFs(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 6))
+	n.configure(vfs(pfA, 6))
 	n.healthy(6)
-	n.document(vfs(pfA, 9) + "  - match: {pciAddresses: [\"" + pfB + "\"]}\n    numVFs: 2\n    resourceName: example.com/other\n")
+	n.configure(vfs(pfA, 9) + "  - match: {pciAddresses: [\"" + pfB + "\"]}\n    numVFs: 2\n    resourceName: example.com/other\n")
 	n.kubelet.Wait("example.com/other", "2 devices", func(r kubelettest.Resource) bool { return r.Connected && len(r.Devices) == 2 })
 	s := n.status("refused for one PF", func(s *status.Status) bool { return s.Spec.State == status.SpecPartly && len(s.PFs) == 2 })
 	pf := s.PFs[0]
@@ -284,7 +284,7 @@ func TestTooManyVFs(t *testing.T) {
 		t.Errorf("PF status: %+v", pf)
 	}
 	n.healthy(6)
-	// The daemon restarts under that document: still 6.
+	// The daemon restarts under that config: still 6.
 	n.stop()
 	n.start()
 	n.healthy(6)
@@ -293,33 +293,33 @@ func TestTooManyVFs(t *testing.T) {
 	}
 }
 
-func TestBadDocumentChangesNothing(t *testing.T) {
+func TestBadConfigChangesNothing(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 3))
+	n.configure(vfs(pfA, 3))
 	good := n.status("accepted", func(s *status.Status) bool {
 		return s.Spec.State == status.SpecAccepted && len(s.PFs) == 1 && s.PFs[0].State == status.PFReady
 	})
 	n.healthy(3)
 	before := len(n.kernel.Writes())
 	for _, bad := range []string{"numVFs: [", "apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunktions: []\n", vfs(pfA, -1)} {
-		n.document(bad)
+		n.configure(bad)
 		s := n.status("refused", func(s *status.Status) bool { return s.Spec.State == status.SpecRefused })
 		if s.Spec.InForce != good.Spec.InForce || !s.Spec.LastGood || len(s.Spec.Errors) == 0 || s.Spec.Errors[0].Pos.Line == 0 {
 			t.Errorf("spec status: %+v", s.Spec)
 		}
-		n.document(vfs(pfA, 3))
+		n.configure(vfs(pfA, 3))
 		n.status("accepted again", func(s *status.Status) bool { return s.Spec.State == status.SpecAccepted })
 	}
-	// Restarted under a bad document: the last good one is in force.
-	n.document("nonsense")
+	// Restarted under a bad config: the last good one is in force.
+	n.configure("nonsense")
 	n.stop()
 	n.start()
 	n.status("refused", func(s *status.Status) bool { return s.Spec.State == status.SpecRefused && s.Spec.LastGood })
 	n.healthy(3)
 	if after := n.kernel.Writes(); len(after) != before {
-		t.Errorf("bad documents caused writes: %q", after[before:])
+		t.Errorf("bad configs caused writes: %q", after[before:])
 	}
 }
 
@@ -329,11 +329,11 @@ func TestChangeWaitsForPods(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 4))
+	n.configure(vfs(pfA, 4))
 	r := n.healthy(4)
 	dev, _, _ := strings.Cut(r.Devices[0], "=")
 	n.hold(dev, "holder")
-	n.document(vfs(pfA, 2))
+	n.configure(vfs(pfA, 2))
 	s := n.status("waiting", func(s *status.Status) bool { return len(s.PFs) == 1 && s.PFs[0].State == status.PFWaiting })
 	if got := s.PFs[0].Steps[0].Wait; len(got) != 1 || got[0].Pod != "holder" {
 		t.Errorf("waits for %+v, want pod holder", got)
@@ -345,23 +345,23 @@ func TestChangeWaitsForPods(t *testing.T) {
 	n.healthy(2)
 }
 
-// An order to force in the document goes over the pod, once: the next change
+// A force token in the config goes over the pod, once: the next change
 // waits again, also in a new process, until another text is written.
-func TestDocumentForcesOnce(t *testing.T) {
+func TestConfigForcesOnce(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 4))
+	n.configure(vfs(pfA, 4))
 	r := n.healthy(4)
 	dev, _, _ := strings.Cut(r.Devices[0], "=")
 	n.hold(dev, "holder")
-	forced := func(count int, order string) string {
-		return strings.Replace(vfs(pfA, count), "    numVFs:", "    force: "+order+"\n    numVFs:", 1)
+	forced := func(count int, token string) string {
+		return strings.Replace(vfs(pfA, count), "    numVFs:", "    force: "+token+"\n    numVFs:", 1)
 	}
-	n.document(forced(3, "2026-11-21"))
+	n.configure(forced(3, "2026-11-21"))
 	n.healthy(3)
 	n.status("recorded", func(*status.Status) bool { return strings.Contains(n.log.String(), "force token carried out") })
-	if got := n.log.String(); !strings.Contains(got, "forced by order of the operator, over its holders") || !strings.Contains(got, "default/holder") {
+	if got := n.log.String(); !strings.Contains(got, "forced by the operator, over its holders") || !strings.Contains(got, "default/holder") {
 		t.Errorf("the log does not say over whom it was forced:\n%s", got)
 	}
 
@@ -369,12 +369,12 @@ func TestDocumentForcesOnce(t *testing.T) {
 		t.Helper()
 		n.status(what, func(s *status.Status) bool { return len(s.PFs) == 1 && s.PFs[0].State == status.PFWaiting })
 	}
-	n.document(forced(2, "2026-11-21"))
-	waits("the old order is none")
+	n.configure(forced(2, "2026-11-21"))
+	waits("an old token is none")
 	n.stop()
 	n.start()
 	waits("nor is it one in a new process")
-	n.document(forced(2, "2026-11-21-b"))
+	n.configure(forced(2, "2026-11-21-b"))
 	n.healthy(2)
 }
 
@@ -395,7 +395,7 @@ func TestFailedWriteIsRetriedWithPauses(t *testing.T) {
 	})
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 4))
+	n.configure(vfs(pfA, 4))
 	s := n.status("failed", func(s *status.Status) bool { return len(s.PFs) == 1 && s.PFs[0].State == status.PFFailed })
 	if e := s.PFs[0].Errors[0]; !strings.Contains(e.Msg, "sriov_numvfs") || e.Hint == "" {
 		t.Errorf("error: %+v", e)
@@ -410,15 +410,15 @@ func TestFailedWriteIsRetriedWithPauses(t *testing.T) {
 
 // A VF whose interface is in a namespace that no pod is known for is not offered,
 // and the status says so; nobody gets a device that is not there.
-func TestStrayInterface(t *testing.T) {
+func TestMissingInterface(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 2))
+	n.configure(vfs(pfA, 2))
 	r := n.healthy(2)
-	stray, _, _ := strings.Cut(r.Devices[0], "=")
-	n.kernel.Hold(stray, "nobody")
-	s := n.status("the stray VF", func(s *status.Status) bool {
+	missing, _, _ := strings.Cut(r.Devices[0], "=")
+	n.kernel.Hold(missing, "nobody")
+	s := n.status("the VF without an interface", func(s *status.Status) bool {
 		return len(s.PFs) == 1 && s.PFs[0].State == status.PFPending && len(s.PFs[0].Errors) > 0
 	})
 	if e := s.PFs[0].Errors; len(e) != 1 || len(e[0].VFs) != 1 || !e[0].Pending {
@@ -427,11 +427,11 @@ func TestStrayInterface(t *testing.T) {
 	n.kubelet.Wait(resource, "one device offered", func(r kubelettest.Resource) bool {
 		return strings.Count(strings.Join(r.Devices, " "), "=Healthy") == 1
 	})
-	n.kernel.Release(stray)
+	n.kernel.Release(missing)
 	n.healthy(2)
 	// The same with a pod that the kubelet knows is how it should be.
-	n.hold(stray, "web")
-	n.kernel.Hold(stray, "web")
+	n.hold(missing, "web")
+	n.kernel.Hold(missing, "web")
 	n.status("held", func(s *status.Status) bool {
 		return len(s.Pools) == 1 && s.PFs[0].State == status.PFReady &&
 			(status.Names(s.Pools[0].Members[0].Holders) == "pod default/web" || status.Names(s.Pools[0].Members[1].Holders) == "pod default/web")

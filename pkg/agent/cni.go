@@ -15,10 +15,10 @@ import (
 // writes megabytes to a disk that may be slow.
 type cniTask struct {
 	inst  *install.Installer
-	ready func() bool // the state folder is in use
+	ready func() bool // the state directory is in use
 	done  func()      // called when there is a new report
 	log   *slog.Logger
-	look  chan struct{} // cap 1
+	again chan struct{} // cap 1
 
 	mu     sync.Mutex
 	want   spec.CNI
@@ -26,11 +26,11 @@ type cniTask struct {
 }
 
 func newCNITask(o install.Options, ready func() bool, done func(), log *slog.Logger) *cniTask {
-	return &cniTask{inst: install.New(o), ready: ready, done: done, log: log, look: make(chan struct{}, 1)}
+	return &cniTask{inst: install.New(o), ready: ready, done: done, log: log, again: make(chan struct{}, 1)}
 }
 
-// set says what the config in force asks for, and makes the task look. A node
-// without a document is left as it is: pods may still need the plugin to end.
+// set notes what the config in force asks for, and makes the task reconcile. A node
+// without a config is left as it is: pods may still need the plugin to end.
 func (t *cniTask) set(cfg *spec.Config) {
 	if t == nil {
 		return
@@ -46,7 +46,7 @@ func (t *cniTask) set(cfg *spec.Config) {
 		t.want.Install = spec.CNIInstallOn
 	}
 	select {
-	case t.look <- struct{}{}:
+	case t.again <- struct{}{}:
 	default:
 	}
 }
@@ -76,7 +76,7 @@ func (t *cniTask) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-t.look:
+		case <-t.again:
 		}
 		t.mu.Lock()
 		want := t.want
@@ -85,13 +85,13 @@ func (t *cniTask) run(ctx context.Context) error {
 			continue
 		}
 		if r := t.inst.Reconcile(ctx, want, t.ready()); ctx.Err() == nil {
-			t.took(want, r)
+			t.accept(want, r)
 		}
 	}
 }
 
-// took notes a report, unless the document changed meanwhile.
-func (t *cniTask) took(want spec.CNI, r install.Report) {
+// accept notes a report, unless the config changed meanwhile.
+func (t *cniTask) accept(want spec.CNI, r install.Report) {
 	next := status.CNI{
 		Install: string(want.Install), State: r.State, Owner: r.Owner,
 		Path: r.Path, Version: r.Version, Reason: r.Reason, Hint: r.Hint,
@@ -103,7 +103,7 @@ func (t *cniTask) took(want spec.CNI, r install.Report) {
 	}
 	t.mu.Unlock()
 	if r.Changed != "" {
-		t.log.Info(r.Changed, "path", r.Path)
+		t.log.Info("CNI plugin changed", "change", r.Changed, "path", r.Path)
 	}
 	if !current || old != nil && *old == next {
 		return

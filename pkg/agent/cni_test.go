@@ -14,8 +14,8 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
-// The plugin follows the document, and is left where it is without one.
-func TestCNIPluginFollowsTheDocument(t *testing.T) {
+// The plugin follows the config, and is left where it is without one.
+func TestCNIPluginFollowsTheConfig(t *testing.T) {
 	n := newNode(t)
 	n.cni = install.Options{Source: filepath.Join(n.dir, "sriov-cni"), OptDir: filepath.Join(n.dir, "opt"), Attachments: filepath.Join(n.dir, "attachments")}
 	place := filepath.Join(n.cni.OptDir, "cni", "bin", "sriov")
@@ -35,19 +35,19 @@ func TestCNIPluginFollowsTheDocument(t *testing.T) {
 		return func(s *status.Status) bool { return s.CNI != nil && s.CNI.State == state }
 	}
 	n.start()
-	n.status("idle without a document", func(s *status.Status) bool { return s.Spec.State == status.SpecAbsent && s.CNI == nil })
+	n.status("idle without a config", func(s *status.Status) bool { return s.Spec.State == status.SpecAbsent && s.CNI == nil })
 	there(false)
 
-	n.document(vfs(pfA, 0))
+	n.configure(vfs(pfA, 0))
 	s := n.status("installed", is("installed"))
 	want := status.CNI{Install: "true", State: "installed", Owner: "extension", Path: "/opt/cni/bin/sriov", Version: "test"}
 	if *s.CNI != want {
 		t.Errorf("got %+v, want %+v", *s.CNI, want)
 	}
 	there(true)
-	n.status("what dead pods left is taken back", returned(1))
+	n.status("what dead pods left is reclaimed", returned(1))
 
-	n.document("nonsense")
+	n.configure("nonsense")
 	n.status("refused", func(s *status.Status) bool { return s.Spec.State == status.SpecRefused })
 	there(true)
 
@@ -55,18 +55,18 @@ func TestCNIPluginFollowsTheDocument(t *testing.T) {
 	if err := errors.Join(os.Remove(place), os.WriteFile(place, []byte("theirs"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	n.document(vfs(pfA, 0) + "# foreign\n")
+	n.configure(vfs(pfA, 0) + "# foreign\n")
 	n.status("foreign", is("foreign"))
 	left.set(nil, cni.Orphan{Evidence: cni.EvidenceBoot, Device: "0000:21:10.0", File: "c2-net1"})
-	n.document(vfs(pfA, 0) + "# and an orphan\n")
+	n.configure(vfs(pfA, 0) + "# and an orphan\n")
 	n.status("the config in force", func(s *status.Status) bool { return s.Spec.Hash == spec.Hash([]byte(vfs(pfA, 0)+"# and an orphan\n")) })
 	if tries, _ := left.did(); tries > 0 {
-		t.Error("taken back although the plugin is somebody else's")
+		t.Error("reclaimed although the plugin is somebody else's")
 	}
-	n.document(vfs(pfA, 0) + "cni: {install: force}\n")
+	n.configure(vfs(pfA, 0) + "cni: {install: force}\n")
 	n.status("ours again", func(s *status.Status) bool { return is("installed")(s) && returned(2)(s) })
 
-	n.document(vfs(pfA, 0) + "cni: {install: false}\n")
+	n.configure(vfs(pfA, 0) + "cni: {install: false}\n")
 	n.status("off", is("off"))
 	there(false)
 
@@ -74,17 +74,17 @@ func TestCNIPluginFollowsTheDocument(t *testing.T) {
 	if err := os.RemoveAll(n.cni.OptDir); err != nil {
 		t.Fatal(err)
 	}
-	n.document(vfs(pfA, 0))
+	n.configure(vfs(pfA, 0))
 	n.status("pending", is("pending"))
 	if err := os.Mkdir(n.cni.OptDir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	n.document(vfs(pfA, 0) + "# any event will do\n")
+	n.configure(vfs(pfA, 0) + "# any event will do\n")
 	n.status("installed", is("installed"))
 
 	if err := os.Remove(n.config); err != nil {
 		t.Fatal(err)
 	}
-	n.status("no document", func(s *status.Status) bool { return s.Spec.State == status.SpecAbsent && s.CNI == nil })
+	n.status("no config", func(s *status.Status) bool { return s.Spec.State == status.SpecAbsent && s.CNI == nil })
 	there(true)
 }

@@ -9,12 +9,12 @@ import (
 )
 
 // compute is the plan under the config in force, or, on the PFs where that
-// cannot be had, under the last good one.
-func (a *Agent) compute(t *turn) (*plan.Plan, verdict) {
-	v := t.verdict
+// is not supported, under the last good one.
+func (a *Agent) compute(cur *pass) (*plan.Plan, decision) {
+	v := cur.decision
 	in := plan.Input{
-		Config: v.cfg, SpecHash: v.hash, Snapshot: t.snap, Use: t.use,
-		Quiet: t.quiet, Record: a.store.Record(), BootID: a.bootID, Force: a.store.ForceRequests(),
+		Config: v.cfg, SpecHash: v.hash, Snapshot: cur.snap, Use: cur.use,
+		Quiet: cur.quiet, Record: a.store.Record(), BootID: a.bootID, Force: a.store.ForceRequests(),
 	}
 	p := plan.Compute(in)
 	bad := refused(p)
@@ -28,7 +28,7 @@ func (a *Agent) compute(t *turn) (*plan.Plan, verdict) {
 		v.keepable = true
 		return p, v
 	}
-	v.cfg = keep(v.cfg, v.good, selection.PFs(v.good, t.snap), bad)
+	v.cfg = keep(v.cfg, v.good, selection.PFs(v.good, cur.snap), bad)
 	in.Config = v.cfg
 	kept := plan.Compute(in)
 	stillBad := refused(kept)
@@ -36,7 +36,7 @@ func (a *Agent) compute(t *turn) (*plan.Plan, verdict) {
 	for _, pf := range bad {
 		from, to := p.PF(pf), kept.PF(pf)
 		if to != nil && !slices.Contains(stillBad, pf) {
-			v.keepable = false // the older document has something better for this PF
+			v.keepable = false // the older config has something better for this PF
 		}
 		if from != nil && to != nil {
 			// What the newest config got wrong comes first, and with its place.

@@ -63,8 +63,8 @@ const benchPool = "intel.com/all"
 func startDaemon(b *testing.B, bin, sysfs string) *daemon {
 	b.Helper()
 	dir := b.TempDir()
-	// A name short enough for sockets, in a folder where nobody else is: the
-	// folders above the sockets are watched.
+	// A name short enough for sockets, in a directory where nobody else is: the
+	// directories above the sockets are watched.
 	root, err := os.MkdirTemp(os.TempDir(), "k")
 	if err != nil {
 		b.Fatal(err)
@@ -270,7 +270,7 @@ func BenchmarkChange(b *testing.B) {
 			if err := n.kernel.Write(sysfs.NumVFs(pfA), "4"); err != nil {
 				b.Fatal(err)
 			}
-			n.document("apiVersion: v1alpha1\nkind: SRIOVConfig\nresourceList:\n  - {resourceName: vfs, selectors: {drivers: [igbvf]}}\n" + extra)
+			n.configure("apiVersion: v1alpha1\nkind: SRIOVConfig\nresourceList:\n  - {resourceName: vfs, selectors: {drivers: [igbvf]}}\n" + extra)
 			const pool = "intel.com/vfs"
 			good := func(count int) func(r kubelettest.Resource) bool {
 				return func(r kubelettest.Resource) bool {

@@ -11,9 +11,9 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
-// verdict is which document is in force, and what is said of the newest one.
-type verdict struct {
-	// known is false as long as it is not known whether there is a document.
+// decision is which config is in force, and what is reported of the newest one.
+type decision struct {
+	// known is false as long as it is not known whether there is a config.
 	// Nothing may be done then.
 	known bool
 	// cfg is the config in force; nil means that nothing is configured.
@@ -36,14 +36,14 @@ type judged struct {
 	warnings []*spec.Error
 }
 
-// documents parses each document once: a node reconciles often and its document
+// parsedConfigs parses each config once: a node reconciles often and its config
 // changes seldom. It keeps the newest and the last good one.
-type documents struct {
+type parsedConfigs struct {
 	seen map[string]judged // by name and content
 }
 
 // load returns what the parser returned for the config. name is what messages call it.
-func (d *documents) load(name string, data []byte) judged {
+func (d *parsedConfigs) load(name string, data []byte) judged {
 	key := name + "\x00" + spec.Hash(data)
 	if j, ok := d.seen[key]; ok {
 		return j
@@ -67,15 +67,15 @@ const lastGoodName = "last good config"
 // last good one stays in force; no config means that nothing is configured, and
 // that is a state that a bad config does not change either. newest is nil when it
 // is not known yet whether there is one.
-func decide(newest *source.Document, lastGood state.LastGood, load func(name string, data []byte) judged) verdict {
+func decide(newest *source.Document, lastGood state.LastGood, load func(name string, data []byte) judged) decision {
 	if newest == nil {
-		return verdict{spec: status.Spec{State: status.SpecUnknown}}
+		return decision{spec: status.Spec{State: status.SpecUnknown}}
 	}
 	if !newest.Present {
-		return verdict{known: true, spec: status.Spec{State: status.SpecAbsent, Source: newest.Path}}
+		return decision{known: true, spec: status.Spec{State: status.SpecAbsent, Source: newest.Path}}
 	}
 	none := lastGood.Known && len(lastGood.Data) == 0
-	v := verdict{known: true}
+	v := decision{known: true}
 	v.spec = status.Spec{State: status.SpecAccepted, Source: newest.Path}
 	// A config whose content is not known is one that is refused.
 	j := judged{err: newest.Err}

@@ -7,11 +7,11 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/state"
 )
 
-// A document is parsed once for its content, not once for each time it is decided on.
-func TestDocumentIsParsedOnce(t *testing.T) {
+// A config is parsed once for its content, not once for each time it is decided on.
+func TestConfigIsParsedOnce(t *testing.T) {
 	good := []byte("apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunctions:\n  - match: {names: [a]}\n    numVFs: 1\n")
 	bad := []byte("nonsense")
-	var d documents
+	var d parsedConfigs
 	parsed := 0
 	load := func(name string, data []byte) judged {
 		before := len(d.seen)
@@ -26,7 +26,7 @@ func TestDocumentIsParsedOnce(t *testing.T) {
 	for range 10 {
 		v := decide(&source.Document{Path: "x", Present: true, Data: bad}, kept, load)
 		if v.cfg != first.cfg || len(v.spec.Errors) != len(first.spec.Errors) {
-			t.Fatal("another verdict on the same document")
+			t.Fatal("another decision on the same config")
 		}
 	}
 	if parsed != 2 {

@@ -15,9 +15,9 @@ type drifted struct {
 	count   int
 }
 
-// seen takes in a plan under the config with the hash, and returns the PFs on
+// observe takes in a plan under the config with the hash, and returns the PFs on
 // which drift has just been found.
-func (d drift) seen(p *plan.Plan, hash string) []string {
+func (d drift) observe(p *plan.Plan, hash string) []string {
 	var news []string
 	for i := range p.PFs {
 		f := &p.PFs[i]

@@ -34,7 +34,7 @@ func TestDrift(t *testing.T) {
 		{"problem", "b", false},
 		{"work", "b", true},
 	} {
-		got := slices.Contains(d.seen(plans[step.plan], step.hash), pf)
+		got := slices.Contains(d.observe(plans[step.plan], step.hash), pf)
 		if got != step.want {
 			t.Errorf("step %d (%s under %s): drift %v, want %v", i, step.plan, step.hash, got, step.want)
 		}

@@ -27,7 +27,7 @@ type evidence struct {
 	use use.Set
 	// held reports whether a pod has the device, also by a note that is made later.
 	held func(id string) bool
-	// answered is true when the kubelet said who has what.
+	// answered is true when the kubelet answered who has what.
 	answered bool
 	// open are VFs that a process has open though no pod is known to have them.
 	open map[string]use.Answer
@@ -49,7 +49,7 @@ func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) evidence 
 	// A kubelet that has just come up may not have its assignments back yet.
 	if kubelet.Answered && time.Since(kubelet.Since) >= use.Grace {
 		if err := a.plugin.Settle(held); err != nil {
-			a.log.Warn("files of devices that are free again", "error", err)
+			a.log.Warn("cannot remove the files of free devices", "err", err)
 		}
 	}
 	ev := evidence{held: held, answered: kubelet.Answered, open: a.opened.now(snap, held)}
@@ -61,7 +61,7 @@ func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) evidence 
 
 // unsaved logs that something is in force and not on the disk.
 func (a *Agent) unsaved(err error) {
-	a.unsavedOnce.do("", err.Error(), func() {
+	a.unsavedLog.do("", err.Error(), func() {
 		a.log.Error("cannot write state, kept in memory", "err", err)
 	})
 }
@@ -69,11 +69,11 @@ func (a *Agent) unsaved(err error) {
 // logHealth logs the changes of the devices' health.
 func (a *Agent) logHealth(m *memory, unhealthy map[string]pool.Reason) {
 	for id, r := range unhealthy {
-		m.said.do("health/"+id, r.Text, func() { a.log.Warn("device unhealthy", "device", id, "reason", r.Text) })
+		m.logOnChange.do("health/"+id, r.Text, func() { a.log.Warn("device unhealthy", "device", id, "reason", r.Text) })
 	}
 	for id := range m.unhealthy {
 		if _, ok := unhealthy[id]; !ok {
-			m.said.do("health/"+id, "", func() { a.log.Info("device healthy again", "device", id) })
+			m.logOnChange.do("health/"+id, "", func() { a.log.Info("device healthy again", "device", id) })
 		}
 	}
 	m.unhealthy = unhealthy
@@ -88,7 +88,7 @@ func (a *Agent) logHealth(m *memory, unhealthy map[string]pool.Reason) {
 func (a *Agent) allocated(_ context.Context, got deviceplugin.Allocation) error {
 	// The loop asks the kubelet until it confirms what it took.
 	defer a.Wake()
-	if taken := a.opened.take(a.seen.Load(), got.IDs); len(taken) > 0 {
+	if taken := a.opened.take(a.lastSnapshot.Load(), got.IDs); len(taken) > 0 {
 		id := slices.Min(slices.Collect(maps.Keys(taken)))
 		return fmt.Errorf("%s is in use: %s, by a process of no pod that the kubelet knows; it can be allocated when that process has ended", id, taken[id])
 	}

@@ -14,14 +14,14 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
-// waitsFor reports whether the PF waits for a holder that the words describe.
-func waitsFor(words string) func(*status.Status) bool {
+// waitsFor reports whether the PF waits for a holder that the text describes.
+func waitsFor(text string) func(*status.Status) bool {
 	return func(s *status.Status) bool {
 		if len(s.PFs) != 1 || s.PFs[0].State != status.PFWaiting {
 			return false
 		}
 		for _, step := range s.PFs[0].Steps {
-			if strings.Contains(status.Names(step.Wait), words) {
+			if strings.Contains(status.Names(step.Wait), text) {
 				return true
 			}
 		}
@@ -40,9 +40,9 @@ func (n *node) taken() bool {
 	return slices.Contains(n.kernel.Writes(), "bus/pci/devices/"+pfA+"/sriov_numvfs=0")
 }
 
-func unhealthyFor(words string) func(*status.Status) bool {
+func unhealthyFor(text string) func(*status.Status) bool {
 	return func(s *status.Status) bool {
-		return len(s.Pools) == 1 && len(s.Pools[0].Members) > 0 && strings.Contains(s.Pools[0].Members[0].Reason.Text, words)
+		return len(s.Pools) == 1 && len(s.Pools[0].Members) > 0 && strings.Contains(s.Pools[0].Members[0].Reason.Text, text)
 	}
 }
 
@@ -52,14 +52,14 @@ func TestHostsOwnVFIsLeftAlone(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 2))
+	n.configure(vfs(pfA, 2))
 	n.healthy(2)
 	n.status("ready", ready(2))
 	n.kernel.AddLink("bond0", "bond", "")
 	n.kernel.SetDefaultRoute("bond0")
 	n.kernel.SetMaster("enp33s0v0", "bond0")
 	n.status("the pool says why", unhealthyFor("is below bond0 (bond), which carries the IPv4 default route"))
-	n.document(vfs(pfA, 3))
+	n.configure(vfs(pfA, 3))
 	n.status("the change waits for the host", waitsFor("the host"))
 	if n.taken() {
 		t.Error("the VF that carries the host's network was taken away")
@@ -75,7 +75,7 @@ func TestUnlistedHostNetworkFreesNothing(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 2))
+	n.configure(vfs(pfA, 2))
 	n.healthy(2)
 	n.status("ready", ready(2))
 	n.kernel.FailNetwork(func(what string) error {
@@ -85,7 +85,7 @@ func TestUnlistedHostNetworkFreesNothing(t *testing.T) {
 		return nil
 	})
 	n.status("the pool says why", unhealthyFor("addresses: no buffer space available"))
-	n.document(vfs(pfA, 3))
+	n.configure(vfs(pfA, 3))
 	n.status("nothing is taken for free", func(s *status.Status) bool {
 		return len(s.PFs) == 1 && *s.PFs[0].Desired.NumVFs == 3 && s.PFs[0].State != status.PFReady && s.PFs[0].Actual.NumVFs == 2
 	})
@@ -110,9 +110,9 @@ func TestUnaskedVFIOGroupHoldsTheStep(t *testing.T) {
 	}
 	n.kubelet.Start()
 	n.start()
-	n.document(doc(2))
+	n.configure(doc(2))
 	n.status("ready", ready(2))
-	n.document(doc(3))
+	n.configure(doc(3))
 	n.status("the change waits for an answer", waitsFor("cannot be asked"))
 	if n.taken() {
 		t.Error("VFs whose group could not be asked were taken away")

@@ -52,13 +52,13 @@ func TestMetrics(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 2) + fmt.Sprintf("metrics: {listen: %q}\n", taken.Addr()))
+	n.configure(vfs(pfA, 2) + fmt.Sprintf("metrics: {listen: %q}\n", taken.Addr()))
 	n.healthy(2)
 	s := n.status("the address is in use", func(s *status.Status) bool { return len(s.Problems) == 1 })
 	if p := s.Problems[0]; !strings.Contains(p.Msg, taken.Addr().String()+": bind: address already in use") || !strings.Contains(p.Hint, "metrics.listen") {
 		t.Errorf("problem %+v", p)
 	}
-	n.document(vfs(pfA, 2) + fmt.Sprintf("metrics: {listen: %q}\n", addr))
+	n.configure(vfs(pfA, 2) + fmt.Sprintf("metrics: {listen: %q}\n", addr))
 	n.status("no problem", func(s *status.Status) bool { return len(s.Problems) == 0 && s.Spec.State == status.SpecAccepted })
 	for page, want := range map[string]string{
 		"/healthz": "ok\n",
@@ -83,7 +83,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	hash := n.status("accepted", func(*status.Status) bool { return true }).Spec.Hash
-	n.document(vfs(pfA, 2))
+	n.configure(vfs(pfA, 2))
 	n.status("off", func(s *status.Status) bool { return s.Spec.Hash != hash })
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -104,7 +104,7 @@ func TestBurstIsOneUpdate(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document("apiVersion: v1alpha1\nkind: SRIOVConfig\nresourceList:\n  - {resourceName: vfs, selectors: {drivers: [igbvf]}}\n")
+	n.configure("apiVersion: v1alpha1\nkind: SRIOVConfig\nresourceList:\n  - {resourceName: vfs, selectors: {drivers: [igbvf]}}\n")
 	const pool = "intel.com/vfs"
 	n.kubelet.Wait(pool, "the empty pool", func(r kubelettest.Resource) bool { return r.Connected && r.Lists == 1 })
 	write := func(name, value string) {
@@ -179,10 +179,10 @@ func TestIdleIsIdle(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 4) + fmt.Sprintf("metrics: {listen: %q}\n", addr))
+	n.configure(vfs(pfA, 4) + fmt.Sprintf("metrics: {listen: %q}\n", addr))
 	n.healthy(4)
 	n.status("ready", func(s *status.Status) bool { return len(s.PFs) == 1 && s.PFs[0].State == status.PFReady })
-	looks := func() string {
+	reconciles := func() string {
 		text, err := scrape(addr, "/metrics")
 		if err != nil {
 			return ""
@@ -194,15 +194,15 @@ func TestIdleIsIdle(t *testing.T) {
 	const quiet = 500 * time.Millisecond
 	tick := time.NewTicker(quiet)
 	defer tick.Stop()
-	before := looks()
-	for end := time.Now().Add(deadline); ; before = looks() {
+	before := reconciles()
+	for end := time.Now().Add(deadline); ; before = reconciles() {
 		<-tick.C
-		if after := looks(); after != "" && after == before {
-			t.Logf("%s looks in all, none within the last %s", after, quiet)
+		if after := reconciles(); after != "" && after == before {
+			t.Logf("%s reconciles in all, none within the last %s", after, quiet)
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("after %s the machine is still looked at: %s times before, %s now", deadline, before, looks())
+			t.Fatalf("after %s the machine is still read: %s times before, %s now", deadline, before, reconciles())
 		}
 	}
 }
@@ -220,12 +220,12 @@ func TestPCIeErrorsAreSeen(t *testing.T) {
 	n.sysfs = tree
 	n.kubelet.Start()
 	n.start()
-	n.document("apiVersion: v1alpha1\nkind: SRIOVConfig\nresourceList:\n  - {resourceName: vfs, selectors: {drivers: [iavf]}}\n")
+	n.configure("apiVersion: v1alpha1\nkind: SRIOVConfig\nresourceList:\n  - {resourceName: vfs, selectors: {drivers: [iavf]}}\n")
 	const pool = "intel.com/vfs"
 	r := n.kubelet.Wait(pool, "the list", func(r kubelettest.Resource) bool { return r.Connected && len(r.Devices) == 4 })
 	vf, _, _ := strings.Cut(r.Devices[1], "=")
 	counter := filepath.Join(root, sysfs.DeviceAttr(vf, sysfs.AttrAERFatal))
-	// Which look reads the counters first cannot be seen, and what that one
+	// Which pass reads the counters first cannot be seen, and what that one
 	// finds counts as old: so they rise until it is noticed.
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

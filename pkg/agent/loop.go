@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// restAfter is how long after its last turn the loop gives back the memory that
-// the turns needed: on a node with thousands of VFs that is several times what it
+// restAfter is how long after its last pass the loop gives back the memory that
+// the passes needed: on a node with thousands of VFs that is several times what it
 // needs to wait for the next, which may be minutes away.
 const restAfter = time.Second
 
 // afterKubelet is how long after news from the device plugin the machine is
 // read. A kubelet that starts gives it some ten milliseconds to register before it
-// looks at its pods; a turn would take from them.
+// looks at its pods; a pass would take from them.
 const afterKubelet = time.Second
 
 // loop waits for something to happen, and then does everything again.
@@ -25,24 +25,24 @@ func (a *Agent) loop(ctx context.Context) error {
 	for {
 		a.open(m)
 		start := time.Now()
-		t := a.look(ctx, m)
+		cur := a.observe(ctx, m)
 		if ctx.Err() != nil {
 			return nil
 		}
-		a.act(ctx, m, t)
-		a.publish(m, t)
+		a.act(ctx, m, cur)
+		a.publish(m, cur)
 		m.finished = time.Now()
 		m.took = m.finished.Sub(start)
 		m.rest.in(restAfter)
-		if !a.wait(ctx, m, t, resync.C) {
+		if !a.wait(ctx, m, cur, resync.C) {
 			return nil
 		}
 	}
 }
 
-// wait returns true when the next turn is due, and false when ctx has ended. t is
+// wait returns true when the next pass is due, and false when ctx has ended. cur is
 // the last one.
-func (a *Agent) wait(ctx context.Context, m *memory, t *turn, resync <-chan time.Time) bool {
+func (a *Agent) wait(ctx context.Context, m *memory, cur *pass, resync <-chan time.Time) bool {
 	for {
 		select {
 		case <-ctx.Done():
@@ -51,7 +51,7 @@ func (a *Agent) wait(ctx context.Context, m *memory, t *turn, resync <-chan time
 			debug.FreeOSMemory()
 			continue
 		case <-a.plugin.Changed():
-			a.publish(m, t)
+			a.publish(m, cur)
 			m.kubelet.in(afterKubelet)
 			continue
 		case doc := <-a.source.Documents():
@@ -59,7 +59,7 @@ func (a *Agent) wait(ctx context.Context, m *memory, t *turn, resync <-chan time
 			m.newest = &doc
 			m.present = m.present || doc.Present
 		case <-a.wake:
-			// A burst of events is one turn.
+			// A burst of events is one pass.
 			return m.newest == nil || a.settle(ctx, a.pause(m, time.Now()))
 		case e := <-m.done:
 			a.ended(m, e)
@@ -74,13 +74,13 @@ func (a *Agent) wait(ctx context.Context, m *memory, t *turn, resync <-chan time
 	}
 }
 
-// longestPause bounds what a turn that took long (a kubelet that does not answer)
+// longestPause bounds what a pass that took long (a kubelet that does not answer)
 // may cost the next one.
 const longestPause = 250 * time.Millisecond
 
-// pause is how long events are collected before the next turn. A write that makes
-// VFs causes events all the time that it takes, and each look slows it down: the
-// kernel has one lock for all network interfaces. Whatever the events are, turns
+// pause is how long events are collected before the next pass. A write that makes
+// VFs causes events all the time that it takes, and each read slows it down: the
+// kernel has one lock for all network interfaces. Whatever the events are, passes
 // take no more than half of a processor.
 func (a *Agent) pause(m *memory, now time.Time) time.Duration {
 	d := a.opts.Settle

@@ -12,12 +12,12 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
-// memory is what the loop carries from one turn to the next.
+// memory is what the loop carries from one pass to the next.
 type memory struct {
 	newest *source.Document
-	// present is set once there was a document.
+	// present is set once there was a config.
 	present bool
-	parsed  documents
+	parsed  parsedConfigs
 	// reports are the outcomes of the last runs, by PF.
 	reports map[string]*apply.PFReport
 	// runs are the runs under way, by PF: a PF whose driver takes its time keeps
@@ -32,18 +32,18 @@ type memory struct {
 	// unhealthy is as last logged.
 	unhealthy map[string]pool.Reason
 	// last identifies the last status, and saved is true when it reached the file.
-	last  status.Sum
-	saved bool
-	said  once
+	last        status.Sum
+	saved       bool
+	logOnChange logOnChange
 	// unwritable is why the state directory, which is there, cannot be written.
 	unwritable error
-	// finished is when the last turn was over, and took how long it was.
+	// finished is when the last pass was over, and took how long it was.
 	finished time.Time
 	took     time.Duration
 
 	retry   alarm // when a failed step may be tried again
 	recheck alarm // when the health is to be judged again
-	rest    alarm // when the memory that turns need is given back
+	rest    alarm // when the memory that passes need is given back
 	kubelet alarm // when the machine is read after news from the device plugin
 }
 
@@ -76,7 +76,7 @@ func newAlarm() alarm {
 	return alarm{t}
 }
 
-// in sets the alarm anew; 0 turns it off.
+// in sets the alarm again; 0 turns it off.
 func (a alarm) in(d time.Duration) {
 	a.Stop()
 	if d > 0 {

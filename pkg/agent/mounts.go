@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountWatcher tells when some of the given places may have come to lie on
+// mountWatcher reports when some of the given places may have come to lie on
 // another mount. /var of a Talos node is mounted after the service started; the
 // kernel announces changes of the mount table by an exceptional condition on
 // /proc/self/mountinfo (proc(5)). Every pod that comes or goes changes the table
@@ -22,7 +22,7 @@ type mountWatcher struct {
 	wake   func()
 	ready  chan struct{}
 	once   sync.Once // closes ready
-	was    []ground  // of the places, when last looked at
+	was    []ground  // of the places, as observed last
 }
 
 func newMountWatcher(path string, places []string, wake func()) *mountWatcher {
@@ -30,14 +30,14 @@ func newMountWatcher(path string, places []string, wake func()) *mountWatcher {
 }
 
 // ground is what a place lies on: the mount, whether it is read-only, and the
-// folder itself or the nearest one above it that is there.
+// directory itself or the nearest one above it that is there.
 type ground struct {
 	mount, inode uint64
 	major, minor uint32
 	flags        int64
 }
 
-// groundOf gives the zero ground for a place that cannot be looked at.
+// groundOf gives the zero ground for a place that cannot be observed.
 func groundOf(place string) ground {
 	for dir := filepath.Clean(place); ; dir = filepath.Dir(dir) {
 		var x unix.Statx_t
@@ -55,7 +55,7 @@ func groundOf(place string) ground {
 	}
 }
 
-// moved tells whether a place lies on something else than it did at the last call.
+// moved reports whether a place lies on something else than it did at the last call.
 func (w *mountWatcher) moved() bool {
 	now := make([]ground, len(w.places))
 	for i, p := range w.places {

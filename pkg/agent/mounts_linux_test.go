@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mounts at and above the places are told, those of pods are not.
+// Mounts at and above the places are reported, those of pods are not.
 func TestMountsThatMatter(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -42,7 +42,7 @@ func TestMountsThatMatter(t *testing.T) {
 	})
 	w := newMountWatcher("", []string{at("var/lib/sriov"), at("run")}, nil)
 	if !w.moved() || w.moved() {
-		t.Error("what is as it was counts as moved, or the first look does not")
+		t.Error("what is as it was counts as moved, or the first call does not")
 	}
 	for _, step := range []struct {
 		what  string

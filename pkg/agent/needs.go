@@ -9,11 +9,11 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// needs says what a look must bring under the config in force, the last good
+// needs returns what a read must bring under the config in force, the last good
 // one, and the record of what was changed before. offered is nil as long as
 // nothing was offered: the first list does not wait for the error counters,
-// whose first reading says nothing anyhow.
-func needs(v verdict, rec record.Record, offered *pool.Assignment) inventory.Needs {
+// whose first reading shows nothing anyway.
+func needs(v decision, rec record.Record, offered *pool.Assignment) inventory.Needs {
 	var n inventory.Needs
 	for _, cfg := range []*spec.Config{v.cfg, v.good} {
 		if cfg == nil {
@@ -25,7 +25,7 @@ func needs(v verdict, rec record.Record, offered *pool.Assignment) inventory.Nee
 				func(s spec.Selector) bool { return len(s.ACPIIndexes) > 0 })
 		}
 	}
-	// What was changed may have to be taken back, whatever the config says.
+	// What was changed may have to be undone, whatever the config says.
 	for _, pf := range rec.PFs {
 		n.VFSettings = n.VFSettings || pf.Made != nil || len(pf.Open) > 0
 	}

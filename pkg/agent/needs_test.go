@@ -13,15 +13,15 @@ func TestNeeds(t *testing.T) {
 	byIndex := &spec.Config{ResourceList: []spec.Resource{{Selectors: []spec.Selector{{}, {ACPIIndexes: []string{"101"}}}}}}
 	pfs := &spec.Config{PhysicalFunctions: make([]spec.PhysicalFunction, 1)}
 	for name, tc := range map[string]struct {
-		v              verdict
+		v              decision
 		rec            record.Record
 		settings, acpi bool
 	}{
 		"nothing configured":           {},
-		"a resource list":              {v: verdict{cfg: byDriver}},
-		"selected by firmware's index": {v: verdict{cfg: byIndex}, acpi: true},
-		"physical functions":           {v: verdict{cfg: pfs}, settings: true},
-		"the last good one has some":   {v: verdict{cfg: byDriver, good: pfs}, settings: true},
+		"a resource list":              {v: decision{cfg: byDriver}},
+		"selected by firmware's index": {v: decision{cfg: byIndex}, acpi: true},
+		"physical functions":           {v: decision{cfg: pfs}, settings: true},
+		"the last good one has some":   {v: decision{cfg: byDriver, good: pfs}, settings: true},
 		"something is to be undone": {
 			rec: record.Record{PFs: map[string]record.PF{"a": {Made: &record.Made{}}}}, settings: true,
 		},
@@ -33,7 +33,7 @@ func TestNeeds(t *testing.T) {
 			t.Errorf("%s: %+v", name, n)
 		}
 	}
-	n := needs(verdict{}, record.Record{}, &pool.Assignment{Pools: []pool.Pool{{Devices: []pool.Device{{ID: "0000:01:10.0"}}}}})
+	n := needs(decision{}, record.Record{}, &pool.Assignment{Pools: []pool.Pool{{Devices: []pool.Device{{ID: "0000:01:10.0"}}}}})
 	if !n.AER("0000:01:10.0") || n.AER("0000:01:10.2") {
 		t.Error("the error counters of the offered devices are wanted, and no others")
 	}

@@ -11,53 +11,53 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
 )
 
-// turn is one round of the loop: what was seen, what was decided.
-type turn struct {
-	verdict verdict
-	snap    *inventory.Snapshot
+// pass is one pass of the loop: what was observed, what was decided.
+type pass struct {
+	decision decision
+	snap     *inventory.Snapshot
 	evidence
 	quiet plan.Quiet
 	plan  *plan.Plan
 	bound selection.Result
 	// unhealthy are the devices that are not healthy.
 	unhealthy map[string]pool.Reason
-	// busy tells of each PF whether a run is under way on it.
+	// busy reports of each PF whether a run is under way on it.
 	busy    map[string]bool
 	readErr error
 }
 
-// look reads the world and computes the plan. It changes nothing.
-func (a *Agent) look(ctx context.Context, m *memory) *turn {
+// observe reads the world and computes the plan. It changes nothing.
+func (a *Agent) observe(ctx context.Context, m *memory) *pass {
 	a.collector.reconcile()
-	t := &turn{verdict: decide(m.newest, a.store.LastGood(), m.parsed.load)}
+	cur := &pass{decision: decide(m.newest, a.store.LastGood(), m.parsed.load)}
 	if m.newest == nil {
-		// Nothing may be done yet, and the document comes in a moment: the
-		// first list shall not wait for a look that nobody needs.
-		t.snap = &inventory.Snapshot{}
-		return t
+		// Nothing may be done yet, and the config comes in a moment: the
+		// first list must not wait for a read that nobody needs.
+		cur.snap = &inventory.Snapshot{}
+		return cur
 	}
-	t.snap, t.readErr = a.read(ctx, needs(t.verdict, a.store.Record(), a.offered.assignment()))
-	if t.readErr != nil {
-		t.snap = &inventory.Snapshot{}
+	cur.snap, cur.readErr = a.read(ctx, needs(cur.decision, a.store.Record(), a.offered.assignment()))
+	if cur.readErr != nil {
+		cur.snap = &inventory.Snapshot{}
 	}
-	t.quiet = m.quiet.see(t.snap, a.opts.NetworkWait)
-	if t.readErr != nil {
-		return t
+	cur.quiet = m.quiet.observe(cur.snap, a.opts.NetworkWait)
+	if cur.readErr != nil {
+		return cur
 	}
-	a.seen.Store(t.snap)
-	t.evidence = a.holders(ctx, t.snap)
-	if !t.verdict.known {
-		return t
+	a.lastSnapshot.Store(cur.snap)
+	cur.evidence = a.holders(ctx, cur.snap)
+	if !cur.decision.known {
+		return cur
 	}
-	t.plan, t.verdict = a.compute(t)
-	t.busy = m.busy()
+	cur.plan, cur.decision = a.compute(cur)
+	cur.busy = m.busy()
 	// What is seen between our own writes is nobody's change.
-	for _, pf := range m.drift.seen(t.idle(), t.verdict.hash) {
-		steps := t.plan.PF(pf).Steps
+	for _, pf := range m.drift.observe(cur.idle(), cur.decision.hash) {
+		steps := cur.plan.PF(pf).Steps
 		s := &steps[slices.IndexFunc(steps, writes)]
 		a.log.Warn("changed by somebody else, will be repaired", "pf", pf, "times", m.drift[pf].count, "path", s.Op.Object(), "found", op.Text(s.Op.From()), "want", op.Text(s.Op.Want()))
 	}
-	return t
+	return cur
 }
 
 func (a *Agent) read(ctx context.Context, n inventory.Needs) (*inventory.Snapshot, error) {
@@ -65,11 +65,11 @@ func (a *Agent) read(ctx context.Context, n inventory.Needs) (*inventory.Snapsho
 }
 
 // idle is the plan for the PFs on which no run is under way.
-func (t *turn) idle() *plan.Plan {
-	out := &plan.Plan{Configured: t.plan.Configured, ForceTokens: t.plan.ForceTokens}
-	for i := range t.plan.PFs {
-		if !t.busy[t.plan.PFs[i].Address] {
-			out.PFs = append(out.PFs, t.plan.PFs[i])
+func (cur *pass) idle() *plan.Plan {
+	out := &plan.Plan{Configured: cur.plan.Configured, ForceTokens: cur.plan.ForceTokens}
+	for i := range cur.plan.PFs {
+		if !cur.busy[cur.plan.PFs[i].Address] {
+			out.PFs = append(out.PFs, cur.plan.PFs[i])
 		}
 	}
 	return out
@@ -87,16 +87,16 @@ func (a *Agent) open(m *memory) {
 	}
 	switch {
 	case !o.Read:
-		m.said.do("state", "wait", func() {
+		m.logOnChange.do("state", "wait", func() {
 			a.log.Info("state directory missing, state kept in memory", "path", a.opts.StateDir, "err", o.Unwritable)
 		})
 		m.unwritable = nil
 	case o.Unwritable != nil:
-		m.said.do("state", o.Unwritable.Error(), func() { a.unsaved(o.Unwritable) })
+		m.logOnChange.do("state", o.Unwritable.Error(), func() { a.unsaved(o.Unwritable) })
 		m.unwritable = o.Unwritable
 	default:
-		m.said.do("state", "ok", func() { a.log.Info("state directory in use", "path", a.opts.StateDir) })
-		a.unsavedOnce.do("", "", func() {})
+		m.logOnChange.do("state", "ok", func() { a.log.Info("state directory in use", "path", a.opts.StateDir) })
+		a.unsavedLog.do("", "", func() {})
 		if m.unwritable != nil {
 			clear(m.retries) // what failed because no intent could be recorded need not wait
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 // offered is what the pools offer: the assignment without the devices that are
-// withheld, by the loop (work is left on them) or by the gate (a step is about
+// kept back, by the loop (work is left on them) or by the gate (a step is about
 // to take them away). It calls nobody under its lock: an offer is made from a copy,
 // and by its number the plugin knows which of two is the newer one.
 type offered struct {
@@ -33,7 +33,7 @@ type offerer interface {
 	Offer(o deviceplugin.Offer)
 }
 
-// claim is why the gate withholds a device, and for the run on which PF.
+// claim is why the gate keeps a device back, and for the run on which PF.
 type claim struct {
 	pf     string
 	reason pool.Reason
@@ -64,7 +64,7 @@ func (o *offered) set(base *pool.Assignment, reasons map[string]pool.Reason, bus
 	o.plugin.Offer(offer)
 }
 
-// claim withholds more devices, until the PF's run has ended and the loop has
+// claim makes more devices unhealthy, until the PF's run has ended and the loop has
 // decided again. When it returns, no Allocate that starts can have them.
 func (o *offered) claim(pf string, devices []string, reason pool.Reason, given []string) {
 	o.mu.Lock()
@@ -105,7 +105,7 @@ func (o *offered) assignment() *pool.Assignment {
 	return o.base
 }
 
-// gate is apply's last look before a step takes VFs away.
+// gate is apply's last check before a step takes VFs away.
 type gate struct{ a *Agent }
 
 func (g gate) Claim(ctx context.Context, pf string, vfs []string) ([]use.Holder, error) {
@@ -114,7 +114,7 @@ func (g gate) Claim(ctx context.Context, pf string, vfs []string) ([]use.Holder,
 	g.a.offered.claim(pf, vfs, pool.Reason{Cause: pool.CauseUnfinished, Text: "is being changed"}, g.a.store.Allocations().Given)
 	snap, err := g.a.read(ctx, inventory.Needs{})
 	if err != nil {
-		return nil, fmt.Errorf("look who holds VFs of %s: %w", pf, err)
+		return nil, fmt.Errorf("read who holds VFs of %s: %w", pf, err)
 	}
 	g.a.opened.probe(snap, vfs)
 	set := g.a.holders(ctx, snap).use

@@ -98,21 +98,21 @@ func TestOpenVFIsNotGivenToAnotherPod(t *testing.T) {
 	if err := a.store.Confirm(use.Kubelet{Answered: true, Since: time.Now().Add(-time.Hour)}, nil, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	a.seen.Store(snap)
+	a.lastSnapshot.Store(snap)
 	if err := allocate(); err == nil || !strings.Contains(err.Error(), id) || !strings.Contains(err.Error(), "/dev/vfio/7 is open") {
 		t.Errorf("a VF that is open was given out: %v", err)
 	}
 	if notes := a.store.Allocations().Notes; len(notes) != 0 {
 		t.Errorf("noted as given: %+v", notes)
 	}
-	decided := turn{snap: snap, evidence: a.holders(t.Context(), snap)}
+	decided := pass{snap: snap, evidence: a.holders(t.Context(), snap)}
 	if w := decided.unallocatable()[id]; w.Cause != pool.CauseOpen || w.Text == "" {
-		t.Errorf("withheld %+v, want it not allocatable because it is open", w)
+		t.Errorf("got %+v, want it not allocatable because it is open", w)
 	}
 	errno = nil
-	decided = turn{snap: snap, evidence: a.holders(t.Context(), snap)}
+	decided = pass{snap: snap, evidence: a.holders(t.Context(), snap)}
 	if w, ok := decided.unallocatable()[id]; ok {
-		t.Errorf("still withheld (%+v) after the process ended", w)
+		t.Errorf("still not allocatable (%+v) after the process ended", w)
 	}
 	if err := allocate(); err != nil {
 		t.Errorf("refused after the process ended: %v", err)

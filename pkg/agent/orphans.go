@@ -70,8 +70,8 @@ func (o *orphans) postpone(k cni.Orphan, reason string, after time.Time) {
 }
 
 // reclaimable finds what may be reclaimed now. It changes nothing on the machine.
-func (a *Agent) reclaimable(m *memory, t *turn) []cni.Orphan {
-	cfg := t.verdict.cfg
+func (a *Agent) reclaimable(m *memory, cur *pass) []cni.Orphan {
+	cfg := cur.decision.cfg
 	if a.opts.Attachments == nil || cfg == nil || cfg.CNI.Install == spec.CNIInstallOff || !a.cni.inCharge() {
 		// Another plugin's affair, or nobody's: sriov-cni's DEL does not release
 		// the pod's addresses when its cache file is gone.
@@ -83,15 +83,15 @@ func (a *Agent) reclaimable(m *memory, t *turn) []cni.Orphan {
 	if err != nil {
 		text = err.Error()
 	}
-	m.said.do("orphans", text, func() {
+	m.logOnChange.do("orphans", text, func() {
 		if err != nil {
-			a.log.Warn("some files of the CNI plugin cannot be read", "err", err)
+			a.log.Warn("cannot read some files of the CNI plugin", "err", err)
 		}
 	})
 	due := m.orphans.observe(list, a.opts.OrphanGrace, time.Now())
 	return slices.DeleteFunc(due, func(o cni.Orphan) bool {
 		reason := ""
-		if st := t.use.Of(o.Device); o.HasVF() && t.knows(o.Device) && st.Busy() {
+		if st := cur.use.Of(o.Device); o.HasVF() && cur.knows(o.Device) && st.Busy() {
 			reason = "in use: " + use.Names(st.Holders)
 		}
 		m.orphans.postpone(o, reason, m.orphans.known[o].after)
@@ -101,10 +101,10 @@ func (a *Agent) reclaimable(m *memory, t *turn) []cni.Orphan {
 
 // knows reports whether the snapshot has the VF; one that it does not have is no
 // more, and nobody's.
-func (t *turn) knows(vf string) bool { return t.pfOf(vf) != "" }
+func (cur *pass) knows(vf string) bool { return cur.pfOf(vf) != "" }
 
-func (t *turn) pfOf(addr string) string {
-	if _, pf := t.snap.VF(addr); pf != nil {
+func (cur *pass) pfOf(addr string) string {
+	if _, pf := cur.snap.VF(addr); pf != nil {
 		return pf.Address
 	}
 	return ""
@@ -119,14 +119,14 @@ type reclaimed struct {
 
 // reclaim reclaims the orphans, each behind the gate that also the steps of a
 // plan have to pass.
-func (a *Agent) reclaim(ctx context.Context, t *turn, list []cni.Orphan) []reclaimed {
+func (a *Agent) reclaim(ctx context.Context, cur *pass, list []cni.Orphan) []reclaimed {
 	var out []reclaimed
 	for _, o := range list {
 		if ctx.Err() != nil {
 			return out
 		}
 		r := reclaimed{orphan: o}
-		if pf := t.pfOf(o.Device); o.HasVF() && pf != "" {
+		if pf := cur.pfOf(o.Device); o.HasVF() && pf != "" {
 			holders, err := (gate{a}).Claim(ctx, pf, []string{o.Device})
 			if r.err = err; len(holders) > 0 {
 				r.busy = "in use: " + use.Names(holders)
@@ -149,10 +149,10 @@ func (a *Agent) reclaimEnded(m *memory, list []reclaimed) {
 		switch {
 		case r.busy != "":
 			m.orphans.postpone(r.orphan, r.busy, again)
-			m.said.do(key, r.busy, func() { log.Info("leftover VF is in use, not reclaimed", "reason", r.busy) })
+			m.logOnChange.do(key, r.busy, func() { log.Info("leftover VF is in use, not reclaimed", "reason", r.busy) })
 		case r.err != nil:
 			m.orphans.postpone(r.orphan, r.err.Error(), again)
-			m.said.do(key, r.err.Error(), func() { log.Warn("cannot reclaim leftover VF, will be retried", "err", r.err) })
+			m.logOnChange.do(key, r.err.Error(), func() { log.Warn("cannot reclaim leftover VF, will be retried", "err", r.err) })
 		default:
 			m.orphans.reclaimed++
 			log.Info("leftover of an ended pod reclaimed, DEL did not come")

@@ -72,7 +72,7 @@ func TestOrphansAreReclaimed(t *testing.T) {
 	n.attachments, n.grace = left, 100*time.Millisecond
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 2))
+	n.configure(vfs(pfA, 2))
 	r := n.healthy(2)
 	dev, _, _ := strings.Cut(r.Devices[0], "=")
 	dead := cni.Orphan{Evidence: cni.EvidenceNetns, Device: dev, File: "c1-net1", Netns: "/var/run/netns/c1"}
@@ -80,7 +80,7 @@ func TestOrphansAreReclaimed(t *testing.T) {
 	// The kubelet says that a pod has it.
 	n.hold(dev, "web")
 	left.set(nil, dead)
-	n.document(vfs(pfA, 2) + "# 1\n")
+	n.configure(vfs(pfA, 2) + "# 1\n")
 	s := n.status("in use", pending("in use: pod default/web"))
 	if p := s.Orphans.Pending[0]; p.Device != dev || p.Attachment != "c1-net1" || p.Evidence != "netns" {
 		t.Errorf("%+v", p)
@@ -88,7 +88,7 @@ func TestOrphansAreReclaimed(t *testing.T) {
 	// The kernel says so.
 	n.kernel.Hold(dev, "nobody")
 	n.hold(dev, "")
-	n.document(vfs(pfA, 2) + "# 2\n")
+	n.configure(vfs(pfA, 2) + "# 2\n")
 	n.status("in use", pending("a network namespace"))
 	if tries, _ := left.did(); tries > 0 {
 		t.Fatal("a VF in use was reclaimed")
@@ -102,7 +102,7 @@ func TestOrphansAreReclaimed(t *testing.T) {
 
 	// One that fails is tried again after a pause, and reported.
 	left.set(errors.New("the PF said no"), dead)
-	n.document(vfs(pfA, 2) + "# 3\n")
+	n.configure(vfs(pfA, 2) + "# 3\n")
 	n.status("failed", pending("the PF said no"))
 	left.mu.Lock()
 	left.err = nil
@@ -115,17 +115,17 @@ func TestOrphansAreReclaimed(t *testing.T) {
 	// Files alone need no evidence of use.
 	n.hold(dev, "web")
 	left.set(nil, cni.Orphan{Evidence: cni.EvidenceBoot, Device: dev, File: "c0-net1"})
-	n.document(vfs(pfA, 2) + "# 4\n")
+	n.configure(vfs(pfA, 2) + "# 4\n")
 	n.status("files removed", returned(3))
 	n.hold(dev, "")
 
 	// Turned off, it is another plugin's affair.
-	n.document(vfs(pfA, 2) + "cni: {install: false}\n")
+	n.configure(vfs(pfA, 2) + "cni: {install: false}\n")
 	n.status("off", func(s *status.Status) bool {
 		return s.Spec.Hash == spec.Hash([]byte(vfs(pfA, 2)+"cni: {install: false}\n"))
 	})
 	left.set(nil, dead)
-	n.document(vfs(pfA, 2) + "cni: {install: false}\n# again\n")
+	n.configure(vfs(pfA, 2) + "cni: {install: false}\n# again\n")
 	n.status("off again", func(s *status.Status) bool {
 		return s.Spec.Hash == spec.Hash([]byte(vfs(pfA, 2)+"cni: {install: false}\n# again\n")) && returned(3)(s)
 	})
@@ -141,14 +141,14 @@ func TestOrphansHaveAGrace(t *testing.T) {
 	n.attachments, n.grace = left, time.Hour
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 1))
+	n.configure(vfs(pfA, 1))
 	r := n.healthy(1)
 	dev, _, _ := strings.Cut(r.Devices[0], "=")
 	left.set(nil, cni.Orphan{Evidence: cni.EvidenceNetns, Device: dev, File: "c1-net1"})
-	n.document(vfs(pfA, 1) + "# 1\n")
+	n.configure(vfs(pfA, 1) + "# 1\n")
 	n.status("waits", pending("may still give it back"))
 	left.set(nil)
-	n.document(vfs(pfA, 1) + "# 2\n")
+	n.configure(vfs(pfA, 1) + "# 2\n")
 	n.status("DEL came", func(s *status.Status) bool { return s.Orphans == nil })
 	if tries, _ := left.did(); tries > 0 {
 		t.Error("reclaimed within the grace")

@@ -8,7 +8,7 @@ import (
 )
 
 // Events after a quiet time are waited for as short as ever; when they do not
-// end, turns that take long are as far apart as they are long.
+// end, passes that take long are as far apart as they are long.
 func TestPause(t *testing.T) {
 	const settle = 10 * time.Millisecond
 	a := &Agent{opts: Options{Settle: settle}}
@@ -16,20 +16,20 @@ func TestPause(t *testing.T) {
 	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	for _, tt := range []struct {
 		what        string
-		turn, since time.Duration
+		took, since time.Duration
 		writing     bool
 		want        time.Duration
 	}{
 		{"nothing before", 0, 0, false, settle},
 		{"after a quiet time", ms(80), time.Second, false, settle},
-		{"a short turn right before", ms(3), 0, false, settle},
-		{"a long turn right before", ms(80), 0, false, ms(80)},
-		{"a long turn some time before", ms(80), ms(30), false, ms(50)},
-		{"a turn that waited for the kubelet", 5 * time.Second, 0, false, longestPause},
+		{"a short pass right before", ms(3), 0, false, settle},
+		{"a long pass right before", ms(80), 0, false, ms(80)},
+		{"a long pass some time before", ms(80), ms(30), false, ms(50)},
+		{"a pass that waited for the kubelet", 5 * time.Second, 0, false, longestPause},
 		{"while VFs are made", ms(3), 0, true, 5 * settle},
 		{"while VFs are made, slowly", ms(120), 0, true, ms(120)},
 	} {
-		m := &memory{took: tt.turn, finished: now.Add(-tt.since), runs: map[string]*plan.Plan{}}
+		m := &memory{took: tt.took, finished: now.Add(-tt.since), runs: map[string]*plan.Plan{}}
 		if tt.writing {
 			m.runs["0000:21:00.0"] = nil
 		}

@@ -15,14 +15,14 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
-// A configuration of the device plugin inside our document: the VFs that an
+// A configuration of the device plugin inside the config: the VFs that an
 // entry makes are offered by what resourceList says of them, the first of two
 // pools has them, and the status of both says so.
 func TestResourceList(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document("apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunctions:\n  - match: {pciAddresses: [\"" + pfA + "\"]}\n    numVFs: 3\n" +
+	n.configure("apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunctions:\n  - match: {pciAddresses: [\"" + pfA + "\"]}\n    numVFs: 3\n" +
 		`resourceList:
   - {resourceName: one, resourcePrefix: example.com, selectors: {rootDevices: ["` + pfA + `#1"]}}
   - {resourceName: rest, selectors: {vendors: ["8086"], rootDevices: ["` + pfA + `"]}}
@@ -42,7 +42,7 @@ func TestDeviceInfo(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 2))
+	n.configure(vfs(pfA, 2))
 	r := n.healthy(2)
 	id, _, _ := strings.Cut(r.Devices[0], "=")
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
@@ -56,24 +56,24 @@ func TestDeviceInfo(t *testing.T) {
 	if _, err := os.Stat(file); err != nil {
 		t.Fatal(err)
 	}
-	// look makes the agent look, and returns when it did.
-	look := func(mark string) {
+	// reconcile makes the agent reconcile, and returns when it did.
+	reconcile := func(mark string) {
 		t.Helper()
 		doc := vfs(pfA, 2) + "# " + mark + "\n"
-		n.document(doc)
+		n.configure(doc)
 		n.status(mark, func(s *status.Status) bool {
 			return s.Spec.Hash == spec.Hash([]byte(doc)) && len(s.Pools) == 1 && len(s.Pools[0].Members) == 2 &&
 				status.Names(s.Pools[0].Members[0].Holders) == "pod default/web"
 		})
 	}
-	look("the kubelet lists the pod")
+	reconcile("the kubelet lists the pod")
 	n.stop()
 	n.start() // a restart leaves it
-	look("after the restart")
+	reconcile("after the restart")
 	if _, err := os.Stat(file); err != nil {
 		t.Fatal(err)
 	}
-	// A boot empties the folder; the kubelet gives the pod its device again
+	// A boot empties the directory; the kubelet gives the pod its device again
 	// without an Allocate, and what knows of the pod before that is our record.
 	n.stop()
 	if err := os.RemoveAll(n.infoDir()); err != nil {
@@ -91,7 +91,7 @@ func TestDeviceInfo(t *testing.T) {
 		t.Errorf("files of devices that nobody has: %q", found)
 	}
 	n.silent(false)
-	n.document(vfs(pfA, 2) + "# look again\n")
+	n.configure(vfs(pfA, 2) + "# reconcile again\n")
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(deadline); ; <-tick.C {
@@ -104,8 +104,8 @@ func TestDeviceInfo(t *testing.T) {
 	}
 }
 
-// CDI is switched by the document: on, nodes go through a file in the host's
-// folder; off again, the file is gone.
+// CDI is switched by the config: on, nodes go through a file in the host's
+// directory; off again, the file is gone.
 func TestCDI(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
@@ -130,13 +130,13 @@ func TestCDI(t *testing.T) {
 		t.Helper()
 		n.kubelet.Wait(resource, "the VF", func(r kubelettest.Resource) bool { return r.Connected && len(r.Devices) == 1 })
 	}
-	n.document(doc)
+	n.configure(doc)
 	shown()
 	wait(false, "without the key")
-	n.document(doc + "devicePlugin: {cdi: true}\n")
+	n.configure(doc + "devicePlugin: {cdi: true}\n")
 	wait(true, "with it")
 	shown()
-	n.document(doc)
+	n.configure(doc)
 	wait(false, "without it again")
 }
 
@@ -147,7 +147,7 @@ func TestLinkHealth(t *testing.T) {
 	n.kubelet.Start()
 	n.start()
 	doc := vfs(pfA, 2) + "health: {holdDown: 20ms}\n"
-	n.document(doc)
+	n.configure(doc)
 	n.healthy(2)
 	n.status("ready", func(s *status.Status) bool { return len(s.PFs) == 1 && s.PFs[0].State == status.PFReady })
 	n.kernel.Plug(pfA, false)
@@ -162,7 +162,7 @@ func TestLinkHealth(t *testing.T) {
 	hash := n.status("healthy again", func(s *status.Status) bool { return len(s.Pools) == 1 && s.Pools[0].Healthy == 2 }).Spec.Hash
 
 	// Who does not want that says so.
-	n.document(vfs(pfA, 2) + "health: {link: false}\n")
+	n.configure(vfs(pfA, 2) + "health: {link: false}\n")
 	n.status("the config in force", func(s *status.Status) bool { return s.Spec.State == status.SpecAccepted && s.Spec.Hash != hash })
 	before := n.kubelet.Resource(resource).Lists
 	n.kernel.Plug(pfA, false)

@@ -15,8 +15,8 @@ type quiet struct {
 	alarm alarm
 }
 
-// see takes in a look at the machine; one that failed has seen no PF.
-func (q *quiet) see(s *inventory.Snapshot, wait time.Duration) plan.Quiet {
+// observe takes in a read of the machine; one that failed has seen no PF.
+func (q *quiet) observe(s *inventory.Snapshot, wait time.Duration) plan.Quiet {
 	now, next := q.watch.See(s, time.Now(), wait)
 	q.alarm.in(next)
 	return now

@@ -14,11 +14,11 @@ import (
 
 // guarded waits until the PF is pending for the reason, and checks that nothing was
 // written.
-func (n *node) guarded(say string) {
+func (n *node) guarded(text string) {
 	n.t.Helper()
-	n.status("pending: "+say, func(s *status.Status) bool {
+	n.status("pending: "+text, func(s *status.Status) bool {
 		return len(s.PFs) == 1 && s.PFs[0].State == status.PFPending &&
-			slices.ContainsFunc(s.PFs[0].Errors, func(p status.Problem) bool { return strings.Contains(p.Msg, say) })
+			slices.ContainsFunc(s.PFs[0].Errors, func(p status.Problem) bool { return strings.Contains(p.Msg, text) })
 	})
 	if w := n.kernel.Writes(); len(w) > 0 {
 		n.t.Errorf("written on a PF that may carry the machine's network: %q", w)
@@ -39,7 +39,7 @@ func TestNothingIsDoneWithoutAnswers(t *testing.T) {
 				}
 				return nil
 			})
-			n.document(vfs(pfA, 4))
+			n.configure(vfs(pfA, 4))
 			n.start()
 			n.guarded("no buffer space available")
 			n.kernel.FailNetwork(nil)
@@ -56,14 +56,14 @@ func TestPortWithoutLinkWaits(t *testing.T) {
 	n.kernel.SetAddrs("enp65s0", "10.0.0.5/24")
 	n.kernel.SetDefaultRoute("enp65s0")
 	n.kernel.Plug(pfA, false)
-	n.document(vfs(pfA, 4))
+	n.configure(vfs(pfA, 4))
 	n.start()
 	n.guarded("enp33s0 has no link")
 	n.kernel.Plug(pfA, true)
 	n.healthy(4)
 	n.stop()
 
-	// What was seen is recorded: the same document needs no link at the next boot.
+	// What was seen is recorded: the same config needs no link at the next boot.
 	n.boot = "boot-2"
 	n.kernel.Plug(pfA, false)
 	if err := n.kernel.Write("bus/pci/devices/"+pfA+"/sriov_numvfs", "0"); err != nil {

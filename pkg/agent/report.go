@@ -16,10 +16,10 @@ import (
 )
 
 // publish logs what is new in the status of a pass, and writes it when anything is.
-func (a *Agent) publish(m *memory, t *turn) {
+func (a *Agent) publish(m *memory, cur *pass) {
 	plugin := a.plugin.Status()
-	s := a.status(m, t, plugin)
-	a.collector.publish(s, plugin, t.readErr)
+	s := a.status(m, cur, plugin)
+	a.collector.publish(s, plugin, cur.readErr)
 	a.logStatus(m, s)
 	sum, err := status.SumOf(s)
 	if err == nil && sum == m.last && m.saved {
@@ -32,13 +32,13 @@ func (a *Agent) publish(m *memory, t *turn) {
 	}
 	m.saved = err == nil
 	if err != nil && a.store.Writable() {
-		m.said.do("status", err.Error(), func() { a.log.Error("cannot write the status file", "err", err) })
+		m.logOnChange.do("status", err.Error(), func() { a.log.Error("cannot write the status file", "err", err) })
 	}
 }
 
 // status is the status of a pass, and of this process.
-func (a *Agent) status(m *memory, t *turn, plugin []deviceplugin.Status) *status.Status {
-	in := observed(t, m.reports, a.offered.assignment(), plugin)
+func (a *Agent) status(m *memory, cur *pass, plugin []deviceplugin.Status) *status.Status {
+	in := observed(cur, m.reports, a.offered.assignment(), plugin)
 	in.Drift = make(map[string]int, len(m.drift))
 	for pf, d := range m.drift {
 		in.Drift[pf] = d.count
@@ -56,15 +56,15 @@ func (a *Agent) status(m *memory, t *turn, plugin []deviceplugin.Status) *status
 }
 
 // observed gathers what a pass came to.
-func observed(t *turn, ran map[string]*apply.PFReport, offered *pool.Assignment, plugin []deviceplugin.Status) *report.Input {
+func observed(cur *pass, ran map[string]*apply.PFReport, offered *pool.Assignment, plugin []deviceplugin.Status) *report.Input {
 	in := &report.Input{
-		Spec: t.verdict.spec, Snapshot: t.snap, Plan: t.plan, Use: t.use, Busy: t.busy,
+		Spec: cur.decision.spec, Snapshot: cur.snap, Plan: cur.plan, Use: cur.use, Busy: cur.busy,
 		Desired: map[string]*spec.PhysicalFunction{}, Runs: map[string]report.Run{}, Missing: map[string][]int{},
-		Offered: offered.Withhold(t.unallocatable()), Registrations: map[string]report.Registration{},
+		Offered: offered.Withhold(cur.unallocatable()), Registrations: map[string]report.Registration{},
 	}
-	if t.readErr != nil {
+	if cur.readErr != nil {
 		in.Problems = append(in.Problems, status.Problem{
-			Msg:  fmt.Sprintf("the machine cannot be read: %v", t.readErr),
+			Msg:  fmt.Sprintf("the machine cannot be read: %v", cur.readErr),
 			Hint: "nothing is changed until it can",
 		})
 	}
@@ -72,19 +72,19 @@ func observed(t *turn, ran map[string]*apply.PFReport, offered *pool.Assignment,
 		p := &plugin[i]
 		in.Registrations[p.Resource] = report.Registration{Registered: p.Registered, Err: p.Err, Waiting: p.Waiting}
 	}
-	if t.plan == nil {
+	if cur.plan == nil {
 		return in
 	}
-	for i := range t.plan.PFs {
-		pf := t.plan.PFs[i].Address
-		if b := t.bound.Binding(pf); b != nil {
-			in.Desired[pf] = &t.verdict.cfg.PhysicalFunctions[b.Entry]
+	for i := range cur.plan.PFs {
+		pf := cur.plan.PFs[i].Address
+		if b := cur.bound.Binding(pf); b != nil {
+			in.Desired[pf] = &cur.decision.cfg.PhysicalFunctions[b.Entry]
 		}
 		if r := ran[pf]; r != nil {
 			in.Runs[pf] = report.Run{Problems: r.Problems, Failures: failures(r.Err)}
 		}
-		if found := t.snap.PF(pf); found != nil {
-			in.Missing[pf] = missingInterfaces(found, t.use)
+		if found := cur.snap.PF(pf); found != nil {
+			in.Missing[pf] = missingInterfaces(found, cur.use)
 		}
 	}
 	return in
@@ -117,10 +117,10 @@ func (a *Agent) logStatus(m *memory, s *status.Status) {
 	if err != nil {
 		metrics = err.Error()
 	}
-	m.said.do("metrics", metrics, func() {
+	m.logOnChange.do("metrics", metrics, func() {
 		if err != nil {
 			p := listenProblem(err)
-			a.log.Warn("problem", "problem", p.Msg, "hint", p.Hint)
+			a.log.Warn("problem found", "problem", p.Msg, "hint", p.Hint)
 		}
 	})
 	for i := range s.PFs {
@@ -128,7 +128,7 @@ func (a *Agent) logStatus(m *memory, s *status.Status) {
 	}
 	for i := range s.Spec.Errors {
 		e := &s.Spec.Errors[i]
-		m.said.do("spec/"+e.Msg, s.Spec.Hash, func() {
+		m.logOnChange.do("spec/"+e.Msg, s.Spec.Hash, func() {
 			a.log.Error("config refused", "line", e.Pos.Line, "column", e.Pos.Column, "err", e.Msg, "hint", e.Hint, "inForce", s.Spec.InForce)
 		})
 	}
@@ -137,11 +137,11 @@ func (a *Agent) logStatus(m *memory, s *status.Status) {
 func (a *Agent) logPF(m *memory, f *status.PF) {
 	for i := range f.Errors {
 		p := &f.Errors[i]
-		m.said.do("problem/"+f.Address+p.Msg, p.Hint, func() {
+		m.logOnChange.do("problem/"+f.Address+p.Msg, p.Hint, func() {
 			// A boot has much to wait for and nothing to warn of.
-			log, msg := a.log.Warn, "problem"
+			log, msg := a.log.Warn, "problem found"
 			if p.Pending {
-				log, msg = a.log.Info, "pending"
+				log, msg = a.log.Info, "problem pending"
 			}
 			log(msg, "pf", f.Address, "name", f.Name, "line", p.Pos.Line, "column", p.Pos.Column, "problem", p.Msg, "hint", p.Hint)
 		})
@@ -153,7 +153,7 @@ func (a *Agent) logPF(m *memory, f *status.PF) {
 			break
 		}
 	}
-	m.said.do("wait/"+f.Address, waiting, func() {
+	m.logOnChange.do("wait/"+f.Address, waiting, func() {
 		if waiting != "" {
 			a.log.Info("a change waits for the holders of its VFs", "pf", f.Address, "name", f.Name, "holders", waiting)
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // A PF whose driver takes its time keeps no other PF from following a newer
-// document, and the two are told apart in the status.
+// config, and the two are distinguished in the status.
 func TestSlowPFHoldsUpNobody(t *testing.T) {
 	n := newNode(t)
 	answer := make(chan struct{})
@@ -21,10 +21,10 @@ func TestSlowPFHoldsUpNobody(t *testing.T) {
 	})
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 4))
+	n.configure(vfs(pfA, 4))
 	n.status("the write is under way", func(s *status.Status) bool { return len(s.PFs) == 1 && s.PFs[0].State == status.PFPending })
 
-	n.document(vfs(pfA, 4) + strings.Join([]string{
+	n.configure(vfs(pfA, 4) + strings.Join([]string{
 		"  - match: {pciAddresses: ['" + pfB + "']}", "    numVFs: 2", "    resourceName: example.com/other", "",
 	}, "\n"))
 	n.status("the other PF is ready", func(s *status.Status) bool {

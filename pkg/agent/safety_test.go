@@ -57,51 +57,51 @@ func (n *node) allocate(ids ...string) error {
 	return err
 }
 
-// A document was removed and everything was taken back. A bad document that comes
+// A config was removed and everything was undone. A bad config that comes
 // later changes nothing either: also in a new process.
-func TestBadDocumentAfterRemoval(t *testing.T) {
+func TestBadConfigAfterRemoval(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("restarted=%v", restarted), func(t *testing.T) {
 			n := newNode(t)
 			n.kubelet.Start()
 			n.start()
-			n.document(vfs(pfA, 3))
+			n.configure(vfs(pfA, 3))
 			n.healthy(3)
 			if err := os.Remove(n.config); err != nil {
 				t.Fatal(err)
 			}
-			n.status("taken back", func(s *status.Status) bool { return s.Spec.State == status.SpecAbsent && len(s.PFs) == 0 })
+			n.status("undone", func(s *status.Status) bool { return s.Spec.State == status.SpecAbsent && len(s.PFs) == 0 })
 			before := len(n.kernel.Writes())
 			if restarted {
 				n.stop()
 			}
-			n.document("nonsense")
+			n.configure("nonsense")
 			if restarted {
 				n.start()
 			}
 			s := n.status("refused", func(s *status.Status) bool { return s.Spec.State == status.SpecRefused })
 			if s.Spec.InForce != "" || s.Spec.LastGood || len(s.PFs) != 0 {
-				t.Errorf("in force after a bad document: %+v, PFs %+v", s.Spec, s.PFs)
+				t.Errorf("in force after a bad config: %+v, PFs %+v", s.Spec, s.PFs)
 			}
 			// Whatever the bad one caused would be done before what a good one asks for.
-			n.document("apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunctions:\n" + andOther("", 2))
+			n.configure("apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunctions:\n" + andOther("", 2))
 			n.otherHealthy(2)
 			for _, w := range n.kernel.Writes()[before:] {
 				if strings.Contains(w, pfA) {
-					t.Errorf("a bad document, after the good one was removed, caused the write %s", w)
+					t.Errorf("a bad config, after the good one was removed, caused the write %s", w)
 				}
 			}
 		})
 	}
 }
 
-// At an early start there may be no document because the machine config is not loaded
+// At an early start there may be no config because the machine config is not loaded
 // yet. The last good config must outlive that.
 func TestAbsenceAtAnEarlyStartIsNoRemoval(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 3))
+	n.configure(vfs(pfA, 3))
 	n.healthy(3)
 	n.stop()
 	if err := os.Remove(n.config); err != nil {
@@ -110,7 +110,7 @@ func TestAbsenceAtAnEarlyStartIsNoRemoval(t *testing.T) {
 	n.silent(true) // no kubelet yet
 	n.start()
 	n.status("absent", func(s *status.Status) bool { return s.Spec.State == status.SpecAbsent })
-	n.document("nonsense")
+	n.configure("nonsense")
 	n.status("the last good config is in force", func(s *status.Status) bool {
 		return s.Spec.State == status.SpecRefused && s.Spec.LastGood && s.Spec.InForce != ""
 	})
@@ -143,7 +143,7 @@ func (n *node) onDisk(t *testing.T) (readOnly, fill func()) {
 }
 
 // A disk that is full or came up read-only: what earlier runs wrote is in force. The
-// newest document is bad here, so the pools live from the last good one.
+// newest config is bad here, so the pools live from the last good one.
 func TestLastGoodOnADiskThatCannotBeWritten(t *testing.T) {
 	for _, how := range []string{"full", "read-only"} {
 		t.Run(how, func(t *testing.T) {
@@ -151,10 +151,10 @@ func TestLastGoodOnADiskThatCannotBeWritten(t *testing.T) {
 			readOnly, fill := n.onDisk(t)
 			n.kubelet.Start()
 			n.start()
-			n.document(vfs(pfA, 3))
+			n.configure(vfs(pfA, 3))
 			n.healthy(3)
 			n.stop()
-			n.document("nonsense")
+			n.configure("nonsense")
 			if how == "full" {
 				fill()
 			} else {
@@ -175,14 +175,14 @@ func TestLastGoodOnADiskThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// Read-only, with a good document that asks for fewer VFs, while the kubelet does not
+// Read-only, with a good config that asks for fewer VFs, while the kubelet does not
 // answer: the notes on the disk say that a pod has a VF.
 func TestReadOnlyStateKeepsPods(t *testing.T) {
 	n := newNode(t)
 	readOnly, _ := n.onDisk(t)
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 3))
+	n.configure(vfs(pfA, 3))
 	dev := first(n.healthy(3))
 	n.hold(dev, "web") // an RDMA or uio pod: the kernel shows nothing
 	n.changes.notify()
@@ -192,7 +192,7 @@ func TestReadOnlyStateKeepsPods(t *testing.T) {
 	n.stop()
 	readOnly()
 	n.silent(true)
-	n.document(andOther(vfs(pfA, 2), 2))
+	n.configure(andOther(vfs(pfA, 2), 2))
 	before := len(n.kernel.Writes())
 	n.start()
 	n.logged("a change waits for the holders of its VFs")
@@ -218,7 +218,7 @@ func TestStateDirectoryRemoved(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 3))
+	n.configure(vfs(pfA, 3))
 	dev := first(n.healthy(3))
 	n.hold(dev, "web")
 	n.status("held", func(s *status.Status) bool {
@@ -237,7 +237,7 @@ func TestStateDirectoryRemoved(t *testing.T) {
 	n.status("the status is there again", func(s *status.Status) bool { return len(s.PFs) == 1 && s.PFs[0].State == status.PFReady })
 	n.stop()
 	n.silent(true)
-	n.document(vfs(pfA, 2))
+	n.configure(vfs(pfA, 2))
 	n.start()
 	n.status("what pods have is known", func(s *status.Status) bool { return len(s.PFs) == 1 && s.PFs[0].State == status.PFWaiting })
 	if c := strings.Count(n.log.String(), "state directory removed and recreated"); c != 1 {
@@ -251,34 +251,34 @@ func TestFailedTaskIsStartedAgain(t *testing.T) {
 	n.refuse = 1
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 2))
-	n.healthy(2) // the document's own events are enough for that
+	n.configure(vfs(pfA, 2))
+	n.healthy(2) // the config's own events are enough for that
 	n.logged("task failed and will be started again")
 	// Only the source of events announces this one.
 	n.kernel.RemovePF(pfA)
 	n.status("the PF is gone", func(s *status.Status) bool { return len(s.PFs) == 0 })
 }
 
-// Talos removes and makes its directories when it writes a document. However long it
-// takes on a node that is busy, VFs are not taken back meanwhile.
-func TestDocumentGoneForSomeSeconds(t *testing.T) {
+// Talos removes and makes its directories when it writes a config. However long it
+// takes on a node that is busy, VFs are not removed meanwhile.
+func TestConfigGoneForSomeSeconds(t *testing.T) {
 	n := newNode(t)
 	n.absent = source.DefaultAbsent
 	n.kubelet.Start()
 	n.start()
-	n.document(vfs(pfA, 3))
+	n.configure(vfs(pfA, 3))
 	n.healthy(3)
 	before := len(n.kernel.Writes())
 	if err := os.RemoveAll(filepath.Dir(n.config)); err != nil {
 		t.Fatal(err)
 	}
 	<-time.After(n.absent / 2)
-	n.document(vfs(pfA, 3) + "# again\n")
+	n.configure(vfs(pfA, 3) + "# again\n")
 	hash := spec.Hash([]byte(vfs(pfA, 3) + "# again\n"))
-	n.status("the document that is there again", func(s *status.Status) bool {
+	n.status("the config that is there again", func(s *status.Status) bool {
 		return s.Spec.State == status.SpecAccepted && s.Spec.Hash == hash
 	})
 	if w := n.kernel.Writes()[before:]; len(w) != 0 {
-		t.Errorf("written while the document was away: %q", w)
+		t.Errorf("written while the config was away: %q", w)
 	}
 }

@@ -21,10 +21,10 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
-// The whole agent under everything that happens on a node at the same time: documents,
+// The whole agent under everything that happens on a node at the same time: configs,
 // pods that come and go, ports that lose their link, netlink that fails, a kubelet and
 // a service that restart, and a disk that turns read-only. It must never stand still,
-// never take a VF from a pod, and be as the last document says when all is quiet again.
+// never take a VF from a pod, and be as the last config says when all is quiet again.
 //
 // SRIOV_STRESS is how long (default 3s), SRIOV_STRESS_SEED which random numbers,
 // SRIOV_STRESS_PFS how many PFs (default 1 to 12, another number in each round).
@@ -51,7 +51,7 @@ func TestStress(t *testing.T) {
 		}
 	}
 	t.Logf("SRIOV_STRESS_SEED=%d", seed)
-	// One round is long enough for some hundred documents.
+	// One round is long enough for some hundred configs.
 	const round = 15 * time.Second
 	for start := time.Now(); time.Since(start) < long; seed++ {
 		count := pfs
@@ -133,7 +133,7 @@ func poolOf(pf int) string { return fmt.Sprintf("example.com/pool%d", pf) }
 
 // hasPods reports whether pods are started on the PF: changes of it wait for them, and
 // for two minutes after a pod that the kubelet never listed. The others change with
-// each document.
+// each config.
 func hasPods(pf int) bool { return pf%3 == 0 }
 
 // actor does one thing again and again, with random numbers and pauses of its own,
@@ -156,13 +156,13 @@ func (s *stress) actor(wg *sync.WaitGroup, end <-chan struct{}, n uint64, longes
 
 func (s *stress) run(long time.Duration) {
 	s.kubelet.Start()
-	s.document(s.doc(func(int) int { return 2 }))
+	s.configure(s.doc(func(int) int { return 2 }))
 	s.start()
 	end := make(chan struct{})
 	var wg sync.WaitGroup
-	// Trouble is short and seldom enough for most documents to come into force.
+	// Trouble is short and seldom enough for most configs to come into force.
 	s.actor(&wg, end, 1, 250*time.Millisecond, func(r *rand.Rand) {
-		s.document(s.doc(func(int) int { return 1 + r.IntN(7) }))
+		s.configure(s.doc(func(int) int { return 1 + r.IntN(7) }))
 		s.count(&s.docs)
 	})
 	for i := range uint64(2) {
@@ -190,7 +190,7 @@ func (s *stress) run(long time.Duration) {
 	close(end)
 	wg.Wait()
 	s.calm()
-	s.t.Logf("%d PFs: %d documents, %d allocations, %d restarts of the service, %d writes", len(s.pfs), s.docs, s.allocs, s.starts, len(s.kernel.Writes()))
+	s.t.Logf("%d PFs: %d configs, %d allocations, %d restarts of the service, %d writes", len(s.pfs), s.docs, s.allocs, s.starts, len(s.kernel.Writes()))
 	s.halt()
 	for _, v := range s.kernel.Violations() {
 		if strings.Contains(v, "destroyed") {
@@ -264,7 +264,7 @@ func (s *stress) pod(r *rand.Rand) {
 	s.count(&s.allocs)
 }
 
-// calm ends the trouble and waits until everything is as the last document says.
+// calm ends the trouble and waits until everything is as the last config says.
 func (s *stress) calm() {
 	s.fail(false)
 	s.readOnly(false)
@@ -279,7 +279,7 @@ func (s *stress) calm() {
 	}
 	clear(s.pods)
 	s.mu.Unlock()
-	s.document(s.doc(func(int) int { return 5 }))
+	s.configure(s.doc(func(int) int { return 5 }))
 	path := filepath.Join(s.dir, "state", "status.yaml")
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -298,7 +298,7 @@ func (s *stress) calm() {
 	}
 }
 
-// patience is how long the agent may take for its last document, after pauses of
+// patience is how long the agent may take for its last config, after pauses of
 // failed work that double, on a slow machine with the race detector.
 const patience = 3 * time.Minute
 
@@ -316,7 +316,7 @@ func (s *stress) settled(st *status.Status) bool {
 	return !slices.ContainsFunc(st.Pools, func(p status.Pool) bool { return !p.Registered })
 }
 
-// halt stops the service, and fails when it does not obey.
+// halt stops the service, and fails when it does not stop.
 func (s *stress) halt() {
 	done := make(chan struct{})
 	go func() { s.stop(); close(done) }()
@@ -337,6 +337,6 @@ func (s *stress) dump(st *status.Status) {
 	if st != nil {
 		text = fmt.Sprintf("%+v", st.PFs)
 	}
-	fmt.Fprintf(os.Stderr, "%s: not as the last document says after %s\nstatus: %s\nlog:\n%s\n%s\n", s.t.Name(), patience, text, s.log, buf)
+	fmt.Fprintf(os.Stderr, "%s: not as the last config says after %s\nstatus: %s\nlog:\n%s\n%s\n", s.t.Name(), patience, text, s.log, buf)
 	os.Exit(1)
 }

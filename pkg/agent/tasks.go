@@ -25,7 +25,7 @@ func (a *Agent) keep(ctx context.Context, t Task) error {
 		if time.Since(started) > lastRestart {
 			pause = firstRestart
 		}
-		a.log.Error("task failed and will be started again", "task", t.String(), "error", err, "pause", pause)
+		a.log.Error("task failed and will be started again", "task", t.String(), "err", err, "pause", pause)
 		a.Wake()
 		timer := time.NewTimer(pause)
 		select {

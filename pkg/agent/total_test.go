@@ -66,8 +66,8 @@ func snapshots(t *testing.T) map[string]*inventory.Snapshot {
 	return out
 }
 
-// documents are configurations of every kind, among them none at all.
-func documents(t *testing.T) map[string]*spec.Config {
+// configs are those of every kind, among them none at all.
+func configs(t *testing.T) map[string]*spec.Config {
 	t.Helper()
 	const head = "apiVersion: v1alpha1\nkind: SRIOVConfig\n"
 	many, none := 5, -1
@@ -132,11 +132,11 @@ func states() map[string]record.Record {
 	}
 }
 
-// TestPureFunctionsTakeEveryValue: on every machine, under every document and with
+// TestPureFunctionsTakeEveryValue: on every machine, under every config and with
 // every record each decision is an answer, the same one each time, and what is
 // computed can be shown and recorded.
 func TestPureFunctionsTakeEveryValue(t *testing.T) {
-	docs, records := documents(t), states()
+	docs, records := configs(t), states()
 	for machine, s := range snapshots(t) {
 		for doc, cfg := range docs {
 			sel := selection.PFs(cfg, s)
@@ -187,7 +187,7 @@ func check(t *testing.T, what string, in plan.Input) {
 		t.Errorf("%s: another plan the second time", what)
 	}
 	if in.Config == nil && len(p.Problems)+len(p.Notices) > 0 {
-		t.Errorf("%s: without a document: %+v %+v", what, p.Problems, p.Notices)
+		t.Errorf("%s: without a config: %+v %+v", what, p.Problems, p.Notices)
 	}
 	if err := status.PlanText(io.Discard, report.Plan(p)); err != nil {
 		t.Errorf("%s: %v", what, err)
@@ -210,9 +210,9 @@ func check(t *testing.T, what string, in plan.Input) {
 	}
 }
 
-// TestNoDocumentOnANodeWithRDMA: the mode of the kernel's RDMA devices is nothing
-// to a daemon without a document, from the start and after one was removed.
-func TestNoDocumentOnANodeWithRDMA(t *testing.T) {
+// TestNoConfigOnANodeWithRDMA: the mode of the kernel's RDMA devices is nothing
+// to a daemon without a config, from the start and after one was removed.
+func TestNoConfigOnANodeWithRDMA(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
 	const pf = "0000:01:00.0"
@@ -222,12 +222,12 @@ func TestNoDocumentOnANodeWithRDMA(t *testing.T) {
 	}
 	n.start()
 	absent := func(s *status.Status) bool { return s.Spec.State == status.SpecAbsent && s.RDMANetns == "shared" }
-	n.status("no document", absent)
-	n.document(vfs(pfA, 4))
+	n.status("no config", absent)
+	n.configure(vfs(pfA, 4))
 	n.healthy(4)
 	if err := os.Remove(n.config); err != nil {
 		t.Fatal(err)
 	}
-	n.status("no document again", absent)
-	n.status("taken back", func(*status.Status) bool { return n.kernel.Snapshot().PF(pfA).NumVFs == 0 })
+	n.status("no config again", absent)
+	n.status("undone", func(*status.Status) bool { return n.kernel.Snapshot().PF(pfA).NumVFs == 0 })
 }

@@ -51,12 +51,12 @@ func add(to map[string]pool.Reason, id string, r pool.Reason) {
 
 // unallocatable are the devices that are not offered, and why: what the plan waits
 // for, what processes have open, what is unhealthy.
-func (t *turn) unallocatable() map[string]pool.Reason {
-	out := unfinished(t.plan, t.snap, t.use)
-	for id, answer := range t.open {
+func (cur *pass) unallocatable() map[string]pool.Reason {
+	out := unfinished(cur.plan, cur.snap, cur.use)
+	for id, answer := range cur.open {
 		add(out, id, pool.Reason{Cause: pool.CauseOpen, Text: answer.String() + ", and no pod is known to have it"})
 	}
-	for id, r := range t.unhealthy {
+	for id, r := range cur.unhealthy {
 		add(out, id, r)
 	}
 	return out

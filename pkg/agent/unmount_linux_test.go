@@ -191,7 +191,7 @@ func unmountVar(t *testing.T, order string) {
 		h.mountVar()
 	}
 	log := h.startService()
-	until(t, "the service reads its document", func() error {
+	until(t, "the service reads its config", func() error {
 		if !strings.Contains(log.String(), "present=true") {
 			return errors.New("it has not")
 		}

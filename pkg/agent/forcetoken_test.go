@@ -10,14 +10,14 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
-// TestOldOrderAfterALostRecord: an order to force that may have been carried out
+// TestOldForceTokenAfterALostRecord: a force token that may have been carried out
 // before the record was damaged is followed nowhere, also not on a card that was
-// not there when that was found, and not when the document came later.
-func TestOldOrderAfterALostRecord(t *testing.T) {
+// not there when that was found, and not when the config came later.
+func TestOldForceTokenAfterALostRecord(t *testing.T) {
 	const late = "0000:61:00.0"
-	document := fmt.Sprintf("apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunctions:\n"+
+	config := fmt.Sprintf("apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunctions:\n"+
 		"  - match: {pciAddresses: [%q, %q]}\n    force: old\n    numVFs: 4\n    resourceName: %s\n", pfA, late, resource)
-	for name, first := range map[string]string{"the card comes later": document, "the card and the document come later": ""} {
+	for name, first := range map[string]string{"the card comes later": config, "the card and the config come later": ""} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
 			n.kubelet.Start()
@@ -29,7 +29,7 @@ func TestOldOrderAfterALostRecord(t *testing.T) {
 				t.Fatal(err)
 			}
 			if first != "" {
-				n.document(first)
+				n.configure(first)
 			}
 			n.start()
 			n.status("decided", func(s *status.Status) bool {
@@ -47,7 +47,7 @@ func TestOldOrderAfterALostRecord(t *testing.T) {
 			vf := n.kernel.Snapshot().PF(late).VFs[0].Address
 			n.kernel.Hold(vf, "holder")
 			n.hold(vf, "holder")
-			n.document(document)
+			n.configure(config)
 			n.start()
 			n.status("waits for the holder", func(s *status.Status) bool {
 				return len(s.PFs) == 2 && s.PFs[1].Address == late && s.PFs[1].State == status.PFWaiting
@@ -55,7 +55,7 @@ func TestOldOrderAfterALostRecord(t *testing.T) {
 			if v := n.kernel.Violations(); len(v) > 0 {
 				t.Error(v)
 			}
-			n.document(strings.Replace(document, "force: old", "force: new", 1))
+			n.configure(strings.Replace(config, "force: old", "force: new", 1))
 			n.healthy(8)
 		})
 	}

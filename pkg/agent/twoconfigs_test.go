@@ -9,15 +9,15 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
-// Two documents in the directory of --config are a document that is refused: in
+// Two configs in the directory of --config are a config that is refused: in
 // status and log, with what to do, while the last good one stays in force.
-func TestTwoDocumentsAreRefused(t *testing.T) {
+func TestTwoConfigsAreRefused(t *testing.T) {
 	for _, before := range []bool{false, true} {
 		n := newNode(t)
-		n.config = filepath.Join(n.dir, "documents", "a.yaml")
+		n.config = filepath.Join(n.dir, "configs", "a.yaml")
 		second := filepath.Join(filepath.Dir(n.config), "b.yaml")
 		n.kubelet.Start()
-		n.document(vfs(pfA, 3))
+		n.configure(vfs(pfA, 3))
 		n.config = filepath.Dir(n.config)
 		add := func() {
 			if err := os.WriteFile(second, []byte(vfs(pfA, 2)), 0o644); err != nil {

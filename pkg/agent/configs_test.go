@@ -11,11 +11,11 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
-// Several PFs whose documents change one after the other while a pod has a VF of the
+// Several PFs whose configs change one after the other while a pod has a VF of the
 // first: each change is a run on each other PF, whose gates look for holders while the
 // loop offers what is there. SRIOV_DOCUMENTS is for how long (default: 20 changes),
 // SRIOV_STRESS_PFS how many PFs (default 8).
-func TestDocumentsWhileAPodHasAVF(t *testing.T) {
+func TestConfigsWhileAPodHasAVF(t *testing.T) {
 	long, changes := time.Duration(0), 20
 	if v := os.Getenv("SRIOV_DOCUMENTS"); v != "" {
 		var err error
@@ -57,7 +57,7 @@ func TestDocumentsWhileAPodHasAVF(t *testing.T) {
 			return true
 		})
 	}
-	s.document(doc(2))
+	s.configure(doc(2))
 	s.start()
 	inForce(2)
 	vf, err := s.kernel.ReadLink("bus/pci/devices/" + s.pfs[0] + "/virtfn0")
@@ -68,8 +68,8 @@ func TestDocumentsWhileAPodHasAVF(t *testing.T) {
 	start, n := time.Now(), 0
 	for ; n < changes || time.Since(start) < long; n++ {
 		count := 3 - n%2
-		s.document(doc(count))
+		s.configure(doc(count))
 		inForce(count)
 	}
-	t.Logf("%d PFs: %d documents, %d writes", pfs, n, len(s.kernel.Writes()))
+	t.Logf("%d PFs: %d configs, %d writes", pfs, n, len(s.kernel.Writes()))
 }
