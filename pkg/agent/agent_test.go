@@ -244,6 +244,7 @@ func (n *node) healthy(count int) kubelettest.Resource {
 }
 
 func TestFromConfigToDevices(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
@@ -271,6 +272,7 @@ func TestFromConfigToDevices(t *testing.T) {
 // A config that asks too much of one PF leaves that PF as it was, says why
 // with its place, and is in force for the others.
 func TestTooManyVFs(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
@@ -294,6 +296,7 @@ func TestTooManyVFs(t *testing.T) {
 }
 
 func TestBadConfigChangesNothing(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
@@ -326,6 +329,7 @@ func TestBadConfigChangesNothing(t *testing.T) {
 // A change that would take a VF from a pod waits for it, withdraws the free
 // ones, and runs when the pod is gone.
 func TestChangeWaitsForPods(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
@@ -348,6 +352,7 @@ func TestChangeWaitsForPods(t *testing.T) {
 // A force token in the config goes over the pod, once: the next change
 // waits again, also in a new process, until another text is written.
 func TestConfigForcesOnce(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
@@ -379,6 +384,7 @@ func TestConfigForcesOnce(t *testing.T) {
 }
 
 func TestFailedWriteIsRetriedWithPauses(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	var mu sync.Mutex
 	tries := 0
@@ -411,6 +417,7 @@ func TestFailedWriteIsRetriedWithPauses(t *testing.T) {
 // A VF whose interface is in a namespace that no pod is known for is not offered,
 // and the status says so; nobody gets a device that is not there.
 func TestMissingInterface(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()

@@ -16,6 +16,7 @@ import (
 
 // The plugin follows the config, and is left where it is without one.
 func TestCNIPluginFollowsTheConfig(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.cni = install.Options{Source: filepath.Join(n.dir, "sriov-cni"), OptDir: filepath.Join(n.dir, "opt"), Attachments: filepath.Join(n.dir, "attachments")}
 	place := filepath.Join(n.cni.OptDir, "cni", "bin", "sriov")

@@ -16,6 +16,7 @@ import (
 // loop offers what is there. SRIOV_DOCUMENTS is for how long (default: 20 changes),
 // SRIOV_STRESS_PFS how many PFs (default 8).
 func TestConfigsWhileAPodHasAVF(t *testing.T) {
+	t.Parallel()
 	long, changes := time.Duration(0), 20
 	if v := os.Getenv("SRIOV_DOCUMENTS"); v != "" {
 		var err error

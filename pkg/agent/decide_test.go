@@ -9,6 +9,7 @@ import (
 
 // A config is parsed once for its content, not once for each time it is decided on.
 func TestConfigIsParsedOnce(t *testing.T) {
+	t.Parallel()
 	good := []byte("apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunctions:\n  - match: {names: [a]}\n    numVFs: 1\n")
 	bad := []byte("nonsense")
 	var d parsedConfigs

@@ -9,6 +9,7 @@ import (
 )
 
 func TestDrift(t *testing.T) {
+	t.Parallel()
 	const pf = "0000:21:00.0"
 	plans := map[string]*plan.Plan{
 		"ready":   {PFs: []plan.PFPlan{{Address: pf}}},

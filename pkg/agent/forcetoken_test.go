@@ -14,6 +14,7 @@ import (
 // before the record was damaged is followed nowhere, also not on a card that was
 // not there when that was found, and not when the config came later.
 func TestOldForceTokenAfterALostRecord(t *testing.T) {
+	t.Parallel()
 	const late = "0000:61:00.0"
 	config := fmt.Sprintf("apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunctions:\n"+
 		"  - match: {pciAddresses: [%q, %q]}\n    force: old\n    numVFs: 4\n    resourceName: %s\n", pfA, late, resource)

@@ -49,6 +49,7 @@ func unhealthyFor(text string) func(*status.Status) bool {
 // A VF below the host's bond is not given to pods, and a change of the number of
 // VFs waits until the host has let it go.
 func TestHostsOwnVFIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
@@ -72,6 +73,7 @@ func TestHostsOwnVFIsLeftAlone(t *testing.T) {
 // While netlink does not list the host's addresses, no VF with an interface is
 // free and none is given out; it is asked again without any event.
 func TestUnlistedHostNetworkFreesNothing(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
@@ -100,6 +102,7 @@ func TestUnlistedHostNetworkFreesNothing(t *testing.T) {
 // A vfio group that cannot be opened counts as open: the step that takes the VF
 // away waits, and goes on when the group can be asked.
 func TestUnaskedVFIOGroupHoldsTheStep(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.dev = t.TempDir()
 	if err := os.Mkdir(filepath.Join(n.dev, "vfio"), 0o755); err != nil {

@@ -97,9 +97,9 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// What the kernel changes by itself reaches the kubelet within 100 ms, a burst
-// of events in one list. Others use this machine too: the best of some rounds
-// counts.
+// What the kernel changes by itself reaches the kubelet by its events, a burst of
+// them in one list: the next timer is minutes away. Others use this machine too and
+// may tear a burst apart: the best of some rounds counts.
 func TestBurstIsOneUpdate(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
@@ -132,7 +132,6 @@ func TestBurstIsOneUpdate(t *testing.T) {
 		}, 6},
 		{"the VFs go", func() { write(sysfs.NumVFs(pfA), "0") }, 0},
 	}
-	const limit = 100 * time.Millisecond
 	var took []time.Duration
 	lists := func() int { return n.kubelet.Resource(pool).Lists }
 	for round := 0; took == nil && round < 20; round++ {
@@ -142,9 +141,7 @@ func TestBurstIsOneUpdate(t *testing.T) {
 			start := time.Now()
 			b.do()
 			r := n.kubelet.Wait(pool, b.what, func(r kubelettest.Resource) bool { return len(r.Devices) == b.count })
-			if d := time.Since(start); d < limit {
-				times = append(times, d)
-			}
+			times = append(times, time.Since(start))
 			if b.count > 0 {
 				addrs = nil
 			}
@@ -153,12 +150,12 @@ func TestBurstIsOneUpdate(t *testing.T) {
 				addrs = append(addrs, a)
 			}
 		}
-		if len(times) == len(bursts) && lists() == before+len(bursts) {
+		if lists() == before+len(bursts) {
 			took = times
 		}
 	}
 	if took == nil {
-		t.Fatalf("in no round were %d bursts %d lists, each within %s", len(bursts), len(bursts), limit)
+		t.Fatalf("in no round were %d bursts %d lists", len(bursts), len(bursts))
 	}
 	for i, b := range bursts {
 		t.Logf("%s: one list, %s after the first event", b.what, took[i].Round(time.Millisecond))
@@ -210,6 +207,7 @@ func TestIdleIsIdle(t *testing.T) {
 // The error counters are not read for the first list, and are from then on: what
 // is counted later makes the device unhealthy.
 func TestPCIeErrorsAreSeen(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	root := sysfstest.Make(t, 1, 4)
 	tree, err := sysfs.Open(root)

@@ -7,6 +7,7 @@ import (
 
 // What has pods' names in its key has no end on a node that runs for long.
 func TestLogOnChangeIsBounded(t *testing.T) {
+	t.Parallel()
 	var o logOnChange
 	calls := 0
 	count := func() { calls++ }

@@ -24,6 +24,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 // The golden file shows every metric that there is.
 func TestMetricFamilies(t *testing.T) {
+	t.Parallel()
 	wanted := 4
 	c := newCollector()
 	c.reconcile()
@@ -120,6 +121,7 @@ func exposition(t *testing.T, reg prometheus.Gatherer) []byte {
 
 // An interface may have any bytes as its name; the metrics have it as UTF-8.
 func TestMetricLabels(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]string{
 		"enp1s0": "enp1s0", "a\"b\\c": "a\"b\\c", "": "", "ü{}": "ü{}", "\xff\xfe": "\uFFFD", "a\xff": "a\uFFFD",
 	} {
@@ -145,6 +147,7 @@ func TestMetricLabels(t *testing.T) {
 }
 
 func TestHealthPage(t *testing.T) {
+	t.Parallel()
 	c := newCollector()
 	pages := c.pages()
 	if err := pages.Health(); err == nil {

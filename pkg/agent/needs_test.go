@@ -9,6 +9,7 @@ import (
 )
 
 func TestNeeds(t *testing.T) {
+	t.Parallel()
 	byDriver := &spec.Config{ResourceList: []spec.Resource{{Selectors: []spec.Selector{{Drivers: []string{"iavf"}}}}}}
 	byIndex := &spec.Config{ResourceList: []spec.Resource{{Selectors: []spec.Selector{{}, {ACPIIndexes: []string{"101"}}}}}}
 	pfs := &spec.Config{PhysicalFunctions: make([]spec.PhysicalFunction, 1)}

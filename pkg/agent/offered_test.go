@@ -20,6 +20,7 @@ func (a *asking) Offer(o deviceplugin.Offer) {
 
 // A test that hangs: the plugin was called under the lock.
 func TestPluginIsCalledWithoutTheLock(t *testing.T) {
+	t.Parallel()
 	var o offered
 	plugin := &asking{of: &o}
 	o.plugin = plugin

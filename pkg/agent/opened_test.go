@@ -21,6 +21,7 @@ import (
 // pod has it: the pod's program may open it in that instant, and would be
 // refused.
 func TestOpenedAsksNobodyWhoWasGivenTheVF(t *testing.T) {
+	t.Parallel()
 	const a, b = "0000:21:10.0", "0000:21:10.2"
 	vf := func(index int, addr string) inventory.VF {
 		return inventory.VF{Index: index, Function: inventory.Function{Address: addr, Driver: "vfio-pci", IOMMUGroup: index}}
@@ -70,6 +71,7 @@ func TestOpenedAsksNobodyWhoWasGivenTheVF(t *testing.T) {
 // while the old one's virtual machine still has it open: the VF is refused, and not
 // allocatable until the machine is gone.
 func TestOpenVFIsNotGivenToAnotherPod(t *testing.T) {
+	t.Parallel()
 	const id = "0000:21:10.0"
 	dir := t.TempDir()
 	a, err := New(Options{

@@ -67,6 +67,7 @@ func returned(count int) func(*status.Status) bool {
 // A dead pod's VF is reclaimed when DEL did not come, and nothing shows that
 // somebody has it.
 func TestOrphansAreReclaimed(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	left := &attachments{}
 	n.attachments, n.grace = left, 100*time.Millisecond
@@ -136,6 +137,7 @@ func TestOrphansAreReclaimed(t *testing.T) {
 
 // The container runtime's DEL goes first.
 func TestOrphansHaveAGrace(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	left := &attachments{}
 	n.attachments, n.grace = left, time.Hour

@@ -10,6 +10,7 @@ import (
 // Events after a quiet time are waited for as short as ever; when they do not
 // end, passes that take long are as far apart as they are long.
 func TestPause(t *testing.T) {
+	t.Parallel()
 	const settle = 10 * time.Millisecond
 	a := &Agent{opts: Options{Settle: settle}}
 	now := time.Now()

@@ -19,6 +19,7 @@ import (
 // entry makes are offered by what resourceList says of them, the first of two
 // pools has them, and the status of both says so.
 func TestResourceList(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
@@ -39,6 +40,7 @@ func TestResourceList(t *testing.T) {
 
 // The device-info file of an allocation is there as long as its pod.
 func TestDeviceInfo(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
@@ -107,6 +109,7 @@ func TestDeviceInfo(t *testing.T) {
 // CDI is switched by the config: on, nodes go through a file in the host's
 // directory; off again, the file is gone.
 func TestCDI(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
@@ -143,6 +146,7 @@ func TestCDI(t *testing.T) {
 // A pulled cable is seen by the kubelet after the hold-down, and so is its
 // return.
 func TestLinkHealth(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()

@@ -29,6 +29,7 @@ func (n *node) guarded(text string) {
 // uplink is left alone whatever the clock says, and so is a PF that is none; when it
 // answers, the one is refused and the other gets its VFs.
 func TestNothingIsDoneWithoutAnswers(t *testing.T) {
+	t.Parallel()
 	for _, what := range []string{modelkernel.AskLinks, modelkernel.AskAddrs, modelkernel.AskRoutes} {
 		t.Run(what, func(t *testing.T) {
 			n := newNode(t)
@@ -51,6 +52,7 @@ func TestNothingIsDoneWithoutAnswers(t *testing.T) {
 // TestPortWithoutLinkWaits: a default route by another interface says nothing about
 // a port that is not plugged in.
 func TestPortWithoutLinkWaits(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.kernel.SetAddrs("enp65s0", "10.0.0.5/24")

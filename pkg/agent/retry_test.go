@@ -14,6 +14,7 @@ import (
 // TestRetry: what failed is tried again at once when it is another piece of work,
 // and else after a pause that doubles.
 func TestRetry(t *testing.T) {
+	t.Parallel()
 	const pf = "0000:21:00.0"
 	step := func(was, n int, waits ...use.Holder) *plan.Plan {
 		return &plan.Plan{PFs: []plan.PFPlan{{Address: pf, Steps: []plan.Step{

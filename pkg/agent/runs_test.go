@@ -11,6 +11,7 @@ import (
 // A PF whose driver takes its time keeps no other PF from following a newer
 // config, and the two are distinguished in the status.
 func TestSlowPFHoldsUpNobody(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	answer := make(chan struct{})
 	n.kernel.Faults(func(name, _ string) modelkernel.Fault {

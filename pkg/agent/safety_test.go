@@ -60,6 +60,7 @@ func (n *node) allocate(ids ...string) error {
 // A config was removed and everything was undone. A bad config that comes
 // later changes nothing either: also in a new process.
 func TestBadConfigAfterRemoval(t *testing.T) {
+	t.Parallel()
 	for _, restarted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("restarted=%v", restarted), func(t *testing.T) {
 			n := newNode(t)
@@ -98,6 +99,7 @@ func TestBadConfigAfterRemoval(t *testing.T) {
 // At an early start there may be no config because the machine config is not loaded
 // yet. The last good config must outlive that.
 func TestAbsenceAtAnEarlyStartIsNoRemoval(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
@@ -145,6 +147,7 @@ func (n *node) onDisk(t *testing.T) (readOnly, fill func()) {
 // A disk that is full or came up read-only: what earlier runs wrote is in force. The
 // newest config is bad here, so the pools live from the last good one.
 func TestLastGoodOnADiskThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"full", "read-only"} {
 		t.Run(how, func(t *testing.T) {
 			n := newNode(t)
@@ -178,6 +181,7 @@ func TestLastGoodOnADiskThatCannotBeWritten(t *testing.T) {
 // Read-only, with a good config that asks for fewer VFs, while the kubelet does not
 // answer: the notes on the disk say that a pod has a VF.
 func TestReadOnlyStateKeepsPods(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	readOnly, _ := n.onDisk(t)
 	n.kubelet.Start()
@@ -215,6 +219,7 @@ func TestReadOnlyStateKeepsPods(t *testing.T) {
 // Somebody removes the state directory under the running daemon: it is made again with
 // all that the daemon knows, logged once, and no pod notices.
 func TestStateDirectoryRemoved(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	n.start()
@@ -247,6 +252,7 @@ func TestStateDirectoryRemoved(t *testing.T) {
 
 // A source of events that the kernel refuses ends nothing else, and is opened again.
 func TestFailedTaskIsStartedAgain(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.refuse = 1
 	n.kubelet.Start()
@@ -262,6 +268,7 @@ func TestFailedTaskIsStartedAgain(t *testing.T) {
 // Talos removes and makes its directories when it writes a config. However long it
 // takes on a node that is busy, VFs are not removed meanwhile.
 func TestConfigGoneForSomeSeconds(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.absent = source.DefaultAbsent
 	n.kubelet.Start()

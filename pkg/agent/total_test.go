@@ -136,6 +136,7 @@ func states() map[string]record.Record {
 // every record each decision is an answer, the same one each time, and what is
 // computed can be shown and recorded.
 func TestPureFunctionsTakeEveryValue(t *testing.T) {
+	t.Parallel()
 	docs, records := configs(t), states()
 	for machine, s := range snapshots(t) {
 		for doc, cfg := range docs {
@@ -213,6 +214,7 @@ func check(t *testing.T, what string, in plan.Input) {
 // TestNoConfigOnANodeWithRDMA: the mode of the kernel's RDMA devices is nothing
 // to a daemon without a config, from the start and after one was removed.
 func TestNoConfigOnANodeWithRDMA(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.kubelet.Start()
 	const pf = "0000:01:00.0"

@@ -12,6 +12,7 @@ import (
 // Two configs in the directory of --config are a config that is refused: in
 // status and log, with what to do, while the last good one stays in force.
 func TestTwoConfigsAreRefused(t *testing.T) {
+	t.Parallel()
 	for _, before := range []bool{false, true} {
 		n := newNode(t)
 		n.config = filepath.Join(n.dir, "configs", "a.yaml")
