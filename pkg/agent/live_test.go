@@ -97,9 +97,9 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// What the kernel changes by itself reaches the kubelet by its events, a burst of
-// them in one list: the next timer is minutes away. Others use this machine too and
-// may tear a burst apart: the best of some rounds counts.
+// What the kernel changes by itself reaches the kubelet by its events, earlier than
+// by any timer of the loop, and a burst of them is one list. Others use this machine
+// too and may tear a burst apart: the best of some rounds counts.
 func TestBurstIsOneUpdate(t *testing.T) {
 	n := newNode(t)
 	n.kubelet.Start()
@@ -132,6 +132,7 @@ func TestBurstIsOneUpdate(t *testing.T) {
 		}, 6},
 		{"the VFs go", func() { write(sysfs.NumVFs(pfA), "0") }, 0},
 	}
+	const limit = time.Second // the loop's shortest timer in the steady state
 	var took []time.Duration
 	lists := func() int { return n.kubelet.Resource(pool).Lists }
 	for round := 0; took == nil && round < 20; round++ {
@@ -141,7 +142,9 @@ func TestBurstIsOneUpdate(t *testing.T) {
 			start := time.Now()
 			b.do()
 			r := n.kubelet.Wait(pool, b.what, func(r kubelettest.Resource) bool { return len(r.Devices) == b.count })
-			times = append(times, time.Since(start))
+			if d := time.Since(start); d < limit {
+				times = append(times, d)
+			}
 			if b.count > 0 {
 				addrs = nil
 			}
@@ -150,12 +153,12 @@ func TestBurstIsOneUpdate(t *testing.T) {
 				addrs = append(addrs, a)
 			}
 		}
-		if lists() == before+len(bursts) {
+		if len(times) == len(bursts) && lists() == before+len(bursts) {
 			took = times
 		}
 	}
 	if took == nil {
-		t.Fatalf("in no round were %d bursts %d lists", len(bursts), len(bursts))
+		t.Fatalf("in no round were %d bursts %d lists, each within %s", len(bursts), len(bursts), limit)
 	}
 	for i, b := range bursts {
 		t.Logf("%s: one list, %s after the first event", b.what, took[i].Round(time.Millisecond))
