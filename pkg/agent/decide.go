@@ -63,10 +63,10 @@ func (d *parsedConfigs) load(name string, data []byte) judged {
 // lastGoodName is what messages call the last good config.
 const lastGoodName = "last good config"
 
-// decide is the rule of design invariant 4: a bad config changes nothing, the
-// last good one stays in force; no config means that nothing is configured, and
-// that is a state that a bad config does not change either. newest is nil when it
-// is not known yet whether there is one.
+// decide is rule 4 of the reconcile contract (docs/architecture.md): a bad config
+// changes nothing, the last good one stays in force; no config means that nothing is
+// configured, and that is a state that a bad config does not change either. newest is
+// nil when it is not known yet whether there is one.
 func decide(newest *source.Document, lastGood state.LastGood, load func(name string, data []byte) judged) decision {
 	if newest == nil {
 		return decision{spec: status.Spec{State: status.SpecUnknown}}

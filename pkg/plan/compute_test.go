@@ -199,8 +199,8 @@ func TestJSONIsStable(t *testing.T) {
 	golden(t, "create.json", a.Bytes())
 }
 
-// TestEarlyStart walks the guard of design invariant 8 through the boots of a
-// node's life.
+// TestEarlyStart walks the guard of the machine's own network (rule 8 of the reconcile
+// contract, docs/architecture.md) through the boots of a node's life.
 func TestEarlyStart(t *testing.T) {
 	cfg := config(entry(4, 4, "enp33s0"))
 	compute := func(in plan.Input) *plan.Plan {

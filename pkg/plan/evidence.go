@@ -11,7 +11,8 @@ import (
 )
 
 // This file defines, once, what shows that a PF does not carry the machine's own
-// network (design invariant 8). Only positive evidence does, and it is one of:
+// network (rule 8 of the reconcile contract, docs/architecture.md). Only positive
+// evidence does, and it is one of:
 //
 //   - quiet: the kernel listed all interfaces, addresses and default routes, and
 //     each interface of the PF is up, has a link, and has neither an address that
