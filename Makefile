@@ -45,12 +45,12 @@ test: skips-reset deps lint unit guard fuzz lab ## Linters, unit tests with -rac
 
 # Many packages wait more than they compute: more of them at a time than processors.
 .PHONY: check
-check: ## The quick loop, below a minute: vet, unit tests with -short and without -race or guards
+check: ## The quick loop, about a minute: go vet, and every unit test with -short, without -race or builds
 	@go vet -tags guard ./...
 	@go test -short -p 4 ./...
 
 .PHONY: guard
-guard: $(TESTSUM) ## What builds: the binaries' size, every workstation, the reproducible image
+guard: $(TESTSUM) ## The repository's own rules, with what builds: binaries' size, workstations, the image
 	@$(TESTSUM) -- -timeout 30m -tags guard ./hack/... | $(KEEP_SKIPS)
 
 .PHONY: deps
@@ -76,7 +76,7 @@ $(OUT)/tools/%: hack/tools/go.mod hack/tools/go.sum
 CONTRACTS := $(wildcard test/contracts/talos-*)
 
 .PHONY: unit
-unit: $(TESTSUM) ## Unit tests with the race detector
+unit: $(TESTSUM) ## Unit tests with -race, long crash walks and stress; differential and contract tests
 	@CGO_ENABLED=1 $(TESTSUM) -- -race ./... | $(KEEP_SKIPS)
 	@go test ./pkg/apply -run Converges -rapid.checks=10000
 	@go test ./pkg/apply -run CrashWalk -v | grep -E 'points|^(ok|FAIL|---)'

@@ -26,6 +26,9 @@ type word struct{ expr, instead string }
 var names = []word{
 	{`turn(s|ed)?`, "pass, reconcile"},
 	{`obeys?`, "acknowledge"},
+	{`tell|told`, "report, publish"},
+	{`said`, "report, log"},
+	{`looks|looked`, "observe, read, scan"},
 }
 
 var words = []word{

@@ -207,14 +207,14 @@ func TestMarshalReference(t *testing.T) {
 	if diff := cmp.Diff(c, mustLoad(t, string(doc)), noPos); diff != "" {
 		t.Errorf("%s\n%s", diff, doc)
 	}
-	for _, said := range []string{"spoofCheck: false", "min: 0", `indexes: "0-3"`, `vendors: ["15b3"]`, "protocol: 802.1q", "selectors:", "install: true"} {
-		if strings.Contains(string(Reference()), said) && said != "min: 0" && !strings.Contains(string(doc), said) {
-			t.Errorf("%q is missing in\n%s", said, doc)
+	for _, text := range []string{"spoofCheck: false", "min: 0", `indexes: "0-3"`, `vendors: ["15b3"]`, "protocol: 802.1q", "selectors:", "install: true"} {
+		if strings.Contains(string(Reference()), text) && text != "min: 0" && !strings.Contains(string(doc), text) {
+			t.Errorf("%q is missing in\n%s", text, doc)
 		}
 	}
 }
 
-func TestMarshalKeepsWhatIsSaidAndZero(t *testing.T) {
+func TestMarshalKeepsWhatIsSetToZero(t *testing.T) {
 	doc := head + `physicalFunctions:
   - match: {names: ["12", "true", "1e3", "~"]}
     numVFs: 0
