@@ -21,6 +21,9 @@ type NodeLink struct {
 type View struct {
 	Snapshot *inventory.Snapshot
 	Links    []NodeLink
+	// Trips is how many requests for sysfs were behind each other: what was not
+	// known to be asked for before the answers of others, or above inFlight.
+	Trips int
 }
 
 // nodeLinks makes links of what Talos' resources say. vfs are the PCI addresses of

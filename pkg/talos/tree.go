@@ -284,7 +284,7 @@ func (n *Node) View(ctx context.Context) (*View, error) {
 }
 
 func (n *Node) view(ctx context.Context, network *network) (*View, error) {
-	t := newTree()
+	t, trips := newTree(), 0
 	for range maxRounds {
 		snap, err := inventory.Read(ctx, t, network)
 		questions := t.take()
@@ -293,8 +293,9 @@ func (n *Node) view(ctx context.Context, network *network) (*View, error) {
 				return nil, err
 			}
 			network.doubt(snap)
-			return &View{Snapshot: snap, Links: network.nodeLinks(n.Name, vfAddresses(snap))}, nil
+			return &View{Snapshot: snap, Links: network.nodeLinks(n.Name, vfAddresses(snap)), Trips: trips}, nil
 		}
+		trips += (len(questions) + inFlight - 1) / inFlight
 		if err := t.fetch(ctx, n, questions); err != nil {
 			return nil, err
 		}

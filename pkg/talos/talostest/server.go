@@ -80,7 +80,10 @@ type Server struct {
 	Endpoint string // 127.0.0.1:port
 	// Calls counts the calls that arrived.
 	Calls atomic.Int64
+	// Peak is the most calls that waited for the delay at one time.
+	Peak atomic.Int64
 
+	waiting   atomic.Int64
 	authority *authority
 	delay     time.Duration
 	nodes     []*Node
@@ -160,6 +163,10 @@ func roles(ctx context.Context) role.Set {
 func (s *Server) admit(ctx context.Context, method string) error {
 	s.Calls.Add(1)
 	if s.delay > 0 {
+		waiting := s.waiting.Add(1)
+		defer s.waiting.Add(-1)
+		for peak := s.Peak.Load(); waiting > peak && !s.Peak.CompareAndSwap(peak, waiting); peak = s.Peak.Load() {
+		}
 		timer := time.NewTimer(s.delay)
 		defer timer.Stop()
 		select {
