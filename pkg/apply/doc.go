@@ -10,7 +10,7 @@
 //
 // It is one switch over the types of pkg/op, which carry all that a request needs.
 //
-// It may import pkg/op, pkg/plan, pkg/use (data), pkg/nic, pkg/sysfs, pkg/nl. It
-// never decides what is right (pkg/plan does), never logs, never polls: what
+// It may import pkg/op, pkg/plan, pkg/record and pkg/use (data), pkg/nic, pkg/sysfs,
+// pkg/nl. It never decides what is right (pkg/plan does), never logs, never polls: what
 // appears is awaited by events that a Hub brings.
 package apply

@@ -20,8 +20,9 @@
 // The machine is behind two interfaces, [Kernel] (netlink in network
 // namespaces) and sysfs.Tree; address management is behind [IPAM].
 //
-// It may import pkg/nl, pkg/sysfs, pkg/nic and containernetworking/cni, and of the
-// rest of this project nothing: the binary is small. It never starts a process
+// It may import pkg/nl, pkg/sysfs and containernetworking/cni, and of the rest of
+// this project only what its own packages need (pkg/nic, pkg/vfrules, pkg/pci): the
+// binary is small. It never starts a process
 // itself; the CNI library starts the IPAM plugin, as the specification demands,
 // behind package delegate, which the daemon does not link. It never creates or
 // destroys VFs, and writes nothing outside of its directory of attachments, the VF,

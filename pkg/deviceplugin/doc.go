@@ -17,7 +17,10 @@
 // which stays as long as the pod that was given the device, and, where that is
 // switched on, CDI.
 //
-// It may import pkg/spec, for what a resource is called, and pkg/pool. It never decides which devices are in a pool or healthy, never touches a device, never leaves anything open below /var, and never
-// removes a file in the kubelet's directory other than its own links and a dead
-// socket of a plugin for the same resource, nor elsewhere a file of another's name.
+// It may import pkg/pool, pkg/spec and pkg/pci (what a resource and an address are
+// called), pkg/internal/dirwatch and pkg/internal/fileid. It never decides which
+// devices are in a pool or healthy, never touches a device, never leaves anything
+// open below /var, and never removes a file in the kubelet's directory other than
+// its own links and a dead socket of a plugin for the same resource, nor elsewhere a
+// file of another's name.
 package deviceplugin

@@ -7,4 +7,8 @@
 // find out, and nothing depends on a format of programs. The record is written
 // before a program gets its name, so that a crash between the two leaves no
 // program of ours that we take for foreign.
+//
+// It may import pkg/spec, pkg/install/outcome and pkg/internal/fileid. It never runs a
+// program, never writes below a mount point that is missing, and never removes the
+// plugin while a pod's interface needs it to end.
 package install

@@ -9,7 +9,7 @@
 // that a Network cannot ask. Nothing is written, nothing is decided, nothing is kept
 // between two reads.
 //
-// It may import sysfs, nic and nl (types and errors of nl only; nl's handle
+// It may import pkg/sysfs, pkg/nic and pkg/nl (types and errors of nl only; nl's handle
 // satisfies Network), the standard library and yaml. It never imports
 // spec, plan or anything above.
 package inventory

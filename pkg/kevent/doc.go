@@ -11,6 +11,6 @@
 // filtered out here and wakes nobody.
 //
 // Uevents reach only network namespaces that the initial user namespace owns,
-// which the host's is. The package imports nl for its decoders and sysfs for
-// names of devices; it logs each event at debug, writes nothing and decides nothing.
+// which the host's is. The package imports pkg/nl for its decoders and pkg/sysfs
+// for names of devices; it logs each event at debug, writes nothing and decides nothing.
 package kevent

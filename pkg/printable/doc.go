@@ -3,4 +3,6 @@
 // The kernel takes nearly every byte in an interface name, so a name can hold an
 // escape sequence that moves the cursor or rewrites what a terminal shows. Writers
 // for people go through here, once, instead of every place that prints a name.
+//
+// It imports only the standard library. It never prints.
 package printable

@@ -11,5 +11,6 @@
 // be read) is delivered as an error, never as absent. Where the kernel has no
 // watch left, the config is read from time to time.
 //
-// It imports pkg/internal/dirwatch, nothing else of the project, and it never interprets the content.
+// It imports pkg/internal/dirwatch, nothing else of the project, and it never
+// interprets the content.
 package source

@@ -5,6 +5,6 @@
 // sriov-cni, so that either plugin can end what the other one began.
 //
 // It may import pkg/cni/fault, pkg/cni/netconf, the functions of pkg/sysfs that are
-// pure, and the types of pkg/nl. It never reads or changes a VF, and writes nothing
+// pure, the types of pkg/nl and of containernetworking/cni. It never reads or changes a VF, and writes nothing
 // outside of its directory. It follows no link there and waits for no FIFO.
 package attachment

@@ -4,5 +4,5 @@
 // where SRIOV_NETDEVSIM=1 is set, which the lab does in a guest of its own
 // (test/lab/e2e/kernel), and skip elsewhere.
 //
-// It has no code beside its tests.
+// It has no code beside its tests, and nothing imports it.
 package kerneltest

@@ -9,4 +9,6 @@
 // Everything here is a pure function of the documents and of what is known of the
 // links. Documents are YAML trees: kinds and keys that are newer than this program
 // are carried through, and a selector that cannot be evaluated may match.
+//
+// It may import pkg/machineconfig, the Talos machinery and cel-go.
 package nodenet

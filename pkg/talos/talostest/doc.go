@@ -7,4 +7,6 @@
 // What it does is what Talos' own sources and the facts of its API say: listing
 // resolves a link at the root and names the root ".", reading fails with words
 // and no code, a call for a node that is not there is Unavailable.
+//
+// It is for tests, and may import every package.
 package talostest
