@@ -17,5 +17,6 @@
 // No other package knows the names of files in the directory (names.go): who reads them
 // from elsewhere, as a workstation does, takes them and Decode from here.
 //
-// The package may import record and use, and nothing else of the project.
+// The package may import pkg/record, pkg/use and pkg/internal/fileid, and nothing else
+// of the project.
 package state

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/talos-sriov/talos-sriov/pkg/internal/fileid"
 	"github.com/talos-sriov/talos-sriov/pkg/record"
 )
 
@@ -28,7 +29,7 @@ type Store struct {
 	// revisions count the changes of each file's content in memory.
 	revisions revisions
 	written   revisions // what the directory has
-	at        identity  // of the directory that was read
+	at        fileid.ID // of the directory that was read
 	read      bool      // a directory was there and was read
 	writable  bool      // the last write went through
 	made      bool      // a write made the directory again, and Open did not report it yet
@@ -37,10 +38,6 @@ type Store struct {
 // revisions are those of the files: a file is behind when its number is not that of
 // the memory. 0 means that there is nothing to write.
 type revisions struct{ record, notes, good int }
-
-// identity tells a directory from another one that takes its place or is mounted
-// over it.
-type identity struct{ dev, ino uint64 }
 
 // LastGood is the last config that was accepted whole.
 type LastGood struct {
@@ -99,7 +96,7 @@ func (s *Store) Open() Opened {
 		s.mu.Lock()
 		s.alloc.KubeletSeen = true
 		s.mu.Unlock()
-	case err == nil && (!was || made || now != at):
+	case err == nil && (!was || made || !now.SameDir(at)):
 		out.Damaged = s.load(now)
 	}
 	if err != nil {
@@ -122,25 +119,22 @@ func (s *Store) Open() Opened {
 	return out
 }
 
-// identify returns which directory is at dir.
-func identify(dir string) (identity, error) {
+// identify returns which directory is at dir; another one may take its place or be
+// mounted over it.
+func identify(dir string) (fileid.ID, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
-		return identity{}, err
+		return fileid.ID{}, err
 	}
 	if !info.IsDir() {
-		return identity{}, &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
+		return fileid.ID{}, &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return identity{}, fmt.Errorf("stat of %s: %T is no Stat_t", dir, info.Sys())
-	}
-	return identity{uint64(st.Dev), st.Ino}, nil
+	return fileid.Of(info), nil
 }
 
 // load reads what the directory holds and merges it with what is known. The caller
 // holds io.
-func (s *Store) load(at identity) (damaged error) {
+func (s *Store) load(at fileid.ID) (damaged error) {
 	rec, recordErr := Read(s.dir)
 	notes, notesErr := readNotes(s.dir)
 	good, goodErr := readLastGood(s.dir)
