@@ -23,28 +23,11 @@ import (
 // an address. It is a pure function of one reading of links, addresses and
 // routes.
 func Uplinks(links []nl.Link, addrs []nl.Addr, routes []nl.Route) map[int]string {
-	byIndex := make(map[int]*nl.Link, len(links))
-	ports := make(map[int][]int) // master -> its ports
-	var ovsPorts []int
-	for i := range links {
-		l := &links[i]
-		byIndex[l.Index] = l
-	}
-	for i := range links {
-		l := &links[i]
-		if l.Master == 0 {
-			continue
-		}
-		ports[l.Master] = append(ports[l.Master], l.Index)
-		if m := byIndex[l.Master]; m != nil && m.Kind == kindOVS {
-			ovsPorts = append(ovsPorts, l.Index)
-		}
-	}
-
+	s := newStacking(links)
 	out := make(map[int]string)
 	var queue []int
 	own := func(index int, why string) {
-		l := byIndex[index]
+		l := s.byIndex[index]
 		if l == nil || l.Loopback || out[index] != "" {
 			return
 		}
@@ -70,16 +53,9 @@ func Uplinks(links []nl.Link, addrs []nl.Addr, routes []nl.Route) map[int]string
 	for len(queue) > 0 {
 		index := queue[0]
 		queue = queue[1:]
-		l := byIndex[index]
-		below := ports[index]
-		if l.Lower != 0 {
-			below = append(below[:len(below):len(below)], l.Lower)
-		}
-		if l.Kind == kindOVS {
-			below = append(below[:len(below):len(below)], ovsPorts...)
-		}
-		for _, b := range below {
-			if byIndex[b] == nil || out[b] != "" {
+		l := s.byIndex[index]
+		for _, b := range s.below(l) {
+			if s.byIndex[b] == nil || out[b] != "" {
 				continue
 			}
 			out[b] = under(l, out[index])
@@ -87,6 +63,44 @@ func Uplinks(links []nl.Link, addrs []nl.Addr, routes []nl.Route) map[int]string
 		}
 	}
 	return out
+}
+
+// stacking is which interfaces are built on which others.
+type stacking struct {
+	byIndex  map[int]*nl.Link
+	ports    map[int][]int // by their master
+	ovsPorts []int         // of all datapaths
+}
+
+func newStacking(links []nl.Link) *stacking {
+	s := &stacking{byIndex: make(map[int]*nl.Link, len(links)), ports: make(map[int][]int)}
+	for i := range links {
+		l := &links[i]
+		s.byIndex[l.Index] = l
+	}
+	for i := range links {
+		l := &links[i]
+		if l.Master == 0 {
+			continue
+		}
+		s.ports[l.Master] = append(s.ports[l.Master], l.Index)
+		if m := s.byIndex[l.Master]; m != nil && m.Kind == kindOVS {
+			s.ovsPorts = append(s.ovsPorts, l.Index)
+		}
+	}
+	return s
+}
+
+// below are the interfaces that l is built on.
+func (s *stacking) below(l *nl.Link) []int {
+	below := s.ports[l.Index]
+	if l.Lower != 0 {
+		below = append(below[:len(below):len(below)], l.Lower)
+	}
+	if l.Kind == kindOVS {
+		below = append(below[:len(below):len(below)], s.ovsPorts...)
+	}
+	return below
 }
 
 // kindOVS is the link kind of Open vSwitch's internal interfaces, the datapath
