@@ -8,6 +8,6 @@
 // beside what wrote it.
 //
 // It is pure: no clock, no log, no I/O. It may import the packages up to
-// pkg/pool (pkg/health's results are values of pkg/pool) and pkg/status, and not those that write to the machine or talk to
+// pkg/health and pkg/status, and not those that write to the machine or talk to
 // the kubelet: sriovctl links it.
 package report
