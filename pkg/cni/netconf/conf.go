@@ -284,10 +284,6 @@ func parseMAC(s string) (net.HardwareAddr, error) {
 	return mac, nil
 }
 
-func isZero(mac net.HardwareAddr) bool {
-	return !slices.ContainsFunc(mac, func(b byte) bool { return b != 0 })
-}
-
 // Number is what an optional number counts as.
 func Number(p *int) int {
 	if p == nil {
