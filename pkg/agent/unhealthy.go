@@ -2,7 +2,6 @@ package agent
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
@@ -68,7 +67,7 @@ func missingInterfaces(pf *inventory.PF, used use.Set) []int {
 	var out []int
 	for i := range pf.VFs {
 		vf := &pf.VFs[i]
-		if !strings.HasPrefix(vf.Class, "0200") || !use.NetdevAway(&vf.Function) {
+		if !vf.IsEthernet() || !use.NetdevAway(&vf.Function) {
 			continue
 		}
 		if !slices.ContainsFunc(used.Of(vf.Address).Holders, func(h use.Holder) bool { return !h.Evidence.OfMachine() }) {

@@ -222,8 +222,7 @@ func (r *reader) identify(f *found) bool {
 			return false
 		}
 	}
-	base := f.Class[:2]
-	return base == "02" || base == "12"
+	return f.IsNetwork() || f.IsAccelerator()
 }
 
 // parseUevent reads DRIVER=igb, PCI_CLASS=20000, PCI_ID=8086:10C9.

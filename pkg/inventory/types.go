@@ -1,6 +1,9 @@
 package inventory
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Snapshot is everything SR-IOV that one reading of the machine found. It is never
 // changed after Read returns it; whoever wants news reads again.
@@ -109,6 +112,26 @@ type Function struct {
 	// where [Needs].AER leaves it out.
 	AER *AER `json:"aer,omitempty" yaml:"aer,omitempty"`
 }
+
+// PCI classes, as far as they are told apart.
+const (
+	classNetwork     = "02"
+	classEthernet    = "0200"
+	classInfiniBand  = "0207"
+	classAccelerator = "12"
+)
+
+// IsNetwork reports whether the function is a network controller of any kind.
+func (f *Function) IsNetwork() bool { return strings.HasPrefix(f.Class, classNetwork) }
+
+// IsEthernet reports whether it is an Ethernet controller.
+func (f *Function) IsEthernet() bool { return strings.HasPrefix(f.Class, classEthernet) }
+
+// IsInfiniBand reports whether it is an InfiniBand controller.
+func (f *Function) IsInfiniBand() bool { return strings.HasPrefix(f.Class, classInfiniBand) }
+
+// IsAccelerator reports whether it is a processing accelerator.
+func (f *Function) IsAccelerator() bool { return strings.HasPrefix(f.Class, classAccelerator) }
 
 // Netdev is one network interface. Its fields are netlink's (RTM_GETLINK) where that
 // lists the interface, and else sysfs'.

@@ -146,11 +146,11 @@ func withoutInterface(pf *inventory.PF) evidence {
 }
 
 // noNetwork reports whether functions like this one have no network interface by
-// nature: their driver is for user space, or they are accelerators (class 12), or
-// InfiniBand ports (class 0207), whose interface is made by another module (IPoIB).
+// nature: their driver is for user space, or they are accelerators, or InfiniBand
+// ports, whose interface is made by another module (IPoIB).
 func noNetwork(pf *inventory.PF) bool {
 	return use.WithoutNetdev(pf.Driver) || pf.Driver == "pci-pf-stub" ||
-		strings.HasPrefix(pf.Class, "12") || strings.HasPrefix(pf.Class, "0207")
+		pf.IsAccelerator() || pf.IsInfiniBand()
 }
 
 // seenSafe reports whether the PF is quiet, and was for long enough.

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
@@ -87,7 +86,7 @@ func (p *port) over(v *vf) []use.Holder {
 
 // hasNetdev reports whether the VF is one that the kernel gives a netdev.
 func (p *port) hasNetdev(v *vf) bool {
-	return v.driver() == spec.DriverDefault && strings.HasPrefix(p.pf.Class, "02")
+	return v.driver() == spec.DriverDefault && p.pf.IsNetwork()
 }
 
 // virtualFunctions are the steps about VFs but for their number. before are the

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
@@ -138,7 +137,7 @@ func (b *builder) addPF(e *spec.PhysicalFunction, bind *selection.Binding, pf *i
 }
 
 func kindOf(pf *inventory.PF) Kind {
-	if strings.HasPrefix(pf.Class, "12") {
+	if pf.IsAccelerator() {
 		return KindAccelerator
 	}
 	return KindNet

@@ -35,15 +35,15 @@ func gather(cfg *spec.Config, snap *inventory.Snapshot, sel *selection.Result) c
 	out := candidates{}
 	add := func(c candidate) {
 		switch {
-		case strings.HasPrefix(c.fn.Class, "02"):
+		case c.fn.IsNetwork():
 			out[spec.DeviceTypeNet] = append(out[spec.DeviceTypeNet], c)
-		case strings.HasPrefix(c.fn.Class, "12"):
+		case c.fn.IsAccelerator():
 			out[spec.DeviceTypeAccelerator] = append(out[spec.DeviceTypeAccelerator], c)
 		}
 	}
 	for i := range snap.PFs {
 		pf := &snap.PFs[i]
-		if accelerator := strings.HasPrefix(pf.Class, "12"); accelerator || !parent(cfg, pf, sel) {
+		if pf.IsAccelerator() || !parent(cfg, pf, sel) {
 			add(candidate{id: pf.Address, fn: &pf.Function, pf: pf, index: -1, uplink: pf.Uplink != ""})
 		}
 		for j := range pf.VFs {

@@ -3,7 +3,6 @@ package talos
 import (
 	"regexp"
 	"strconv"
-	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
@@ -27,7 +26,7 @@ func VFLinks(c *spec.Config, s *inventory.Snapshot, places map[string]Place) []n
 	for i := range bound.Bindings {
 		b := &bound.Bindings[i]
 		pf := s.PF(b.PF)
-		if pf == nil || !strings.HasPrefix(pf.Class, "02") {
+		if pf == nil || !pf.IsNetwork() {
 			continue // accelerators have no interfaces
 		}
 		entry := &c.PhysicalFunctions[b.Entry]

@@ -3,7 +3,6 @@ package use
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
@@ -115,7 +114,7 @@ func kernelHolders(ev *Evidence, vf *inventory.VF) []Holder {
 // true in the moment between a driver's probe and its netdev, which errs on the
 // safe side and passes.
 func NetdevAway(f *inventory.Function) bool {
-	if !strings.HasPrefix(f.Class, "02") || len(f.Netdevs) > 0 || f.VDPA != nil {
+	if !f.IsNetwork() || len(f.Netdevs) > 0 || f.VDPA != nil {
 		return false
 	}
 	return f.Driver != "" && !WithoutNetdev(f.Driver)
