@@ -35,7 +35,7 @@ func OpenLog(stderr io.Writer, logDir string, args *skel.CmdArgs) (log *slog.Log
 		}
 	}
 	log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level})).With(
-		"cniName", "sriov-cni", "containerID", args.ContainerID, "netns", args.Netns, "ifname", args.IfName)
+		"cniName", "sriov-cni", "containerID", args.ContainerID, "netns", args.Netns, "ifname", args.IfName) //nolint:sloglint // containerID is how the CNI specification spells it
 	if !known {
 		log.Warn("unknown logLevel, info is used", "logLevel", conf.LogLevel)
 	}
