@@ -6,7 +6,22 @@ import (
 	"testing"
 
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/talostest/contracts"
 )
+
+// TestReleases: the patches are tested with every version that there is, by tests
+// that know the same of it.
+func TestReleases(t *testing.T) {
+	versions, releases := talos.Versions(), contracts.Releases()
+	if len(versions) != len(releases) {
+		t.Fatalf("%d versions, %d releases", len(versions), len(releases))
+	}
+	for i, v := range versions {
+		if r := releases[i]; r.Version != v.Version || r.Documents != v.RepeatableLists {
+			t.Errorf("version %+v, release %+v", v, r)
+		}
+	}
+}
 
 func TestVersionOf(t *testing.T) {
 	for version, want := range map[string]string{

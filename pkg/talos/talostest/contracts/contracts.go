@@ -32,16 +32,16 @@ func Worker114() []byte { return slices.Clone(worker114) }
 // Node is a machine config that a node may have.
 type Node struct {
 	Name string
-	// Contract is the version that generated the config: 1.13. A node keeps it
-	// through upgrades.
-	Contract     string
+	// Contract is the version that generated the config. A node keeps it through
+	// upgrades.
+	Contract     Release
 	ControlPlane bool
 	Config       []byte
 }
 
 // documents reports whether the config has documents of Kubernetes' parts, which
 // conflict with the same keys of machine and cluster.
-func (n *Node) documents() bool { return n.Contract == "1.14" }
+func (n *Node) documents() bool { return n.Contract.Documents }
 
 // Patch is a file of machineconfig-patches.
 type Patch struct {
@@ -59,25 +59,25 @@ func (metal) InContainer() bool     { return false }
 
 // nodes returns configs as talosctl of the linked version generates them for the
 // contracts, with and without its comments, and one of a node that was upgraded.
-func nodes(t *testing.T, contracts []string) []Node {
+func nodes(t *testing.T, releases []Release) []Node {
 	t.Helper()
 	bundle := sync.OnceValues(func() (*secrets.Bundle, error) {
 		return secrets.NewBundle(secrets.NewClock(), config.TalosVersion1_12)
 	})
 	var out []Node
-	for _, contract := range contracts {
+	for _, contract := range releases {
 		for _, kind := range []machine.Type{machine.TypeWorker, machine.TypeControlPlane} {
 			for _, comments := range []encoder.CommentsFlags{encoder.CommentsDisabled, encoder.CommentsAll} {
 				secret, err := bundle()
 				if err != nil {
 					t.Fatal(err)
 				}
-				data, err := generated(contract, kind, secret, comments)
+				data, err := generated(contract.Version, kind, secret, comments)
 				if err != nil {
-					t.Fatalf("generate %s %s: %v", contract, kind, err)
+					t.Fatalf("generate %s %s: %v", contract.Version, kind, err)
 				}
 				out = append(out, Node{
-					Name:     fmt.Sprintf("%s-%s-comments%d", contract, kind, comments),
+					Name:     fmt.Sprintf("%s-%s-comments%d", contract.Version, kind, comments),
 					Contract: contract, ControlPlane: kind == machine.TypeControlPlane, Config: data,
 				})
 			}
@@ -87,9 +87,10 @@ func nodes(t *testing.T, contracts []string) []Node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out = append(out, Node{Name: "upgraded", Contract: "1.13", Config: upgraded})
-	if slices.Contains(contracts, "1.14") {
-		out = append(out, Node{Name: "golden", Contract: "1.14", Config: Worker114()})
+	// An upgraded node has none of the newer documents.
+	out = append(out, Node{Name: "upgraded", Config: upgraded})
+	if linked := releases[len(releases)-1]; linked.Documents {
+		out = append(out, Node{Name: "golden", Contract: linked, Config: Worker114()})
 	}
 	return out
 }

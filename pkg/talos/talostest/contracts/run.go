@@ -17,27 +17,22 @@ import (
 // the main module.
 func Run(t *testing.T, version, module string) {
 	root, generated := filepath.Join(module, "machineconfig-patches"), filepath.Join(module, "pkg/talos/testdata/generated")
-	all := []string{"1.12", "1.13", "1.14"}
-	linked := slices.Index(all, version)
-	if linked < 0 {
-		t.Fatalf("version %q is none of %q", version, all)
-	}
-	have := nodes(t, all[:linked+1])
+	releases := upTo(t, version)
+	linked := releases[len(releases)-1]
+	have := nodes(t, releases)
 	t.Run("Patches", func(t *testing.T) { repeatable(t, have, patches(t, root, ".")) })
 	t.Run("Once", func(t *testing.T) { once(t, have, patches(t, root, "once")) })
 	t.Run("Kubelet", func(t *testing.T) { kubelet(t, have, patches(t, root, "kubelet")) })
 	t.Run("Generated", func(t *testing.T) { repeatable(t, have, patches(t, generated, ".")) })
 	t.Run("GeneratedOnce", func(t *testing.T) { once(t, have, patches(t, generated, "once")) })
-	if version == "1.14" {
+	if linked.Documents {
 		t.Run("GeneratedDocuments", func(t *testing.T) { repeatable(t, have, patches(t, generated, "v1.14")) })
 		t.Run("Documents", func(t *testing.T) { repeatable(t, have, patches(t, root, "v1.14")) })
-	}
-	if version == "1.14" {
 		t.Run("Golden", func(t *testing.T) { golden(t, have) })
 	}
 	t.Run("Remove", func(t *testing.T) { remove(t, have, patches(t, root, ".")) })
-	t.Run("Together", func(t *testing.T) { together(t, have, root, version) })
-	t.Run("Rules", func(t *testing.T) { rules(t, version) })
+	t.Run("Together", func(t *testing.T) { together(t, have, root, linked) })
+	t.Run("Rules", func(t *testing.T) { rules(t, linked) })
 	t.Run("Merge", func(t *testing.T) { merges(t, have) })
 }
 
@@ -208,9 +203,9 @@ func remove(t *testing.T, have []Node, files []Patch) {
 
 // together: a node may get several, in the course of time. Our config
 // is one, so the last one wins, and everything else adds up.
-func together(t *testing.T, have []Node, root, version string) {
+func together(t *testing.T, have []Node, root string, linked Release) {
 	dirs := []string{"once", "."}
-	if version == "1.14" {
+	if linked.Documents {
 		dirs = []string{".", "v1.14"}
 	}
 	for j := range have {
@@ -244,7 +239,7 @@ func golden(t *testing.T, have []Node) {
 		}
 		return out
 	}
-	i := slices.IndexFunc(have, func(n Node) bool { return n.Contract == "1.14" && !n.ControlPlane })
+	i := slices.IndexFunc(have, func(n Node) bool { return n.documents() && !n.ControlPlane })
 	if diff := cmp.Diff(kinds(have[i].Config), kinds(Worker114())); diff != "" {
 		t.Errorf("(-generated +golden):\n%s", diff)
 	}
