@@ -134,7 +134,7 @@ func (s *service) ListAndWatch(_ *v1beta1.Empty, stream grpc.ServerStreamingServ
 		case <-stream.Context().Done():
 			return nil
 		case <-s.owner.stopping:
-			// The last list counts: a pool that is withdrawn says so.
+			// The last list counts: a pool that is withdrawn ends with an empty one.
 			if last, _ := s.current(); last != list {
 				return stream.Send(last)
 			}

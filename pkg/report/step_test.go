@@ -110,7 +110,7 @@ func TestEveryOperation(t *testing.T) {
 	}
 }
 
-// TestSharedObject: an operation on one VF whose object every VF has is told with
+// TestSharedObject: an operation on one VF whose object every VF has is reported with
 // the VF.
 func TestSharedObject(t *testing.T) {
 	first, second := op.OnVF{Index: 1}, op.OnVF{Index: 2}
@@ -124,7 +124,7 @@ func TestSharedObject(t *testing.T) {
 	} {
 		shared := c[0].Object() == c[1].Object()
 		if got := report.Step(&plan.Step{Op: c[0]}).Shared; got != shared {
-			t.Errorf("%s: told as shared: %v, is shared: %v", c[0].Kind(), got, shared)
+			t.Errorf("%s: reported as shared: %v, is shared: %v", c[0].Kind(), got, shared)
 		}
 	}
 }
