@@ -266,7 +266,7 @@ func (n *node_) checkInstalled() {
 	for _, e := range events {
 		at[e.Name] = e.Mono
 	}
-	installed := n.logged(events, "component=cni-install", "path=")
+	installed := n.logged(events, "component=cni-install", "state=installed")
 	if installed < 0 || installed > at["kubelet"] {
 		n.t.Errorf("installed at %.2f s, the kubelet was started at %.2f s", installed, at["kubelet"])
 	}
