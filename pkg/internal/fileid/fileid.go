@@ -3,7 +3,6 @@ package fileid
 import (
 	"io/fs"
 	"os"
-	"syscall"
 	"time"
 )
 
@@ -19,12 +18,10 @@ type ID struct {
 
 // Of identifies the file that fi describes.
 func Of(fi fs.FileInfo) ID {
-	id := ID{isSet: true}
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		id.dev, id.ino = uint64(st.Dev), st.Ino
-		if !fi.IsDir() {
-			id.ctimeSec, id.ctimeNsec = int64(st.Ctim.Sec), int64(st.Ctim.Nsec)
-		}
+	id := numbers(fi)
+	id.isSet = true
+	if fi.IsDir() {
+		id.ctimeSec, id.ctimeNsec = 0, 0
 	}
 	return id
 }
