@@ -101,9 +101,9 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-func TestFormatRanges(t *testing.T) {
+func TestIndexSetString(t *testing.T) {
 	for want, in := range map[string][]int{"": nil, "3": {3}, "0-2,5,7-8": {0, 1, 2, 5, 7, 8}} {
-		if got := FormatRanges(in); got != want {
+		if got := IndexSet(in).String(); got != want {
 			t.Errorf("%v: got %q, want %q", in, got, want)
 		}
 	}

@@ -114,9 +114,6 @@ func parseIndex(s, part string) (int, error) {
 // String returns the set as ranges: "0-3,6".
 func (s IndexSet) String() string { return rangesText(s.ranges()) }
 
-// FormatRanges writes ascending VF indexes as the config does: "0-3,6".
-func FormatRanges(indexes []int) string { return IndexSet(indexes).String() }
-
 // ranges returns the set as the fewest ranges, in ascending order.
 func (s IndexSet) ranges() []Range {
 	var out []Range
