@@ -21,7 +21,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
-// runFlags are what run may be told.
+// runFlags are the flags of the run command.
 type runFlags struct {
 	paths
 	debug, pluginWatcher            bool
