@@ -41,7 +41,11 @@ func UseOf(s *status.Status) use.Set {
 	for i := range s.Pools {
 		for j := range s.Pools[i].Members {
 			d := &s.Pools[i].Members[j]
-			set.Devices[d.ID] = useOf(d)
+			// A device may be in several pools: one that says free frees it for none
+			// of the others.
+			if known, ok := set.Devices[d.ID]; !ok || !known.Busy() {
+				set.Devices[d.ID] = useOf(d)
+			}
 		}
 	}
 	return set

@@ -102,3 +102,24 @@ func TestUseOfStatus(t *testing.T) {
 		}
 	}
 }
+
+// TestUseOfADeviceInTwoPools: it is free only when every pool says so, in whichever
+// order they come.
+func TestUseOfADeviceInTwoPools(t *testing.T) {
+	pool := func(u status.Use) status.Pool { return status.Pool{Members: []status.Device{{ID: vf, Use: u}}} }
+	for _, c := range []struct {
+		first, second status.Use
+		want          use.State
+	}{
+		{status.UseFree, status.UseFree, use.Free},
+		{status.UseFree, status.UseHeld, use.Held},
+		{status.UseHeld, status.UseFree, use.Held},
+		{status.UseFree, status.UseUnknown, use.Unknown},
+		{status.UseUnknown, status.UseFree, use.Unknown},
+	} {
+		got := report.UseOf(&status.Status{Pools: []status.Pool{pool(c.first), pool(c.second)}}).Of(vf)
+		if got.State != c.want {
+			t.Errorf("%s and %s: %v, want %v", c.first, c.second, got.State, c.want)
+		}
+	}
+}
