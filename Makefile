@@ -135,6 +135,7 @@ lab-all: lab-built ## Every test on a real node: run it before a release
 
 .PHONY: lab-built
 lab-built: extension-root sriovctl $(TESTSUM)
+	@CGO_ENABLED=0 GOARCH=amd64 $(GOBUILD) -o $(OUT)/snapshot ./hack/snapshot
 	@test/lab/deps.sh
 	@cd test/lab && go run ./cmd/lab build
 

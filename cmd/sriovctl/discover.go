@@ -10,10 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
 )
 
 func (a *app) discover() *cobra.Command {
+	var verbose bool
 	c := &cobra.Command{
 		Use:   "discover",
 		Short: "Find the SR-IOV capable ports of nodes",
@@ -21,7 +23,10 @@ func (a *app) discover() *cobra.Command {
 alone: the extension need not be installed yet.
 
 With os:admin everything is seen. With os:reader all but the most VFs that a PF
-can have, and its NUMA node.`,
+can have, and its NUMA node.
+
+--verbose lists each VF with its driver, interface and IOMMU group. What only the
+kernel's netlink shows, as the VLAN of a VF, the Talos API does not have.`,
 		Example: "  sriovctl discover -n 10.5.0.3,10.5.0.4\n  sriovctl discover -n 10.5.0.3 -o yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -40,14 +45,33 @@ can have, and its NUMA node.`,
 					found = append(found, n.value)
 				}
 			}
-			if err := a.write(found, func(w io.Writer) error { return discoveryTable(w, found) }); err != nil {
+			if err := a.write(found, func(w io.Writer) error { return discoveryText(w, found, verbose) }); err != nil {
 				return err
 			}
 			return failures(a, answers)
 		},
 	}
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "list each VF, subfunction and card without SR-IOV too (table)")
 	a.outputFlag(c)
 	return c
+}
+
+// discoveryText is the table, and with verbose what [inventory.Table] has of each node.
+func discoveryText(w io.Writer, found []*talos.Discovery, verbose bool) error {
+	if err := discoveryTable(w, found); err != nil || !verbose {
+		return err
+	}
+	for _, d := range found {
+		fmt.Fprintf(w, "\n%s:\n", d.Node)
+		if d.View == nil {
+			fmt.Fprintln(w, "  note: its VFs are seen with os:admin only")
+			continue
+		}
+		if err := inventory.Table(w, d.View.Snapshot, true); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func discoveryTable(w io.Writer, found []*talos.Discovery) error {

@@ -21,9 +21,10 @@ func (a *app) generate() *cobra.Command {
 		Long:  "generate writes what a node or a cluster needs to the standard output. Nothing is\nchanged anywhere.",
 		Example: `  sriovctl generate patch -n 10.5.0.3
   sriovctl generate schematic vfs.yaml
-  sriovctl generate network networks.yaml`,
+  sriovctl generate network networks.yaml
+  sriovctl generate reference > document.yaml`,
 	}
-	c.AddCommand(a.generatePatch(), a.generateSchematic(), a.generateNetwork())
+	c.AddCommand(a.generatePatch(), a.generateSchematic(), a.generateNetwork(), a.generateReference())
 	return c
 }
 
@@ -315,4 +316,18 @@ because firmware depends on the card.`,
 	}
 	c.Flags().StringVar(&image, "image", image, "reference of the extension's image")
 	return c
+}
+
+func (a *app) generateReference() *cobra.Command {
+	return &cobra.Command{
+		Use:     "reference",
+		Short:   "Write a config that has every key, with what each means",
+		Long:    "reference writes a valid config in which every key is set and explained, as\ndocs/reference.md has it.",
+		Example: "  sriovctl generate reference | less",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := a.file.Write(spec.Reference())
+			return err
+		},
+	}
 }

@@ -21,7 +21,7 @@ var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -38,36 +38,31 @@ const usage = `sriovd makes SR-IOV Virtual Functions from a document and offers 
 Usage: sriovd COMMAND [flags]
 
   run        make it so, and keep it so (what the Talos extension starts)
-  plan       print what run would do here, and change nothing
-  discover   list what this machine has: -o table|json|yaml, -v for each VF
-  validate   check documents, or machine-config patches that carry one
-  reference  print a document that explains every key
   version    print the version
 
-sriovd COMMAND -h lists the flags of a command.
+sriovd COMMAND -h lists the flags of a command. What people ask of a node, and of a
+document before it is applied, is sriovctl's.
 `
 
 // app is the surroundings of one invocation.
 type app struct {
-	stdin          io.Reader
 	stdout, stderr io.Writer
 	takeover       time.Duration // see takeover
 }
 
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// The daemon's working set is a few megabytes; let the collector keep it so.
 	debug.SetGCPercent(50)
 
 	// Names of interfaces and texts of files may hold what a terminal acts on.
 	stderr = printable.NewWriter(stderr)
-	a := &app{stdin: stdin, stdout: printable.NewWriter(stdout), stderr: stderr, takeover: takeover}
+	a := &app{stdout: printable.NewWriter(stdout), stderr: stderr, takeover: takeover}
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)
 		return exitUsage
 	}
 	commands := map[string]func(context.Context, []string) error{
-		"run": a.run, "plan": a.plan, "discover": a.discover, "validate": a.validate,
-		"reference": a.reference, "version": a.version,
+		"run": a.run, "version": a.version,
 	}
 	switch args[0] {
 	case "help", "-h", "--help":
@@ -80,42 +75,27 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitUsage
 	}
 	err := command(ctx, args[1:])
-	var use usageError
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitOK
-	case errors.Is(err, flag.ErrHelp):
-		return exitOK
-	case errors.As(err, &use):
-		if use.err != nil { // the flag package has printed its own
-			fmt.Fprintf(stderr, "sriovd %s: %v\n", args[0], use.err)
-		}
+	case errors.Is(err, errUsage):
 		return exitUsage
-	case errors.Is(err, errReported):
-		return exitError
 	}
 	fmt.Fprintf(stderr, "sriovd %s: %v\n", args[0], err)
 	return exitError
 }
 
-// usageError is a mistake in the command line.
-type usageError struct{ err error }
+// errUsage is a mistake in the flags, which the flag package has described already.
+var errUsage = errors.New("wrong flags")
 
-func (e usageError) Error() string { return fmt.Sprint(e.err) }
-
-// errReported is a failure that the command has described already.
-var errReported = errors.New("reported")
-
-// parse parses flags; what is left over are the arguments.
-func (a *app) parse(fs *flag.FlagSet, args []string) ([]string, error) {
+// parse parses flags.
+func (a *app) parse(fs *flag.FlagSet, args []string) error {
 	fs.SetOutput(a.stderr)
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil, err
-		}
-		return nil, usageError{}
+	err := fs.Parse(args)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return err
 	}
-	return fs.Args(), nil
+	return errUsage
 }
 
 func (a *app) logger(level slog.Level) *slog.Logger {

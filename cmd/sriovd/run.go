@@ -48,7 +48,7 @@ func (a *app) run(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("sriovd run", flag.ContinueOnError)
 	var f runFlags
 	f.register(fs)
-	if _, err := a.parse(fs, args); err != nil {
+	if err := a.parse(fs, args); err != nil {
 		return err
 	}
 	if err := onTheHost(fs, hostRoot); err != nil {

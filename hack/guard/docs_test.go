@@ -20,7 +20,7 @@ const root = "../.."
 const referenceHead = `# Reference of the document
 
 Generated from [pkg/spec/testdata/reference.yaml](../pkg/spec/testdata/reference.yaml),
-which a test decodes and compares with the program's types. On a node, ` + "`sriovd\nreference`" + ` prints it.
+which a test decodes and compares with the program's types. ` + "`sriovctl generate\nreference`" + ` prints it.
 
 `
 

@@ -79,7 +79,7 @@ func explain(s *plan.Step, err error) (meaning, remedy string) {
 		}
 		return "EBUSY: the device is in use", "planned again when it is free"
 	case unix.ERANGE:
-		return "ERANGE: more VFs than the PF or its driver can have", "lower numVFs; `sriovd discover` shows the most that is possible"
+		return "ERANGE: more VFs than the PF or its driver can have", "lower numVFs; `sriovctl discover` shows the most that is possible"
 	case unix.ENOSPC:
 		return "ENOSPC: no PCI bus numbers are left for the VFs",
 			"boot with the kernel argument pci=realloc (or pci=assign-busses), or give the slot more bus numbers in the firmware"

@@ -119,13 +119,13 @@ func entryFindings(p *Plan, e *spec.PhysicalFunction, found *selection.Entry) {
 	pr := Problem{
 		Pos: e.Pos, Pending: true,
 		Msg:  fmt.Sprintf("no physical function matches %s", describe(&e.Match)),
-		Hint: "`sriovd discover` lists what this machine has; an entry for other machines is fine as it is",
+		Hint: "`sriovctl discover` lists what this node has; an entry for other machines is fine as it is",
 	}
 	if !e.Required {
 		p.Notices = append(p.Notices, pr)
 		return
 	}
-	pr.Hint = "`sriovd discover` lists what this machine has; `required: false` makes this a notice"
+	pr.Hint = "`sriovctl discover` lists what this node has; `required: false` makes this a notice"
 	p.Problems = append(p.Problems, pr)
 }
 

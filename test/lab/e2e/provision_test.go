@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,9 +13,7 @@ import (
 	lab "github.com/talos-sriov/talos-sriov/test/lab"
 )
 
-const daemon = "/usr/local/lib/containers/sriov/sriovd"
-
-// function is what the kernel says of a VF, through `sriovd discover`.
+// function is what the kernel says of a VF, through hack/snapshot.
 type function struct {
 	Address string
 	Index   int
@@ -32,16 +31,36 @@ type function struct {
 	}
 }
 
+// kernelView is what the kernel says of the node.
+type kernelView struct {
+	RDMANetns string
+	PFs       []struct {
+		Address string
+		VFs     []function
+	}
+}
+
+// snapshot is the machine as it is now. The program that reads it is put on the node
+// once; a node that was restored has it no more.
+func (n *node_) snapshot() kernelView {
+	n.t.Helper()
+	const program = "/run/snapshot"
+	if n.run("[ -x "+program+" ] || echo missing") != "" {
+		data, err := os.ReadFile("../../../_out/snapshot")
+		if err != nil {
+			n.t.Fatalf("%v (make lab-built makes it)", err)
+		}
+		n.must(n.Put(n.ctx(), program, 0o755, data))
+	}
+	var m kernelView
+	n.must(json.Unmarshal([]byte(n.run(program)), &m))
+	return m
+}
+
 // discover is the PF's VFs as they are now.
 func (n *node_) discover(pf string) []function {
 	n.t.Helper()
-	var snap struct {
-		PFs []struct {
-			Address string
-			VFs     []function
-		}
-	}
-	n.must(json.Unmarshal([]byte(n.run(daemon+" discover -o json")), &snap))
+	snap := n.snapshot()
 	for _, p := range snap.PFs {
 		if p.Address == pf {
 			return p.VFs
