@@ -86,7 +86,7 @@ func unhealthyFor(id string, c pool.Cause) func(*status.Status) bool {
 
 func heldBy(id string, e use.EvidenceKind) func(*status.Status) bool {
 	return device(id, func(d *status.Device) bool {
-		return slices.ContainsFunc(d.Holders, func(h status.Holder) bool { return h.Evidence == status.Evidence(e) })
+		return slices.ContainsFunc(d.Holders, func(h status.Holder) bool { return h.Evidence == e })
 	})
 }
 

@@ -54,10 +54,10 @@ func TestDaemonDependencies(t *testing.T) {
 // lines. A pattern is one of path.Match. Every package of pkg and cmd has its place,
 // but for those that only tests link (testSupport).
 var order = [][]string{
-	{"pkg/pci", "pkg/printable", "pkg/vfrules", "pkg/install/outcome", "pkg/internal/fileid"},
+	{"pkg/pci", "pkg/printable", "pkg/vfrules", "pkg/install/outcome", "pkg/use/holder", "pkg/internal/fileid"},
 	{"pkg/internal/dirwatch"},
 	{"pkg/spec", "pkg/lock", "pkg/source", "pkg/machineconfig"},
-	{"pkg/sysfs"},
+	{"pkg/sysfs", "pkg/plan/terms"},
 	{"pkg/nl"},
 	{"pkg/nic", "pkg/kevent"},
 	{"pkg/inventory"},
@@ -101,7 +101,9 @@ var narrow = map[string][]string{
 	"pkg/pci":               {},
 	"pkg/printable":         {},
 	"pkg/source":            {"pkg/internal/dirwatch"},
-	"pkg/status":            {"pkg/spec", "pkg/printable", "pkg/pci", "pkg/install/outcome"},
+	"pkg/plan/terms":        {"pkg/spec"},
+	"pkg/status":            {"pkg/spec", "pkg/printable", "pkg/pci", "pkg/install/outcome", "pkg/use/holder", "pkg/plan/terms"},
+	"pkg/use/holder":        {},
 	"pkg/vfrules":           {},
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
 func TestFromConfigToDevices(t *testing.T) {
@@ -208,7 +209,7 @@ func TestMissingInterface(t *testing.T) {
 	n.kernel.Hold(missing, "web")
 	n.status("held", func(s *status.Status) bool {
 		return len(s.Pools) == 1 && s.PFs[0].State == status.PFReady &&
-			(status.Names(s.Pools[0].Members[0].Holders) == "pod default/web" || status.Names(s.Pools[0].Members[1].Holders) == "pod default/web")
+			(use.Names(s.Pools[0].Members[0].Holders) == "pod default/web" || use.Names(s.Pools[0].Members[1].Holders) == "pod default/web")
 	})
 	n.healthy(2)
 }

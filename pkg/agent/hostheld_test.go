@@ -12,6 +12,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
 // waitsFor reports whether the PF waits for a holder that the text describes.
@@ -21,7 +22,7 @@ func waitsFor(text string) func(*status.Status) bool {
 			return false
 		}
 		for _, step := range s.PFs[0].Steps {
-			if strings.Contains(status.Names(step.Wait), text) {
+			if strings.Contains(use.Names(step.Wait), text) {
 				return true
 			}
 		}

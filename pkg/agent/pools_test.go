@@ -13,6 +13,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
 // A configuration of the device plugin inside the config: the VFs that an
@@ -65,7 +66,7 @@ func TestDeviceInfo(t *testing.T) {
 		n.configure(doc)
 		n.status(mark, func(s *status.Status) bool {
 			return s.Spec.Hash == spec.Hash([]byte(doc)) && len(s.Pools) == 1 && len(s.Pools[0].Members) == 2 &&
-				status.Names(s.Pools[0].Members[0].Holders) == "pod default/web"
+				use.Names(s.Pools[0].Members[0].Holders) == "pod default/web"
 		})
 	}
 	reconcile("the kubelet lists the pod")

@@ -13,6 +13,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/report"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
 // publish logs what is new in the status of a pass, and writes it when anything is.
@@ -149,7 +150,7 @@ func (a *Agent) logPF(m *memory, f *status.PF) {
 	waiting := ""
 	for i := range f.Steps {
 		if w := f.Steps[i].Wait; len(w) > 0 {
-			waiting = status.Names(w)
+			waiting = use.Names(w)
 			break
 		}
 	}

@@ -70,7 +70,7 @@ func missingInterfaces(pf *inventory.PF, used use.Set) []int {
 		if !vf.IsEthernet() || !use.NetdevAway(&vf.Function) {
 			continue
 		}
-		if !slices.ContainsFunc(used.Of(vf.Address).Holders, func(h use.Holder) bool { return !h.Evidence.OfMachine() }) {
+		if !slices.ContainsFunc(used.Of(vf.Address).Holders, func(h use.Holder) bool { return !use.OfMachine(h.Evidence) }) {
 			out = append(out, vf.Index)
 		}
 	}

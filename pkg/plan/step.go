@@ -2,29 +2,24 @@ package plan
 
 import (
 	"github.com/talos-sriov/talos-sriov/pkg/op"
+	"github.com/talos-sriov/talos-sriov/pkg/plan/terms"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
-// Action is how a step reads in a diff.
-type Action string
-
-const (
-	ActionCreate Action = "create"
-	ActionChange Action = "change"
-	ActionRemove Action = "remove"
-	ActionWait   Action = "wait" // writes nothing
+// What a step does, whom it disturbs, and what a person has to know.
+type (
+	Action     = terms.Action
+	Disruption = terms.Disruption
+	Problem    = terms.Problem
 )
 
-// Disruption is the worst that a step does to those who use the PF, in
-// ascending order.
-type Disruption string
-
+// Disruptions, in ascending order.
 const (
-	DisruptNone      Disruption = "none"
-	DisruptLink      Disruption = "link"         // the PF's own link may go down for a moment
-	DisruptReset     Disruption = "vf-reset"     // the VFs lose their driver for a moment
-	DisruptDestroyed Disruption = "vf-destroyed" // the VFs cease to exist
+	DisruptNone      = terms.DisruptNone
+	DisruptLink      = terms.DisruptLink
+	DisruptReset     = terms.DisruptReset
+	DisruptDestroyed = terms.DisruptDestroyed
 )
 
 // Step is one operation, with why it is done, whom it disturbs, and what it waits
@@ -60,18 +55,18 @@ func (s *Step) Action() Action {
 	switch o := s.Op.(type) {
 	case op.SetNumVFs:
 		if o.N == 0 {
-			return ActionRemove
+			return terms.ActionRemove
 		}
-		return ActionCreate
+		return terms.ActionCreate
 	case op.AddVDPA:
-		return ActionCreate
+		return terms.ActionCreate
 	case op.DeleteVDPA:
-		return ActionRemove
+		return terms.ActionRemove
 	}
 	if !s.Op.Writes() {
-		return ActionWait
+		return terms.ActionWait
 	}
-	return ActionChange
+	return terms.ActionChange
 }
 
 // Writes reports whether the step changes anything on the machine.

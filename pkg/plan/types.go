@@ -61,21 +61,6 @@ type PFPlan struct {
 	Entry spec.Pos
 }
 
-// Problem is something a person has to know, and what they can do.
-type Problem struct {
-	Pos  spec.Pos
-	PF   string
-	VFs  []int
-	Msg  string
-	Hint string
-	// Pending is true when the cure is to wait: the kernel's own event will
-	// bring it (a driver not loaded yet, a PF not there yet).
-	Pending bool
-	// Partial is true when everything else that the entry says is in force
-	// anyway (one attribute that the driver refuses).
-	Partial bool
-}
-
 // Done reports whether nothing is left to do and nothing is wrong.
 func (p *Plan) Done() bool {
 	if len(p.Problems) > 0 {

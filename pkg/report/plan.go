@@ -7,11 +7,11 @@ import (
 
 // Plan is a whole plan.
 func Plan(p *plan.Plan) *status.Plan {
-	out := &status.Plan{Notices: Problems(p.Notices), Problems: Problems(p.Problems)}
+	out := &status.Plan{Notices: p.Notices, Problems: p.Problems}
 	for i := range p.PFs {
 		f := &p.PFs[i]
 		out.PFs = append(out.PFs, status.PFPlan{
-			Address: f.Address, Name: f.Name, Steps: Steps(f), Problems: Problems(f.Problems), Notices: Problems(f.Notices),
+			Address: f.Address, Name: f.Name, Steps: Steps(f), Problems: f.Problems, Notices: f.Notices,
 			Withdraw: f.Withdraw, Force: f.ForceToken, Left: f.Left, Entry: f.Entry,
 		})
 	}
@@ -31,18 +31,6 @@ func Steps(f *plan.PFPlan) []status.Step {
 			s.BlockedBy = by
 		}
 		out = append(out, s)
-	}
-	return out
-}
-
-// Problems are problems or notices of a plan.
-func Problems(list []plan.Problem) []status.Problem {
-	if len(list) == 0 {
-		return nil
-	}
-	out := make([]status.Problem, 0, len(list))
-	for i := range list {
-		out = append(out, status.Problem(list[i]))
 	}
 	return out
 }

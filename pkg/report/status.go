@@ -55,8 +55,8 @@ func Status(in *Input) *status.Status {
 		RDMANetns: in.Snapshot.RDMANetns, Problems: slices.Clone(in.Problems),
 	}
 	if in.Plan != nil {
-		s.Problems = append(s.Problems, Problems(in.Plan.Problems)...)
-		s.Notices = Problems(in.Plan.Notices)
+		s.Problems = append(s.Problems, in.Plan.Problems...)
+		s.Notices = in.Plan.Notices
 		for i := range in.Plan.PFs {
 			s.PFs = append(s.PFs, pf(in, &in.Plan.PFs[i]))
 		}
@@ -77,7 +77,7 @@ func Status(in *Input) *status.Status {
 func pf(in *Input, f *plan.PFPlan) status.PF {
 	out := status.PF{
 		Address: f.Address, Name: f.Name, Entry: f.Entry, Drift: in.Drift[f.Address],
-		Steps: Steps(f), Errors: Problems(f.Problems), Notices: Problems(f.Notices),
+		Steps: Steps(f), Errors: slices.Clone(f.Problems), Notices: f.Notices,
 	}
 	if found := in.Snapshot.PF(f.Address); found != nil {
 		out.Driver, out.Actual = found.Driver, actual(found)
@@ -93,7 +93,7 @@ func pf(in *Input, f *plan.PFPlan) status.PF {
 	}
 	if run, ok := in.Runs[f.Address]; ok && len(f.Steps) > 0 {
 		// What the last run met counts as long as work is left.
-		out.Errors = append(out.Errors, Problems(run.Problems)...)
+		out.Errors = append(out.Errors, run.Problems...)
 		for i := range run.Failures {
 			out.Errors = append(out.Errors, run.Failures[i].problem(f.Entry))
 		}

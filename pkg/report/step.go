@@ -12,10 +12,10 @@ import (
 // Step is a step of a plan.
 func Step(s *plan.Step) status.Step {
 	return status.Step{
-		ID: s.ID, Kind: string(s.Op.Kind()), Action: status.Action(s.Action()), PF: s.Op.PF(), VFs: s.Op.VFs(),
+		ID: s.ID, Kind: string(s.Op.Kind()), Action: s.Action(), PF: s.Op.PF(), VFs: s.Op.VFs(),
 		Object: s.Op.Object(), Shared: shared(s.Op), From: op.Text(s.Op.From()), To: op.Text(s.Op.Want()), Reason: s.Reason,
-		Disruption: status.Disruption(s.Disruption), Wait: Holders(s.Wait), Needs: s.Needs,
-		Forced: Holders(s.Forced), Optional: s.Optional, Key: s.Key,
+		Disruption: s.Disruption, Wait: s.Wait, Needs: s.Needs,
+		Forced: s.Forced, Optional: s.Optional, Key: s.Key,
 	}
 }
 

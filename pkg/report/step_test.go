@@ -10,6 +10,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/plan/terms"
 	"github.com/talos-sriov/talos-sriov/pkg/report"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
@@ -27,8 +28,8 @@ func TestStep(t *testing.T) {
 	})
 	holder := status.Holder{Device: vf, Namespace: "default", Pod: "web", Evidence: "pod-resources"}
 	want := status.Step{
-		ID: "id", Kind: "vf-vlan", Action: status.ActionChange, PF: pfA, VFs: []int{3}, Object: "netlink enp1s0f0 vf 3 vlan",
-		From: "7 0 802.1q", To: "100 2 802.1q", Reason: "the config asks for it", Disruption: status.DisruptReset,
+		ID: "id", Kind: "vf-vlan", Action: terms.ActionChange, PF: pfA, VFs: []int{3}, Object: "netlink enp1s0f0 vf 3 vlan",
+		From: "7 0 802.1q", To: "100 2 802.1q", Reason: "the config asks for it", Disruption: terms.DisruptReset,
 		Wait: []status.Holder{holder}, Needs: []string{"other"}, Forced: []status.Holder{holder}, Optional: true, Key: "vlan",
 	}
 	if d := cmp.Diff(want, got); d != "" {

@@ -5,30 +5,15 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
-// Holders are who has a device, or what did not answer.
-func Holders(list []use.Holder) []status.Holder {
-	if len(list) == 0 {
-		return nil
-	}
-	out := make([]status.Holder, 0, len(list))
-	for _, h := range list {
-		out = append(out, status.Holder{
-			Device: h.Device, Namespace: h.Namespace, Pod: h.Pod, Container: h.Container,
-			Evidence: status.Evidence(h.Evidence), Text: h.Text,
-		})
-	}
-	return out
-}
-
 // Use is whether somebody has a device, and who.
 func Use(st use.Status) (status.Use, []status.Holder) {
 	switch st.State {
 	case use.Free:
 		return status.UseFree, nil
 	case use.Held:
-		return status.UseHeld, Holders(st.Holders)
+		return status.UseHeld, st.Holders
 	}
-	return status.UseUnknown, Holders(st.Holders)
+	return status.UseUnknown, st.Holders
 }
 
 // UseOf is which devices are held, as far as a node's status says: devices of its
@@ -52,16 +37,9 @@ func UseOf(s *status.Status) use.Set {
 }
 
 func useOf(d *status.Device) use.Status {
-	var holders []use.Holder
-	for _, h := range d.Holders {
-		holders = append(holders, use.Holder{
-			Device: h.Device, Namespace: h.Namespace, Pod: h.Pod, Container: h.Container,
-			Evidence: use.EvidenceKind(h.Evidence), Text: h.Text,
-		})
-	}
 	one := func(text string) []use.Holder {
-		if len(holders) > 0 {
-			return holders
+		if len(d.Holders) > 0 {
+			return d.Holders
 		}
 		return []use.Holder{{Device: d.ID, Evidence: use.EvidenceNone, Text: text}}
 	}

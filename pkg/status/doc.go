@@ -3,10 +3,10 @@
 // for people.
 //
 // The daemon writes the file atomically and only when something changed; sriovctl
-// reads it through the Talos API, and prints plans in the same types. All types
-// are this package's own, so that the code that decides can change without the
-// file, and [Encode] and [Decode] are its only writer and reader. The rules of the
-// file:
+// reads it through the Talos API, and prints plans in the same types. The types are
+// this package's own, or those of the small packages below, which do not decide: the
+// code that does can change without the file. [Encode] and [Decode] are its only
+// writer and reader. The rules of the file:
 //
 //   - A key keeps its name and its meaning for as long as apiVersion does, and the
 //     name of a Go field may be the better one ([Step].Object is `path`).
@@ -17,6 +17,7 @@
 //     device), and derived here, not carried by the types.
 //
 // The package imports of the project only pkg/spec, for the places in the config,
-// and pkg/install/outcome, for how the installation of the CNI plugin can be. It
-// decides nothing: which values are reported is pkg/report's.
+// pkg/install/outcome, for how the installation of the CNI plugin can be, pkg/plan/terms
+// and pkg/use/holder, for the words of plans and holders. It decides nothing: which
+// values are reported is pkg/report's.
 package status

@@ -1,10 +1,9 @@
 package status
 
 import (
-	"fmt"
-	"strings"
-
+	"github.com/talos-sriov/talos-sriov/pkg/plan/terms"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/use/holder"
 )
 
 // Plan is what has to be done to make a machine what the config says.
@@ -30,24 +29,13 @@ type PFPlan struct {
 	Entry spec.Pos `json:"entry" yaml:"entry"`
 }
 
-// Action is how a step reads in a diff.
-type Action string
-
-const (
-	ActionCreate Action = "create"
-	ActionChange Action = "change"
-	ActionRemove Action = "remove"
-	ActionWait   Action = "wait" // writes nothing
-)
-
-// Disruption is the worst that a step does to those who use the PF.
-type Disruption string
-
-const (
-	DisruptNone      Disruption = "none"
-	DisruptLink      Disruption = "link"         // the PF's own link may go down for a moment
-	DisruptReset     Disruption = "vf-reset"     // its VFs lose their driver for a moment
-	DisruptDestroyed Disruption = "vf-destroyed" // its VFs cease to exist
+// What a step does, whom it disturbs, what a person has to know and who has a device
+// are said in the words of those who decide.
+type (
+	Action     = terms.Action
+	Disruption = terms.Disruption
+	Problem    = terms.Problem
+	Holder     = holder.Holder
 )
 
 // Step is one change of a plan. Object, From, To and Reason are for people.
@@ -87,25 +75,10 @@ type Step struct {
 }
 
 // Writes reports whether the step changes anything on the machine.
-func (s *Step) Writes() bool { return s.Action != ActionWait }
+func (s *Step) Writes() bool { return s.Action != terms.ActionWait }
 
 // Held reports whether the step cannot run before a holder is gone.
 func (s *Step) Held() bool { return len(s.Wait) > 0 || s.BlockedBy != "" }
-
-// Problem is something a person has to know, and what they can do.
-type Problem struct {
-	Pos  spec.Pos `json:"pos,omitzero" yaml:"pos,omitempty"`
-	PF   string   `json:"pf,omitempty" yaml:"pf,omitempty"`
-	VFs  []int    `json:"vfs,omitempty" yaml:"vfs,omitempty"`
-	Msg  string   `json:"msg" yaml:"msg"`
-	Hint string   `json:"hint,omitempty" yaml:"hint,omitempty"`
-	// Pending is true when the cure is to wait: the kernel's own event will bring
-	// it (a driver not loaded yet, a PF not there yet).
-	Pending bool `json:"pending,omitempty" yaml:"pending,omitempty"`
-	// Partial is true when everything else that the entry says is in force anyway
-	// (one attribute that the driver refuses).
-	Partial bool `json:"partial,omitempty" yaml:"partial,omitempty"`
-}
 
 // Lasting reports whether any of the problems does not go away by itself.
 func Lasting(list []Problem) bool {
@@ -129,44 +102,4 @@ func (p *Plan) Failed() bool {
 		}
 	}
 	return false
-}
-
-// Evidence is how a holder is known; its values are those of package use.
-type Evidence string
-
-// Holder is who has a device, or, of a device whose use is not known, what did not
-// answer. Namespace and Pod are "" when no pod is known.
-type Holder struct {
-	Device    string `json:"device" yaml:"device"`
-	Namespace string `json:"namespace,omitempty" yaml:"namespace,omitempty"`
-	Pod       string `json:"pod,omitempty" yaml:"pod,omitempty"`
-	Container string `json:"container,omitempty" yaml:"container,omitempty"`
-	// Evidence is the kind of evidence, Text what was seen, for people.
-	Evidence Evidence `json:"source" yaml:"source"`
-	Text     string   `json:"evidence,omitempty" yaml:"evidence,omitempty"`
-}
-
-// String names the holder as people do: `pod ns/name`, or what was seen when no
-// pod is known.
-func (h Holder) String() string {
-	switch {
-	case h.Pod != "":
-		return "pod " + h.Namespace + "/" + h.Pod
-	case h.Text != "":
-		return h.Text
-	}
-	return fmt.Sprintf("an unknown holder of %s (%s)", h.Device, h.Evidence)
-}
-
-// Names joins the holders for a message, each once, in order.
-func Names(holders []Holder) string {
-	var out []string
-	seen := make(map[string]bool, len(holders))
-	for _, h := range holders {
-		if n := h.String(); !seen[n] {
-			seen[n] = true
-			out = append(out, n)
-		}
-	}
-	return strings.Join(out, ", ")
 }

@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/talos-sriov/talos-sriov/pkg/plan/terms"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/use/holder"
 )
 
 // PlanText writes the plan for people, like a diff: `+` creates, `~` changes, `-`
@@ -126,11 +128,11 @@ func writeRun(b *strings.Builder, run []*Step) {
 		fmt.Fprintf(b, "      %s\n", d)
 	}
 	if len(s.Forced) > 0 {
-		fmt.Fprintf(b, "      ! forced over %s\n", Names(s.Forced))
+		fmt.Fprintf(b, "      ! forced over %s\n", holder.Names(s.Forced))
 	}
 	switch {
 	case len(s.Wait) > 0:
-		fmt.Fprintf(b, "      ! waits for %s\n", Names(s.Wait))
+		fmt.Fprintf(b, "      ! waits for %s\n", holder.Names(s.Wait))
 	case s.Held():
 		b.WriteString("      ! waits for the step above\n")
 	}
@@ -138,11 +140,11 @@ func writeRun(b *strings.Builder, run []*Step) {
 
 func mark(a Action) string {
 	switch a {
-	case ActionCreate:
+	case terms.ActionCreate:
 		return "+"
-	case ActionRemove:
+	case terms.ActionRemove:
 		return "-"
-	case ActionWait:
+	case terms.ActionWait:
 		return "."
 	default:
 		return "~"
@@ -158,13 +160,13 @@ func value(v string) string {
 
 func disruption(d Disruption, vfs []int) string {
 	switch d {
-	case DisruptNone, "":
+	case terms.DisruptNone, "":
 		return ""
-	case DisruptDestroyed:
+	case terms.DisruptDestroyed:
 		return "destroys " + vfNames(vfs)
-	case DisruptReset:
+	case terms.DisruptReset:
 		return "resets " + vfNames(vfs)
-	case DisruptLink:
+	case terms.DisruptLink:
 		return "the link of the PF may go down for a moment"
 	}
 	// Of a newer daemon: that it disrupts must not be lost.

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/talos-sriov/talos-sriov/pkg/use/holder"
 )
 
 // Pool is one resource.
@@ -75,7 +77,7 @@ type deviceFile struct {
 func (d Device) file() deviceFile { //nolint:gocritic // a marshaler of a value
 	return deviceFile{
 		ID: d.ID, Healthy: d.Healthy, Reason: d.Reason.Text, Cause: d.Reason.Cause,
-		Use: d.Use, Holder: Names(d.Holders), Holders: d.Holders,
+		Use: d.Use, Holder: holder.Names(d.Holders), Holders: d.Holders,
 	}
 }
 

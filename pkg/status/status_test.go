@@ -14,8 +14,10 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/talos-sriov/talos-sriov/pkg/install/outcome"
+	"github.com/talos-sriov/talos-sriov/pkg/plan/terms"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
+	"github.com/talos-sriov/talos-sriov/pkg/use/holder"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -88,12 +90,12 @@ func whole() *status.Status {
 			Actual:  status.Actual{NumVFs: 2, TotalVFs: 7, MTU: 1500, EswitchMode: "legacy", Carrier: true, Representors: map[int]string{0: "enp33s0r0", 10: "enp33s0r10"}},
 			Steps: []status.Step{
 				{
-					ID: "a", Kind: "numvfs", Action: status.ActionRemove, PF: pf, VFs: []int{0, 1}, Object: "/sys/bus/pci/devices/0000:21:00.0/sriov_numvfs",
-					From: "2", To: "0", Reason: "the kernel grows through 0 only", Disruption: status.DisruptDestroyed, Wait: []status.Holder{pod, open},
+					ID: "a", Kind: "numvfs", Action: terms.ActionRemove, PF: pf, VFs: []int{0, 1}, Object: "/sys/bus/pci/devices/0000:21:00.0/sriov_numvfs",
+					From: "2", To: "0", Reason: "the kernel grows through 0 only", Disruption: terms.DisruptDestroyed, Wait: []status.Holder{pod, open},
 				},
 				{
-					ID: "b", Kind: "vf-unbind", Action: status.ActionChange, PF: pf, VFs: []int{0}, Object: "/sys/bus/pci/drivers/igbvf/unbind", Shared: true,
-					From: "igbvf", Reason: "its driver is another", Disruption: status.DisruptReset, Needs: []string{"a"}, BlockedBy: "a",
+					ID: "b", Kind: "vf-unbind", Action: terms.ActionChange, PF: pf, VFs: []int{0}, Object: "/sys/bus/pci/drivers/igbvf/unbind", Shared: true,
+					From: "igbvf", Reason: "its driver is another", Disruption: terms.DisruptReset, Needs: []string{"a"}, BlockedBy: "a",
 					Forced: []status.Holder{pod}, Optional: true, Key: "driver",
 				},
 			},
@@ -154,7 +156,7 @@ func TestBefore(t *testing.T) {
 	}
 	for i, w := range want {
 		d := &s.Pools[0].Members[i]
-		if got := (device{d.InUse(), status.Names(d.Holders), d.Reason}); got != w {
+		if got := (device{d.InUse(), holder.Names(d.Holders), d.Reason}); got != w {
 			t.Errorf("%s: %+v, want %+v", d.ID, got, w)
 		}
 	}
@@ -312,7 +314,7 @@ func TestHealthy(t *testing.T) {
 // names all VFs; those that wait, or differ in anything, are their own.
 func TestRunsOfSteps(t *testing.T) {
 	step := func(vf int, change func(*status.Step)) status.Step {
-		s := status.Step{Kind: "vf-trust", Action: status.ActionChange, VFs: []int{vf}, Object: "o", From: "off", To: "on", Reason: "r", Disruption: status.DisruptReset}
+		s := status.Step{Kind: "vf-trust", Action: terms.ActionChange, VFs: []int{vf}, Object: "o", From: "off", To: "on", Reason: "r", Disruption: terms.DisruptReset}
 		change(&s)
 		return s
 	}

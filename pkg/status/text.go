@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/talos-sriov/talos-sriov/pkg/install/outcome"
+	"github.com/talos-sriov/talos-sriov/pkg/use/holder"
 )
 
 // Tone is how good the news of a text is; a terminal shows it as a colour.
@@ -195,7 +196,7 @@ func (t *text) pf(pf *PF) {
 	}
 	for i := range pf.Steps {
 		if s := &pf.Steps[i]; len(s.Wait) > 0 {
-			t.line("  %s: %s waits for %s", pf.Name, s.Object, Names(s.Wait))
+			t.line("  %s: %s waits for %s", pf.Name, s.Object, holder.Names(s.Wait))
 		}
 	}
 }
@@ -256,9 +257,9 @@ func useText(d *Device) string {
 	case UseFree:
 		return "free"
 	case UseHeld:
-		return "held by " + cmp.Or(Names(d.Holders), "a holder that the node does not name")
+		return "held by " + cmp.Or(holder.Names(d.Holders), "a holder that the node does not name")
 	}
-	return "not known to be free, counts as in use: " + cmp.Or(Names(d.Holders), d.UnknownText())
+	return "not known to be free, counts as in use: " + cmp.Or(holder.Names(d.Holders), d.UnknownText())
 }
 
 // UnknownText is why it is not known whether d is free, when the node names

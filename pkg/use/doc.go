@@ -23,7 +23,7 @@
 //
 // The package is pure data and that rule, with one exception: VFIO opens a vfio
 // group for an instant, which is the only way to ask whether it is open. It
-// imports only pkg/inventory, pkg/nic and pkg/sysfs. Reading the kubelet's socket
+// imports only pkg/inventory, pkg/nic, pkg/sysfs and pkg/use/holder. Reading the kubelet's socket
 // is pkg/use/podresources, so that programs which only compute plans do not link
 // gRPC. It never writes anything.
 package use

@@ -69,7 +69,7 @@ func judge(ev *Evidence, vf *inventory.VF, notes map[string]Note) Status {
 	if len(holders) == 0 { // the pod that the kubelet lists is the whole answer
 		holders = append(holders, kernelHolders(ev, vf)...)
 		if n, ok := notes[vf.Address]; ok {
-			holders = append(holders, holder(vf, EvidenceAllocation, "the pod that %s was allocated to at %s, which the kubelet does not list yet",
+			holders = append(holders, heldBy(vf, EvidenceAllocation, "the pod that %s was allocated to at %s, which the kubelet does not list yet",
 				vf.Address, n.At.UTC().Format(time.RFC3339)))
 		}
 	}
@@ -77,17 +77,17 @@ func judge(ev *Evidence, vf *inventory.VF, notes map[string]Note) Status {
 	case len(holders) > 0:
 		return Status{State: Held, Holders: holders}
 	case unknown != "":
-		return Status{State: Unknown, Holders: []Holder{holder(vf, EvidenceNone,
+		return Status{State: Unknown, Holders: []Holder{heldBy(vf, EvidenceNone,
 			"the kernel to say whether the host's network uses VF %d (%s): %s", vf.Index, vf.Address, unknown)}}
 	case ev.Kubelet.Answered, !ev.KubeletSeen:
 		return Status{State: Free}
 	default:
-		return Status{State: Unknown, Holders: []Holder{holder(vf, EvidenceNone,
+		return Status{State: Unknown, Holders: []Holder{heldBy(vf, EvidenceNone,
 			"the kubelet to say who holds what (%s)", ev.Kubelet.Err)}}
 	}
 }
 
-func holder(vf *inventory.VF, kind EvidenceKind, format string, args ...any) Holder {
+func heldBy(vf *inventory.VF, kind EvidenceKind, format string, args ...any) Holder {
 	return Holder{Device: vf.Address, Evidence: kind, Text: fmt.Sprintf(format, args...)}
 }
 
@@ -97,14 +97,14 @@ func kernelHolders(ev *Evidence, vf *inventory.VF) []Holder {
 	a, asked := ev.Open[vf.Address]
 	switch {
 	case asked && a.State == Open:
-		out = append(out, holder(vf, EvidenceOpen, "a process that has VF %d (%s) open (%s)", vf.Index, vf.Address, a))
+		out = append(out, heldBy(vf, EvidenceOpen, "a process that has VF %d (%s) open (%s)", vf.Index, vf.Address, a))
 	case asked && a.State != Closed:
-		out = append(out, holder(vf, EvidenceOpen, "an answer whether a process has VF %d (%s) open (%s)", vf.Index, vf.Address, a))
+		out = append(out, heldBy(vf, EvidenceOpen, "an answer whether a process has VF %d (%s) open (%s)", vf.Index, vf.Address, a))
 	case NetdevAway(&vf.Function):
-		out = append(out, holder(vf, EvidenceKernel, "a network namespace that VF %d (%s, driver %s) was moved to", vf.Index, vf.Address, vf.Driver))
+		out = append(out, heldBy(vf, EvidenceKernel, "a network namespace that VF %d (%s, driver %s) was moved to", vf.Index, vf.Address, vf.Driver))
 	}
 	if vf.HostUse != "" {
-		out = append(out, holder(vf, EvidenceHost, "the host, whose network uses VF %d (%s): it %s", vf.Index, vf.Address, vf.HostUse))
+		out = append(out, heldBy(vf, EvidenceHost, "the host, whose network uses VF %d (%s): it %s", vf.Index, vf.Address, vf.HostUse))
 	}
 	return out
 }

@@ -1,12 +1,12 @@
 package use
 
-import (
-	"fmt"
-	"strings"
-)
+import "github.com/talos-sriov/talos-sriov/pkg/use/holder"
 
-// EvidenceKind is how a holder is known.
-type EvidenceKind string
+// Holder is who has a device, and how that is known; EvidenceKind is the latter.
+type (
+	Holder       = holder.Holder
+	EvidenceKind = holder.Evidence
+)
 
 const (
 	// EvidencePodResources: the kubelet's pod-resources List names the container.
@@ -35,32 +35,8 @@ func EvidenceKinds() []EvidenceKind {
 
 // OfMachine reports whether evidence of the kind is what the machine shows, of
 // which it is not known whose it is.
-func (k EvidenceKind) OfMachine() bool {
+func OfMachine(k EvidenceKind) bool {
 	return k == EvidenceKernel || k == EvidenceOpen || k == EvidenceHost
-}
-
-// Holder is who has a device, and how that is known. Namespace and Pod are
-// empty when only the machine shows that the device is taken.
-type Holder struct {
-	Device    string // PCI address of the VF
-	Namespace string
-	Pod       string
-	Container string
-	Evidence  EvidenceKind
-	// Text is what was seen, for the person who waits.
-	Text string
-}
-
-// String names the holder as people do: `pod ns/name`, or what was seen when no
-// pod is known.
-func (h Holder) String() string {
-	if h.Pod != "" {
-		return "pod " + h.Namespace + "/" + h.Pod
-	}
-	if h.Text != "" {
-		return h.Text
-	}
-	return fmt.Sprintf("an unknown holder of %s (%s)", h.Device, h.Evidence)
 }
 
 // State is what is known of one device.
@@ -117,14 +93,4 @@ func (s Set) Of(address string) Status {
 }
 
 // Names joins the holders for a message, each once, in order.
-func Names(holders []Holder) string {
-	var out []string
-	seen := make(map[string]bool, len(holders))
-	for _, h := range holders {
-		if n := h.String(); !seen[n] {
-			seen[n] = true
-			out = append(out, n)
-		}
-	}
-	return strings.Join(out, ", ")
-}
+func Names(holders []Holder) string { return holder.Names(holders) }

@@ -1,0 +1,46 @@
+package holder
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Evidence is how a holder is known; package use has its values.
+type Evidence string
+
+// Holder is who has a device, or, of a device whose use is not known, what did not
+// answer. Namespace and Pod are "" when no pod is known.
+type Holder struct {
+	Device    string `json:"device" yaml:"device"` // PCI address of the VF
+	Namespace string `json:"namespace,omitempty" yaml:"namespace,omitempty"`
+	Pod       string `json:"pod,omitempty" yaml:"pod,omitempty"`
+	Container string `json:"container,omitempty" yaml:"container,omitempty"`
+	// Evidence is the kind of evidence, Text what was seen, for the person who waits.
+	Evidence Evidence `json:"source" yaml:"source"`
+	Text     string   `json:"evidence,omitempty" yaml:"evidence,omitempty"`
+}
+
+// String names the holder as people do: `pod ns/name`, or what was seen when no
+// pod is known.
+func (h Holder) String() string {
+	switch {
+	case h.Pod != "":
+		return "pod " + h.Namespace + "/" + h.Pod
+	case h.Text != "":
+		return h.Text
+	}
+	return fmt.Sprintf("an unknown holder of %s (%s)", h.Device, h.Evidence)
+}
+
+// Names joins the holders for a message, each once, in order.
+func Names(holders []Holder) string {
+	var out []string
+	seen := make(map[string]bool, len(holders))
+	for _, h := range holders {
+		if n := h.String(); !seen[n] {
+			seen[n] = true
+			out = append(out, n)
+		}
+	}
+	return strings.Join(out, ", ")
+}
