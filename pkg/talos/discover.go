@@ -32,7 +32,8 @@ type Discovery struct {
 	View *View `json:"-" yaml:"-"`
 }
 
-// DiscoveryPF is one SR-IOV capable function.
+// DiscoveryPF is one SR-IOV capable function, as a workstation lists it: it has what
+// listings show too, and says of nothing else how it is.
 type DiscoveryPF struct {
 	Name string `json:"name,omitempty" yaml:"name,omitempty"` // interface, "" when it has none
 	// AltNames are the interface's other names.
@@ -52,6 +53,8 @@ type DiscoveryPF struct {
 	LinkType  string `json:"linkType,omitempty" yaml:"linkType,omitempty"`
 	// Uplink says why the node's own network runs over the PF, "" when not.
 	Uplink string `json:"uplink,omitempty" yaml:"uplink,omitempty"`
+	// VFs are listed for an admin alone.
+	VFs []inventory.VF `json:"vfs,omitempty" yaml:"vfs,omitempty"`
 }
 
 // Discover finds the SR-IOV capable functions of the node. With os:admin it
@@ -100,7 +103,7 @@ func (d *Discovery) fromSnapshot(s *inventory.Snapshot) {
 		pf := &s.PFs[i]
 		out := DiscoveryPF{
 			Address: pf.Address, Vendor: pf.Vendor, Device: pf.Device, Driver: pf.Driver,
-			NumVFs: pf.NumVFs, TotalVFs: &pf.TotalVFs, NUMANode: &pf.NUMANode, Uplink: pf.Uplink,
+			NumVFs: pf.NumVFs, TotalVFs: &pf.TotalVFs, NUMANode: &pf.NUMANode, Uplink: pf.Uplink, VFs: pf.VFs,
 		}
 		if len(pf.Netdevs) > 0 {
 			dev := &pf.Netdevs[0]

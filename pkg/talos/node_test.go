@@ -164,7 +164,7 @@ func TestDiscoverByRole(t *testing.T) {
 		t.Errorf("notes as reader: %q", reader.Notes)
 	}
 	for i := range admin.PFs {
-		admin.PFs[i].TotalVFs, admin.PFs[i].NUMANode = nil, nil
+		admin.PFs[i].TotalVFs, admin.PFs[i].NUMANode, admin.PFs[i].VFs = nil, nil, nil
 		admin.PFs[i].LinkType = reader.PFs[i].LinkType // Talos' word and ours differ
 	}
 	if admin.View == nil || reader.View != nil {
