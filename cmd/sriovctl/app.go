@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -172,9 +173,16 @@ func rootUsage(root *cobra.Command) error {
 
 // outputFlag gives a command -o.
 func (a *app) outputFlag(c *cobra.Command) {
+	formats := []string{"table", "json", "yaml"}
 	c.Flags().StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
-	if err := c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+	if err := c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag was defined one line above
+	}
+	c.PreRunE = func(*cobra.Command, []string) error {
+		if !slices.Contains(formats, a.output) {
+			return usageError{fmt.Errorf("-o %s: it is table, json or yaml", a.output)}
+		}
+		return nil
 	}
 }
 
@@ -192,18 +200,8 @@ func (a *app) write(v any, table func(io.Writer) error) error {
 			return err
 		}
 		return enc.Close()
-	case "table":
-		return table(a.out)
 	}
-	return usageError{fmt.Errorf("-o %s: it is table, json or yaml", a.output)}
-}
-
-func (a *app) checkOutput() error {
-	switch a.output {
-	case "table", "json", "yaml":
-		return nil
-	}
-	return usageError{fmt.Errorf("-o %s: it is table, json or yaml", a.output)}
+	return table(a.out)
 }
 
 // oneNode is what one node answered.
@@ -258,6 +256,55 @@ func failures[T any](a *app, answers []oneNode[T]) error {
 	return failed
 }
 
+// valuesOf are the answers of all nodes; when one has none it says so and returns
+// errFailed.
+func valuesOf[T any](ctx context.Context, a *app, f func(context.Context, *talos.Node) (T, error)) ([]T, error) {
+	answers, err := forEach(ctx, a, f)
+	if err != nil {
+		return nil, err
+	}
+	if err := failures(a, answers); err != nil {
+		return nil, err
+	}
+	out := make([]T, 0, len(answers))
+	for _, n := range answers {
+		out = append(out, n.value)
+	}
+	return out, nil
+}
+
+// show writes what the nodes answered, with an empty line between their texts, and
+// says whether every node answered and is well.
+func show[T any](a *app, answers []oneNode[T], well func(T) bool, text func(io.Writer, T) error) error {
+	list := []T{}
+	for _, n := range answers {
+		if n.err == nil {
+			list = append(list, n.value)
+		}
+	}
+	err := a.write(list, func(w io.Writer) error {
+		for i, v := range list {
+			if i > 0 {
+				fmt.Fprintln(w)
+			}
+			if err := text(w, v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := failures(a, answers); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(list, func(v T) bool { return !well(v) }) {
+		return nil
+	}
+	return errFailed
+}
+
 // waiting shows which nodes are still waited for, when it takes longer than a
 // second and somebody watches.
 type waiting struct {
@@ -293,12 +340,7 @@ func (w *waiting) show() {
 func (w *waiting) done(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i, n := range w.left {
-		if n == name {
-			w.left = append(w.left[:i:i], w.left[i+1:]...)
-			break
-		}
-	}
+	w.left = slices.DeleteFunc(w.left, func(n string) bool { return n == name })
 	w.show()
 }
 

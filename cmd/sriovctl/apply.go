@@ -28,7 +28,6 @@ when the answer is no.`,
 		Example: "  sriovctl apply vfs.yaml -n 10.5.0.3\n  sriovctl apply vfs.yaml -n 10.5.0.3 --dry-run",
 		Args:    exactly(1, "name one file"),
 		RunE: func(c *cobra.Command, args []string) error {
-			a.output = "table"
 			d, err := a.load(args[0])
 			if err != nil {
 				return err

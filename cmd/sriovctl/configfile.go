@@ -104,9 +104,6 @@ line and column of that file. "-" is the standard input.`,
 		Example: "  sriovctl validate machineconfig-patches/*.yaml\n  sriovctl validate vfs.yaml -o json",
 		Args:    minimum(1, "name the files to check"),
 		RunE: func(_ *cobra.Command, files []string) error {
-			if err := a.checkOutput(); err != nil {
-				return err
-			}
 			var failed error
 			results := []fileResult{}
 			for _, name := range files {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -25,17 +26,13 @@ alone: the extension need not be installed yet.
 With os:admin everything is seen. With os:reader all but the most VFs that a PF
 can have, and its NUMA node.
 
---verbose lists each VF with its driver, interface and IOMMU group. What only the
-kernel's netlink shows, as the VLAN of a VF, the Talos API does not have.`,
+--verbose lists each VF with its driver, interface and IOMMU group, and so do json
+and yaml. What only the kernel's netlink shows, as the VLAN of a VF, the Talos API
+does not have.`,
 		Example: "  sriovctl discover -n 10.5.0.3,10.5.0.4\n  sriovctl discover -n 10.5.0.3 -o yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := a.checkOutput(); err != nil {
-				return err
-			}
-			answers, err := forEach(c.Context(), a, func(ctx context.Context, n *talos.Node) (*talos.Discovery, error) {
-				return n.Discover(ctx)
-			})
+			answers, err := forEach(c.Context(), a, discoverNode)
 			if err != nil {
 				return err
 			}
@@ -54,6 +51,10 @@ kernel's netlink shows, as the VLAN of a VF, the Talos API does not have.`,
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "list each VF, subfunction and card without SR-IOV too (table)")
 	a.outputFlag(c)
 	return c
+}
+
+func discoverNode(ctx context.Context, n *talos.Node) (*talos.Discovery, error) {
+	return n.Discover(ctx)
 }
 
 // discoveryText is the table, and with verbose what [inventory.Table] has of each node.
@@ -127,12 +128,7 @@ func discoveryTable(w io.Writer, found []*talos.Discovery) error {
 	return nil
 }
 
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
+func dash(s string) string { return cmp.Or(s, "-") }
 
 func link(pf *talos.DiscoveryPF) string {
 	switch {

@@ -118,18 +118,7 @@ func (a *app) observeAll(ctx context.Context) ([]*observed, error) {
 	if len(a.options.Nodes) == 0 {
 		return nil, nil
 	}
-	answers, err := forEach(ctx, a, observe)
-	if err != nil {
-		return nil, err
-	}
-	if err := failures(a, answers); err != nil {
-		return nil, err
-	}
-	var out []*observed
-	for _, n := range answers {
-		out = append(out, n.value)
-	}
-	return out, nil
+	return valuesOf(ctx, a, observe)
 }
 
 // missing are the flags without which there is no patch, sorted.
@@ -299,15 +288,12 @@ because firmware depends on the card.`,
 			}
 			var pfs []talos.DiscoveryPF
 			if len(a.options.Nodes) > 0 {
-				answers, err := forEach(c.Context(), a, func(ctx context.Context, n *talos.Node) (*talos.Discovery, error) { return n.Discover(ctx) })
+				found, err := valuesOf(c.Context(), a, discoverNode)
 				if err != nil {
 					return err
 				}
-				if err := failures(a, answers); err != nil {
-					return err
-				}
-				for _, n := range answers {
-					pfs = append(pfs, n.value.PFs...)
+				for _, d := range found {
+					pfs = append(pfs, d.PFs...)
 				}
 			}
 			_, err = a.file.Write(talos.Schematic(talos.NeedsOf(d.config, hardware(pfs)), image))

@@ -44,9 +44,6 @@ The exit code is 1 when a node cannot have the config.`,
 		Example: "  sriovctl plan machineconfig-patches/worker-sriov.yaml -n 10.5.0.3",
 		Args:    exactly(1, "name one file"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := a.checkOutput(); err != nil {
-				return err
-			}
 			d, err := a.load(args[0])
 			if err != nil {
 				return err
@@ -71,42 +68,20 @@ func (a *app) planAll(ctx context.Context, d *configFile, force []string) ([]one
 
 // showPlans writes the plans and says whether any has a problem.
 func (a *app) showPlans(answers []oneNode[*nodePlan]) error {
-	plans := []*nodePlan{}
-	bad := false
-	for _, n := range answers {
-		if n.err == nil {
-			plans = append(plans, n.value)
-			bad = bad || n.value.Plan.Failed() || status.Lasting(n.value.Selectors)
+	well := func(p *nodePlan) bool { return !p.Plan.Failed() && !status.Lasting(p.Selectors) }
+	return show(a, answers, well, func(w io.Writer, p *nodePlan) error {
+		fmt.Fprintf(w, "%s:\n", p.Node)
+		if err := status.PlanText(w, p.Plan); err != nil {
+			return err
 		}
-	}
-	err := a.write(plans, func(w io.Writer) error {
-		for i, p := range plans {
-			if i > 0 {
-				fmt.Fprintln(w)
-			}
-			fmt.Fprintf(w, "%s:\n", p.Node)
-			if err := status.PlanText(w, p.Plan); err != nil {
-				return err
-			}
-			for i := range p.Selectors {
-				status.ProblemText(w, "", &p.Selectors[i], status.TextOptions{Paint: a.tone})
-			}
-			for _, n := range p.Notes {
-				fmt.Fprintf(w, "note: %s\n", n)
-			}
+		for i := range p.Selectors {
+			status.ProblemText(w, "", &p.Selectors[i], status.TextOptions{Paint: a.tone})
+		}
+		for _, n := range p.Notes {
+			fmt.Fprintf(w, "note: %s\n", n)
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	if err := failures(a, answers); err != nil {
-		return err
-	}
-	if bad {
-		return errFailed
-	}
-	return nil
 }
 
 // planNode reads a node and computes its plan as the node would.

@@ -38,9 +38,6 @@ when something is wrong on a node.`,
 		Example: "  sriovctl status -n 10.5.0.3,10.5.0.4\n  sriovctl status -n 10.5.0.3 --watch",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := a.checkOutput(); err != nil {
-				return err
-			}
 			if watch {
 				return a.watch(c.Context(), interval, devices)
 			}
@@ -48,7 +45,7 @@ when something is wrong on a node.`,
 			if err != nil {
 				return err
 			}
-			return a.showStatus(a.out, answers, devices)
+			return a.showStatus(answers, devices)
 		},
 	}
 	c.Flags().BoolVarP(&watch, "watch", "w", false, "show it again whenever it changes, until interrupted")
@@ -82,39 +79,8 @@ func readStatus(ctx context.Context, n *talos.Node) (*nodeStatus, error) {
 	return out, nil
 }
 
-func (a *app) showStatus(w io.Writer, answers []oneNode[*nodeStatus], devices bool) error {
-	list := []*nodeStatus{}
-	bad := false
-	for _, n := range answers {
-		if n.err == nil {
-			list = append(list, n.value)
-			bad = bad || !healthy(n.value)
-		}
-	}
-	old := a.out
-	a.out = w
-	err := a.write(list, func(w io.Writer) error {
-		for i, s := range list {
-			if i > 0 {
-				fmt.Fprintln(w)
-			}
-			if err := a.statusText(w, s, devices); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	a.out = old
-	if err != nil {
-		return err
-	}
-	if err := failures(a, answers); err != nil {
-		return err
-	}
-	if bad {
-		return errFailed
-	}
-	return nil
+func (a *app) showStatus(answers []oneNode[*nodeStatus], devices bool) error {
+	return show(a, answers, healthy, func(w io.Writer, s *nodeStatus) error { return a.statusText(w, s, devices) })
 }
 
 func healthy(n *nodeStatus) bool {
@@ -175,10 +141,9 @@ func (a *app) watch(ctx context.Context, interval time.Duration, devices bool) e
 			return err
 		}
 		var b bytes.Buffer
-		errOut := a.err
-		a.err = &b
-		_ = a.showStatus(&b, answers, devices) // what is wrong is in b, and watching goes on
-		a.err = errOut
+		shown := *a
+		shown.out, shown.err = &b, &b
+		_ = shown.showStatus(answers, devices) // what is wrong is in b, and watching goes on
 		if !bytes.Equal(b.Bytes(), last) {
 			if last != nil {
 				fmt.Fprintf(a.out, "\n--- %s\n", a.now().Format(time.TimeOnly))

@@ -1,6 +1,8 @@
 package status
 
 import (
+	"slices"
+
 	"github.com/talos-sriov/talos-sriov/pkg/plan/terms"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/use/holder"
@@ -82,24 +84,11 @@ func (s *Step) Held() bool { return len(s.Wait) > 0 || s.BlockedBy != "" }
 
 // Lasting reports whether any of the problems does not go away by itself.
 func Lasting(list []Problem) bool {
-	for i := range list {
-		if !list[i].Pending {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(list, func(p Problem) bool { return !p.Pending })
 }
 
 // Failed reports whether something in the plan is wrong, and does not go away by
 // itself.
 func (p *Plan) Failed() bool {
-	if len(p.Problems) > 0 {
-		return true
-	}
-	for i := range p.PFs {
-		if Lasting(p.PFs[i].Problems) {
-			return true
-		}
-	}
-	return false
+	return len(p.Problems) > 0 || slices.ContainsFunc(p.PFs, func(f PFPlan) bool { return Lasting(f.Problems) })
 }

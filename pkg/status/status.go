@@ -1,6 +1,7 @@
 package status
 
 import (
+	"slices"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/install/outcome"
@@ -167,15 +168,6 @@ func (s *Status) Healthy() bool {
 	if s.CNI != nil && s.CNI.State == outcome.Failed {
 		return false
 	}
-	for i := range s.PFs {
-		if s.PFs[i].State == PFFailed {
-			return false
-		}
-	}
-	for i := range s.Pools {
-		if s.Pools[i].Error != "" {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(s.PFs, func(pf PF) bool { return pf.State == PFFailed }) &&
+		!slices.ContainsFunc(s.Pools, func(p Pool) bool { return p.Error != "" })
 }

@@ -78,13 +78,9 @@ func (n *Node) MissingModules(ctx context.Context, modules []string) ([]string, 
 	if len(modules) == 0 {
 		return nil, nil
 	}
-	raw, err := n.MachineConfig(ctx)
+	docs, err := n.Documents(ctx)
 	if err != nil {
 		return nil, err
-	}
-	docs, err := machineconfig.Documents(raw)
-	if err != nil {
-		return nil, &Error{Node: n.Name, Msg: "read the machine config", Err: err}
 	}
 	loaded := make(map[string]bool)
 	for i := range docs {
