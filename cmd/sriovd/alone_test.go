@@ -75,7 +75,7 @@ func (m machine) start(t *testing.T, state string, takeover time.Duration) *daem
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &daemon{stop: cancel, done: make(chan error, 1)}
-	a := &app{stdout: &d.log, stderr: &d.log, takeover: takeover}
+	a := &app{stderr: &d.log, takeover: takeover}
 	go func() {
 		d.done <- a.run(ctx, []string{
 			"-config", m.at("config"), "-state-dir", m.at(state), "-kubelet-dir", m.at("kubelet"), "-sysfs", m.at("sys"),

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -46,63 +45,43 @@ document before it is applied, is sriovctl's.
 
 // app is the surroundings of one invocation.
 type app struct {
-	stdout, stderr io.Writer
-	takeover       time.Duration // see takeover
+	stderr   io.Writer
+	takeover time.Duration // see takeover
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// The daemon's working set is a few megabytes; let the collector keep it so.
 	debug.SetGCPercent(50)
 
-	// Names of interfaces and texts of files may hold what a terminal acts on.
+	// The log may name what a terminal acts on.
 	stderr = printable.NewWriter(stderr)
-	a := &app{stdout: printable.NewWriter(stdout), stderr: stderr, takeover: takeover}
+	a := &app{stderr: stderr, takeover: takeover}
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)
 		return exitUsage
-	}
-	commands := map[string]func(context.Context, []string) error{
-		"run": a.run, "version": a.version,
 	}
 	switch args[0] {
 	case "help", "-h", "--help":
 		fmt.Fprint(stdout, usage)
 		return exitOK
-	}
-	command, ok := commands[args[0]]
-	if !ok {
+	case "version":
+		fmt.Fprintln(stdout, version)
+		return exitOK
+	case "run": // below
+	default:
 		fmt.Fprintf(stderr, "sriovd: no command %q\n\n%s", args[0], usage)
 		return exitUsage
 	}
-	err := command(ctx, args[1:])
-	switch {
+	switch err := a.run(ctx, args[1:]); {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitOK
 	case errors.Is(err, errUsage):
 		return exitUsage
+	default:
+		fmt.Fprintf(stderr, "sriovd run: %v\n", err)
+		return exitError
 	}
-	fmt.Fprintf(stderr, "sriovd %s: %v\n", args[0], err)
-	return exitError
 }
 
 // errUsage is a mistake in the flags, which the flag package has described already.
 var errUsage = errors.New("wrong flags")
-
-// parse parses flags.
-func (a *app) parse(fs *flag.FlagSet, args []string) error {
-	fs.SetOutput(a.stderr)
-	err := fs.Parse(args)
-	if err == nil || errors.Is(err, flag.ErrHelp) {
-		return err
-	}
-	return errUsage
-}
-
-func (a *app) logger(level slog.Level) *slog.Logger {
-	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
-}
-
-func (a *app) version(context.Context, []string) error {
-	_, err := fmt.Fprintln(a.stdout, version)
-	return err
-}

@@ -16,14 +16,22 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/cni"
 	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
 	"github.com/talos-sriov/talos-sriov/pkg/install"
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/kevent"
 	"github.com/talos-sriov/talos-sriov/pkg/lock"
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+	"github.com/talos-sriov/talos-sriov/pkg/use/podresources"
 )
 
-// runFlags are the flags of the run command.
+// runFlags are the flags of the run command: where the daemon finds the machine, and
+// what it does. The defaults are those of the extension, which has the host's root at
+// /host.
 type runFlags struct {
-	paths
+	config, state, kubelet          string
+	sysfs, proc                     string
 	debug, pluginWatcher            bool
 	deviceInfoDir, cdiDir           string
 	cniPlugin, optDir, runDir, root string
@@ -31,7 +39,11 @@ type runFlags struct {
 }
 
 func (f *runFlags) register(fs *flag.FlagSet) {
-	f.paths.register(fs)
+	fs.StringVar(&f.config, "config", hostRoot+spec.NodePath(), "the config: a `file`, or a directory that holds one *.yaml")
+	fs.StringVar(&f.state, "state-dir", hostRoot+state.Dir, "`directory` for the status file and what must outlive a restart")
+	fs.StringVar(&f.kubelet, "kubelet-dir", "/host/var/lib/kubelet", "the kubelet's root `directory`")
+	fs.StringVar(&f.sysfs, "sysfs", "/sys", "where sysfs is mounted")
+	fs.StringVar(&f.proc, "proc", "/proc", "where procfs is mounted")
 	fs.BoolVar(&f.debug, "debug", false, "log more")
 	fs.StringVar(&f.deviceInfoDir, "device-info-dir", "/host/run/k8s.cni.cncf.io/devinfo/dp", "`directory` for the device-info files that Multus reads; empty: none")
 	fs.StringVar(&f.cdiDir, "cdi-dir", "/host/run/cdi", "`directory` for the CDI files, with devicePlugin.cdi in the config")
@@ -48,8 +60,11 @@ func (a *app) run(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("sriovd run", flag.ContinueOnError)
 	var f runFlags
 	f.register(fs)
-	if err := a.parse(fs, args); err != nil {
+	fs.SetOutput(a.stderr)
+	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return err
+	} else if err != nil {
+		return errUsage
 	}
 	if err := onTheHost(fs, hostRoot); err != nil {
 		return err
@@ -58,7 +73,7 @@ func (a *app) run(ctx context.Context, args []string) error {
 	if f.debug {
 		level = slog.LevelDebug
 	}
-	log := a.logger(level)
+	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
 	// Where the kernel gives huge pages to whoever does not ask (enabled=always),
 	// a heap of one megabyte takes four. A kernel that does not know the call
 	// loses us memory, nothing else.
@@ -90,9 +105,15 @@ func (f *runFlags) daemon(sys *sysfs.FS, log *slog.Logger) (*agent.Agent, error)
 		return nil, err
 	}
 	attachmentDir := filepath.Join(f.root, attachment.DefaultDir)
+	// Where another sysfs than the machine's own is read, netlink does not speak of the
+	// same devices.
+	var network inventory.Network
+	var links apply.Links = apply.NoLinks{}
 	var attachments agent.Attachments
 	var locks apply.VFLocks
-	if f.network() != nil {
+	if f.sysfs == "/sys" {
+		handle := nl.Open()
+		network, links = handle, handle
 		run, err := attachment.Boot(f.runDir)
 		if err != nil {
 			return nil, err
@@ -110,7 +131,7 @@ func (f *runFlags) daemon(sys *sysfs.FS, log *slog.Logger) (*agent.Agent, error)
 		Attachments: attachments, VFLocks: locks,
 		CNI:     install.Options{Source: f.cniPlugin, OptDir: f.optDir, Attachments: attachmentDir},
 		Version: version, Log: log, Resync: f.resync, NetworkWait: f.networkWait,
-		Sysfs: sys, Network: f.network(), Links: f.links(), Kubelet: f.podResources(), Events: kernelEvents{log.With("component", "kernel-events")},
+		Sysfs: sys, Network: network, Links: links, Kubelet: podresources.New(filepath.Join(f.kubelet, podresources.Socket)), Events: kernelEvents{log.With("component", "kernel-events")},
 	}, boot)
 }
 
