@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -93,24 +92,19 @@ func planNode(ctx context.Context, n *talos.Node, d *configFile, force []string)
 	var st *status.Status
 	var view *talos.View
 	var damaged error
-	// The first of these errors in this order is told, not the first in time.
-	var errs [4]error
-	var wg sync.WaitGroup
-	wg.Go(func() { view, errs[0] = n.View(ctx) })
-	wg.Go(func() { st, errs[1] = n.Status(ctx) })
-	wg.Go(func() { in.Record, damaged, errs[2] = n.Record(ctx) })
-	wg.Go(func() { in.BootID, errs[3] = n.BootID(ctx) })
-	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
+	err := talos.InOrder(
+		func() (err error) { view, err = n.View(ctx); return err },
+		func() (err error) { st, err = n.Status(ctx); return err },
+		func() (err error) { in.Record, damaged, err = n.Record(ctx); return err },
+		func() (err error) { in.BootID, err = n.BootID(ctx); return err },
+	)
+	if err != nil {
+		return nil, err
 	}
 	in.Snapshot, in.Use = view.Snapshot, report.UseOf(st)
 	// The daemon waits some seconds more, to see that it stays so.
 	in.Quiet = plan.QuietNow(in.Snapshot)
 	out := &nodePlan{Node: n.Name}
-	var err error
 	if out.Selectors, err = selectorProblems(ctx, n, view, d); err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ type DiscoveryPF struct {
 func (n *Node) Discover(ctx context.Context) (*Discovery, error) {
 	d := &Discovery{Node: n.Name, PFs: []DiscoveryPF{}}
 	var network *network
-	err := inOrder(
+	err := InOrder(
 		func() (err error) { d.Talos, err = n.Version(ctx); return err },
 		func() (err error) { d.Service, err = n.Service(ctx); return err },
 		func() (err error) { network, err = n.network(ctx); return err },

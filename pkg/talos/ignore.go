@@ -34,10 +34,7 @@ func (n *Needs) selectVFs(all, seen []Hardware) {
 	}
 	n.VFs = slices.Sorted(maps.Keys(ids))
 	for _, id := range slices.Sorted(maps.Keys(shared)) {
-		n.Unselected = append(n.Unselected, Finding{
-			Msg:  fmt.Sprintf("the VFs of %s (PCI id %s) are left to Talos: cards that are no VFs have this id too, and Talos would take their addresses away", shared[id], id),
-			Hint: ownEntries,
-		})
+		n.leave(ownEntries, "the VFs of %s (PCI id %s) are left to Talos: cards that are no VFs have this id too, and Talos would take their addresses away", shared[id], id)
 	}
 	unknown := make(map[string]bool)
 	for _, h := range seen {
@@ -46,17 +43,17 @@ func (n *Needs) selectVFs(all, seen []Hardware) {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(unknown)) {
-		n.Unselected = append(n.Unselected, Finding{
-			Msg:  fmt.Sprintf("the VFs of the card %s are left to Talos: sriovctl does not know their PCI id", id),
-			Hint: ownEntries,
-		})
+		n.leave(ownEntries, "the VFs of the card %s are left to Talos: sriovctl does not know their PCI id", id)
 	}
 	if seen == nil && len(ids) == 0 && len(shared) == 0 {
-		n.Unselected = append(n.Unselected, Finding{
-			Msg:  "the VFs are left to Talos: without -n their PCI id is not known, so nothing keeps Talos from bringing them up and asking for addresses on them",
-			Hint: "-n NODE looks at the cards of a node; or add machine.network.interfaces with a deviceSelector that only VFs match, and ignore: true",
-		})
+		n.leave("-n NODE looks at the cards of a node; or add machine.network.interfaces with a deviceSelector that only VFs match, and ignore: true",
+			"the VFs are left to Talos: without -n their PCI id is not known, so nothing keeps Talos from bringing them up and asking for addresses on them")
 	}
+}
+
+// leave notes VFs that Talos is not kept off.
+func (n *Needs) leave(hint, format string, args ...any) {
+	n.Unselected = append(n.Unselected, Finding{Msg: fmt.Sprintf(format, args...), Hint: hint})
 }
 
 // pciID is the id as Talos writes it in a LinkStatus, and so in selectors.
@@ -72,11 +69,8 @@ func (n *Needs) Spare(links []NodeLink) {
 			return false
 		}
 		l := &links[i]
-		n.Unselected = append(n.Unselected, Finding{
-			Msg: fmt.Sprintf("the VFs with the PCI id %s are left to Talos: %s of %s has this id and is no VF of a PF of that node, and Talos would take its addresses away",
-				id, l.Name, l.Node),
-			Hint: ownEntries,
-		})
+		n.leave(ownEntries, "the VFs with the PCI id %s are left to Talos: %s of %s has this id and is no VF of a PF of that node, and Talos would take its addresses away",
+			id, l.Name, l.Node)
 		return true
 	})
 	if len(n.VFs) == 0 {

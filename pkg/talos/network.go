@@ -29,7 +29,7 @@ var _ inventory.Network = (*network)(nil)
 func (n *Node) network(ctx context.Context) (*network, error) {
 	out := &network{}
 	var routes []defaultRoute
-	err := inOrder(
+	err := InOrder(
 		func() error {
 			list, err := listAll[*talosnet.LinkStatus](ctx, n)
 			out.status = list
@@ -117,9 +117,9 @@ func (n *Node) pciDevices(ctx context.Context) (map[string]*hardware.PCIDeviceSp
 	return out, nil
 }
 
-// inOrder runs all functions at the same time, and returns the error of the
+// InOrder runs all functions at the same time, and returns the error of the
 // first one in the order given: what is reported does not depend on who was faster.
-func inOrder(functions ...func() error) error {
+func InOrder(functions ...func() error) error {
 	errs := make([]error, len(functions))
 	var wg sync.WaitGroup
 	for i, f := range functions {

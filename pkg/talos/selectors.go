@@ -32,7 +32,7 @@ type Selectors struct {
 // then that it is not known. It needs os:admin.
 func (n *Node) Selectors(ctx context.Context, v *View) (*Selectors, error) {
 	s := &Selectors{view: v}
-	err := inOrder(
+	err := InOrder(
 		func() error {
 			s.docs, s.unread = n.Documents(ctx)
 			if fatal(s.unread) {

@@ -74,37 +74,24 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 		}
 		return a.value, nil
 	}
-	if t.listed(name) == no {
+	if has, known := t.listed(name); known && !has {
 		return nil, &sysfs.PathError{Op: "open", Path: "/sys/" + name, Err: unix.ENOENT}
 	}
 	t.asked[question{name: name}] = true
 	return nil, errNotFetched
 }
 
-type threeValued int
-
-const (
-	unknown threeValued = iota
-	yes
-	no
-)
-
-// listed says whether the listing of name's directory, if it was fetched, has it.
-func (t *tree) listed(name string) threeValued {
-	directory, ok := t.directories[path.Dir(name)]
-	if !ok {
-		return unknown
-	}
-	if slices.ContainsFunc(directory.value, func(e entry) bool { return e.name == path.Base(name) }) {
-		return yes
-	}
-	return no
+// listed says whether the listing of name's directory has it; it is known when that was
+// fetched.
+func (t *tree) listed(name string) (has, known bool) {
+	directory, known := t.directories[path.Dir(name)]
+	return slices.ContainsFunc(directory.value, func(e entry) bool { return e.name == path.Base(name) }), known
 }
 
 // refine says what a failed read means. The API gives no errno; but a file that
 // is listed is there, and then it was the driver that could not answer.
 func (t *tree) refine(name string, err error) error {
-	if errors.Is(err, unix.ENOENT) && t.listed(name) == yes {
+	if has, _ := t.listed(name); has && errors.Is(err, unix.ENOENT) {
 		return unix.EIO
 	}
 	return err
