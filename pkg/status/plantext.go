@@ -15,14 +15,10 @@ import (
 // removes, `.` only waits for the kernel, `!` says what is in the way.
 func PlanText(w io.Writer, p *Plan) error {
 	var b strings.Builder
-	var writes, waits, problems int
-	for i := range p.Problems {
-		problems++
-		writeProblem(&b, "", "!", &p.Problems[i])
-	}
-	for i := range p.Notices {
-		writeProblem(&b, "", "i", &p.Notices[i])
-	}
+	var writes, waits int
+	problems := len(p.Problems)
+	writeProblems(&b, "", "!", p.Problems)
+	writeProblems(&b, "", "i", p.Notices)
 	for i := range p.PFs {
 		f := &p.PFs[i]
 		writePF(&b, f)
@@ -43,12 +39,8 @@ func PlanText(w io.Writer, p *Plan) error {
 
 func writePF(b *strings.Builder, f *PFPlan) {
 	fmt.Fprintf(b, "%s\n", title(f))
-	for i := range f.Problems {
-		writeProblem(b, "  ", "!", &f.Problems[i])
-	}
-	for i := range f.Notices {
-		writeProblem(b, "  ", "i", &f.Notices[i])
-	}
+	writeProblems(b, "  ", "!", f.Problems)
+	writeProblems(b, "  ", "i", f.Notices)
 	for _, run := range runs(f.Steps) {
 		writeRun(b, run)
 	}
@@ -68,21 +60,24 @@ func title(f *PFPlan) string {
 	return t
 }
 
-func writeProblem(b *strings.Builder, indent, mark string, pr *Problem) {
-	at := ""
-	if pr.Pos != (spec.Pos{}) {
-		at = fmt.Sprintf("%d:%d: ", pr.Pos.Line, pr.Pos.Column)
-	}
-	what := ""
-	if pr.Pending {
-		what = "pending: "
-	}
-	if len(pr.VFs) > 0 {
-		what += vfNames(pr.VFs) + ": "
-	}
-	fmt.Fprintf(b, "%s%s %s%s%s\n", indent, mark, at, what, pr.Msg)
-	if pr.Hint != "" {
-		fmt.Fprintf(b, "%s  hint: %s\n", indent, pr.Hint)
+func writeProblems(b *strings.Builder, indent, mark string, list []Problem) {
+	for i := range list {
+		p := &list[i]
+		at := ""
+		if p.Pos != (spec.Pos{}) {
+			at = fmt.Sprintf("%d:%d: ", p.Pos.Line, p.Pos.Column)
+		}
+		what := ""
+		if p.Pending {
+			what = "pending: "
+		}
+		if len(p.VFs) > 0 {
+			what += vfNames(p.VFs) + ": "
+		}
+		fmt.Fprintf(b, "%s%s %s%s%s\n", indent, mark, at, what, p.Msg)
+		if p.Hint != "" {
+			fmt.Fprintf(b, "%s  hint: %s\n", indent, p.Hint)
+		}
 	}
 }
 
