@@ -66,7 +66,7 @@ func TestSnapshot(t *testing.T) {
 		t.Run(filepath.Base(archive), func(t *testing.T) {
 			f := sysfstest.Load(t, archive)
 			server := talostest.Start(t, 0, talostest.NewNode("n1", f.Root, t.TempDir()))
-			got, err := open(t, server, role.Admin, "n1").Nodes[0].Snapshot(t.Context())
+			got, err := snapshot(t.Context(), open(t, server, role.Admin, "n1").Nodes[0])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +93,7 @@ func TestUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := talostest.Start(t, 0, talostest.NewNode("n1", root, t.TempDir()))
-	got, err := open(t, server, role.Admin, "n1").Nodes[0].Snapshot(t.Context())
+	got, err := snapshot(t.Context(), open(t, server, role.Admin, "n1").Nodes[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +137,14 @@ func TestSlowLink(t *testing.T) {
 	}
 }
 
+func snapshot(ctx context.Context, n *talos.Node) (*inventory.Snapshot, error) {
+	v, err := n.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return v.Snapshot, nil
+}
+
 func TestDiscoverByRole(t *testing.T) {
 	f := sysfstest.Load(t, "../inventory/testdata/82576.sysfs")
 	node := talostest.NewNode("n1", f.Root, t.TempDir())
@@ -174,7 +182,7 @@ func TestDiscoverByRole(t *testing.T) {
 	if diff := cmp.Diff(admin, reader); diff != "" {
 		t.Errorf("(-admin +reader):\n%s", diff)
 	}
-	if _, err := open(t, server, role.Reader, "n1").Nodes[0].Snapshot(t.Context()); !talos.Denied(err) {
+	if _, err := snapshot(t.Context(), open(t, server, role.Reader, "n1").Nodes[0]); !talos.Denied(err) {
 		t.Errorf("a snapshot as reader: %v", err)
 	}
 }
@@ -199,7 +207,7 @@ func TestErrors(t *testing.T) {
 	}
 	_, err := open(t, server, role.Admin, "gone").Nodes[0].Version(t.Context())
 	check("no such node", err, "gone: cannot be reached", "port 50000")
-	_, err = open(t, server, role.Admin, "silent").Nodes[0].Snapshot(ctx)
+	_, err = snapshot(ctx, open(t, server, role.Admin, "silent").Nodes[0])
 	check("silent", err, "silent: no answer in time", "--timeout")
 	_, err = open(t, server, role.Reader, "n1").Nodes[0].ReadFile(t.Context(), "/etc/os-release")
 	check("denied", err, "n1: read /etc/os-release: the role", "os:admin")

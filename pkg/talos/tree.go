@@ -249,19 +249,9 @@ func (t *tree) meaning(err error) error {
 	return unix.ENOENT
 }
 
-// Snapshot reads the node's sysfs and network through the API, with the code
-// that reads them on the node. It needs os:admin; without it the error is
-// [Denied]. VF attributes and eswitch modes stay unknown, because the API does
-// not show them.
-func (n *Node) Snapshot(ctx context.Context) (*inventory.Snapshot, error) {
-	v, err := n.View(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return v.Snapshot, nil
-}
-
-// View is [Node.Snapshot] with the node's links.
+// View reads the node's sysfs and network through the API, with the code that reads
+// them on the node. It needs os:admin; without it the error is [Denied]. VF attributes
+// and eswitch modes stay unknown, because the API does not show them.
 func (n *Node) View(ctx context.Context) (*View, error) {
 	network, err := n.network(ctx)
 	if err != nil {
