@@ -62,13 +62,10 @@ func DecodeLink(b []byte) (Link, error) {
 		}
 		l.attribute(d)
 	}
-	if d.err != nil {
-		return Link{}, d.err
-	}
 	if foreign || l.Lower == l.Index {
 		l.Lower = 0
 	}
-	return l, nil
+	return l, d.err
 }
 
 // attribute takes over the decoder's current attribute.

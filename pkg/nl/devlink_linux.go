@@ -9,37 +9,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// devlinkRequest builds a request about one devlink device.
-func (h *Handle) devlinkRequest(ctx context.Context, cmd uint8, bus, dev string) (*nl.NetlinkRequest, error) {
-	id, err := h.family(ctx, nl.GENL_DEVLINK_NAME)
-	if err != nil {
-		return nil, err
+// devlink sends a command about one devlink device and decodes the answer.
+func devlink[T any](ctx context.Context, h *Handle, cmd uint8, bus, dev string, decode func(*decoder) (T, error), attributes ...*nl.RtAttr) (T, error) {
+	family := genlFamily{nl.GENL_DEVLINK_NAME, nl.GENL_DEVLINK_VERSION}
+	device := []*nl.RtAttr{text(nl.DEVLINK_ATTR_BUS_NAME, bus), text(nl.DEVLINK_ATTR_DEV_NAME, dev)}
+	out, err := command(ctx, h, family, cmd, decode, append(device, attributes...)...)
+	return out, noDevice(err)
+}
+
+// noDevice adds ErrUnsupported to ENODEV, which is devlink's answer for a
+// device that has no devlink.
+func noDevice(err error) error {
+	if errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("%w: no devlink device: %w", ErrUnsupported, err)
 	}
-	req := nl.NewNetlinkRequest(int(id), unix.NLM_F_REQUEST|unix.NLM_F_ACK)
-	req.AddData(genlHeader{cmd, nl.GENL_DEVLINK_VERSION})
-	req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_BUS_NAME, nl.ZeroTerminated(bus)))
-	req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_DEV_NAME, nl.ZeroTerminated(dev)))
-	return req, nil
+	return err
 }
 
 // EswitchMode returns "legacy" or "switchdev" (or the number of a mode that is
 // newer than this code). A device without an eswitch is [ErrUnsupported].
 func (h *Handle) EswitchMode(ctx context.Context, bus, dev string) (string, error) {
-	const op = "read eswitch mode"
-	target := bus + "/" + dev
-	req, err := h.devlinkRequest(ctx, nl.DEVLINK_CMD_ESWITCH_GET, bus, dev)
-	if err != nil {
-		return "", wrap(err, op, target, "")
-	}
-	mode := ""
-	err = h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) (err error) {
-		mode, err = decodeEswitch(genl(b))
-		return err
-	})
+	mode, err := devlink(ctx, h, nl.DEVLINK_CMD_ESWITCH_GET, bus, dev, decodeEswitch)
 	if err == nil && mode == "" {
 		err = unix.EOPNOTSUPP
 	}
-	return mode, wrap(noDevice(err), op, target, "")
+	return mode, wrap(err, "read eswitch mode", bus+"/"+dev, "")
 }
 
 // decodeEswitch finds the mode among the attributes, "" when it is not there.
@@ -57,10 +51,7 @@ func decodeEswitch(d *decoder) (mode string, err error) {
 			mode = fmt.Sprintf("mode %d", m)
 		}
 	}
-	if d.err != nil {
-		return "", d.err
-	}
-	return mode, nil
+	return mode, d.err
 }
 
 // SetEswitchMode sets "legacy" or "switchdev". mlx5 takes seconds over it.
@@ -76,21 +67,8 @@ func (h *Handle) SetEswitchMode(ctx context.Context, bus, dev, mode string) erro
 	default:
 		return &Error{Op: op, Target: target, Value: mode, Err: fmt.Errorf("no such mode: %w", unix.EINVAL)}
 	}
-	req, err := h.devlinkRequest(ctx, nl.DEVLINK_CMD_ESWITCH_SET, bus, dev)
-	if err == nil {
-		req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_ESWITCH_MODE, nl.Uint16Attr(n)))
-		err = noDevice(h.do(ctx, unix.NETLINK_GENERIC, req, nil))
-	}
+	_, err := devlink(ctx, h, nl.DEVLINK_CMD_ESWITCH_SET, bus, dev, done, nl.NewRtAttr(nl.DEVLINK_ATTR_ESWITCH_MODE, nl.Uint16Attr(n)))
 	return wrap(err, op, target, mode)
-}
-
-// noDevice adds ErrUnsupported to ENODEV, which is devlink's answer for a
-// device that has no devlink.
-func noDevice(err error) error {
-	if errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("%w: no devlink device: %w", ErrUnsupported, err)
-	}
-	return err
 }
 
 // Param is a devlink parameter at run time. Value is a bool, string, uint8,
@@ -110,22 +88,12 @@ const (
 // DevlinkParam reads the run-time value of a parameter ("flow_steering_mode",
 // "enable_rdma").
 func (h *Handle) DevlinkParam(ctx context.Context, bus, dev, name string) (Param, error) {
-	op, target := "read devlink parameter "+name, bus+"/"+dev
-	req, err := h.devlinkRequest(ctx, nl.DEVLINK_CMD_PARAM_GET, bus, dev)
-	if err != nil {
-		return Param{}, wrap(err, op, target, "")
-	}
-	req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_NAME, nl.ZeroTerminated(name)))
-	var p Param
-	err = h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) (err error) {
-		p, err = decodeParam(genl(b))
-		return err
-	})
+	p, err := devlink(ctx, h, nl.DEVLINK_CMD_PARAM_GET, bus, dev, decodeParam, text(nl.DEVLINK_ATTR_PARAM_NAME, name))
 	// EINVAL is the answer for a parameter that the device does not have.
 	if errors.Is(err, unix.EINVAL) || err == nil && p.Type == 0 {
 		err = fmt.Errorf("%w: the device has no such parameter: %w", ErrUnsupported, unix.EINVAL)
 	}
-	return p, wrap(noDevice(err), op, target, "")
+	return p, wrap(err, "read devlink parameter "+name, bus+"/"+dev, "")
 }
 
 // SetDevlinkParam sets the run-time value of a parameter. value has the type
@@ -140,16 +108,15 @@ func (h *Handle) SetDevlinkParam(ctx context.Context, bus, dev, name string, val
 	if err != nil {
 		return wrap(err, op, target, fmt.Sprint(value))
 	}
-	req, err := h.devlinkRequest(ctx, nl.DEVLINK_CMD_PARAM_SET, bus, dev)
-	if err == nil {
-		req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_NAME, nl.ZeroTerminated(name)))
-		req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_TYPE, nl.Uint8Attr(cur.Type)))
-		req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_VALUE_CMODE, nl.Uint8Attr(cmodeRuntime)))
-		if data != nil {
-			req.AddData(nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_VALUE_DATA, data))
-		}
-		err = h.do(ctx, unix.NETLINK_GENERIC, req, nil)
+	param := []*nl.RtAttr{
+		text(nl.DEVLINK_ATTR_PARAM_NAME, name),
+		nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_TYPE, nl.Uint8Attr(cur.Type)),
+		nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_VALUE_CMODE, nl.Uint8Attr(cmodeRuntime)),
 	}
+	if data != nil {
+		param = append(param, nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_VALUE_DATA, data))
+	}
+	_, err = devlink(ctx, h, nl.DEVLINK_CMD_PARAM_SET, bus, dev, done, param...)
 	return wrap(err, op, target, fmt.Sprint(value))
 }
 
@@ -260,18 +227,8 @@ func (p *Param) value(d *decoder) error {
 // adapters is "fw.app.name". Where a name has a stored and a running version,
 // the running one counts.
 func (h *Handle) DevlinkInfo(ctx context.Context, bus, dev string) (map[string]string, error) {
-	const op = "read devlink info"
-	target := bus + "/" + dev
-	req, err := h.devlinkRequest(ctx, nl.DEVLINK_CMD_INFO_GET, bus, dev)
-	if err != nil {
-		return nil, wrap(err, op, target, "")
-	}
-	var info map[string]string
-	err = h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) (err error) {
-		info, err = decodeInfo(genl(b))
-		return err
-	})
-	return info, wrap(noDevice(err), op, target, "")
+	info, err := devlink(ctx, h, nl.DEVLINK_CMD_INFO_GET, bus, dev, decodeInfo)
+	return info, wrap(err, "read devlink info", bus+"/"+dev, "")
 }
 
 func decodeInfo(d *decoder) (map[string]string, error) {
@@ -298,8 +255,5 @@ func decodeInfo(d *decoder) (map[string]string, error) {
 			running[name] = d.typ == nl.DEVLINK_ATTR_INFO_VERSION_RUNNING
 		}
 	}
-	if d.err != nil {
-		return nil, d.err
-	}
-	return info, nil
+	return info, d.err
 }

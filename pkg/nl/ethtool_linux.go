@@ -16,16 +16,9 @@ func (h *Handle) TCOffload(ctx context.Context, ifname string) (bool, error) {
 	const op = "read " + featureTCOffload
 	var on bool
 	err := withEthtool(ctx, func(e *ethtool.Ethtool) error {
-		features, err := e.Features(ifname)
-		if err != nil {
-			return err
-		}
-		v, ok := features[featureTCOffload]
-		if !ok {
-			return fmt.Errorf("the driver does not know it: %w", unix.EOPNOTSUPP)
-		}
-		on = v
-		return nil
+		var err error
+		on, err = tcOffload(e, ifname)
+		return err
 	})
 	return on, wrap(err, op, ifname, "")
 }
@@ -35,25 +28,31 @@ func (h *Handle) TCOffload(ctx context.Context, ifname string) (bool, error) {
 func (h *Handle) SetTCOffload(ctx context.Context, ifname string, on bool) error {
 	const op = "set " + featureTCOffload
 	err := withEthtool(ctx, func(e *ethtool.Ethtool) error {
-		features, err := e.Features(ifname)
-		if err != nil {
+		if _, err := tcOffload(e, ifname); err != nil {
 			return err
-		}
-		if _, ok := features[featureTCOffload]; !ok {
-			return fmt.Errorf("the driver does not know it: %w", unix.EOPNOTSUPP)
 		}
 		if err := e.Change(ifname, map[string]bool{featureTCOffload: on}); err != nil {
 			return err
 		}
-		if features, err = e.Features(ifname); err != nil {
-			return err
+		now, err := tcOffload(e, ifname)
+		if err == nil && now != on {
+			err = fmt.Errorf("the driver accepted it and left it as it was: %w", unix.EOPNOTSUPP)
 		}
-		if features[featureTCOffload] != on {
-			return fmt.Errorf("the driver accepted it and left it as it was: %w", unix.EOPNOTSUPP)
-		}
-		return nil
+		return err
 	})
 	return wrap(err, op, ifname, onOff(on))
+}
+
+func tcOffload(e *ethtool.Ethtool, ifname string) (on bool, err error) {
+	features, err := e.Features(ifname)
+	if err != nil {
+		return false, err
+	}
+	on, ok := features[featureTCOffload]
+	if !ok {
+		return false, fmt.Errorf("the driver does not know it: %w", unix.EOPNOTSUPP)
+	}
+	return on, nil
 }
 
 func withEthtool(ctx context.Context, f func(*ethtool.Ethtool) error) error {

@@ -95,62 +95,42 @@ func isErrno(err error) bool {
 	return errors.As(err, &errno)
 }
 
+// ask sends one request and decodes the answer.
+func ask[T any](ctx context.Context, h *Handle, proto int, req *nl.NetlinkRequest, decode func([]byte) (T, error)) (T, error) {
+	var out T
+	err := h.do(ctx, proto, req, func(b []byte) (err error) {
+		out, err = decode(b)
+		return err
+	})
+	return out, err
+}
+
+// list asks for a dump and decodes each of its messages; ok says whether it counts.
+func list[T any](ctx context.Context, h *Handle, proto int, req *nl.NetlinkRequest, decode func([]byte) (v T, ok bool, err error)) ([]T, error) {
+	var out []T
+	err := h.dump(ctx, proto, req, func() { out = nil }, func(b []byte) error {
+		v, ok, err := decode(b)
+		if ok {
+			out = append(out, v)
+		}
+		return err
+	})
+	return out, err
+}
+
 // dump repeats a dump until the kernel calls it consistent. begin is called
 // before each try, to forget what an interrupted one gave.
-func (h *Handle) dump(ctx context.Context, proto int, build func() *nl.NetlinkRequest, begin func(), f func([]byte) error) error {
+func (h *Handle) dump(ctx context.Context, proto int, req *nl.NetlinkRequest, begin func(), f func([]byte) error) error {
 	var err error
 	for range dumpTries {
 		begin()
-		err = h.do(ctx, proto, build(), f)
+		err = h.do(ctx, proto, req, f) // on a socket of its own, so that the number may be the same
 		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
 	return fmt.Errorf("the kernel's tables changed during each of %d tries: %w", dumpTries, err)
 }
-
-// family resolves a generic netlink family by name; ENOENT when its module is
-// not there.
-func (h *Handle) family(ctx context.Context, name string) (uint16, error) {
-	req := nl.NewNetlinkRequest(unix.GENL_ID_CTRL, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
-	req.AddData(genlHeader{unix.CTRL_CMD_GETFAMILY, 1})
-	req.AddData(nl.NewRtAttr(unix.CTRL_ATTR_FAMILY_NAME, nl.ZeroTerminated(name)))
-	var id uint16
-	err := h.do(ctx, unix.NETLINK_GENERIC, req, func(b []byte) (err error) {
-		id, err = decodeFamily(genl(b))
-		return err
-	})
-	if err == nil && id == 0 {
-		err = unix.ENOENT
-	}
-	if errors.Is(err, unix.ENOENT) {
-		return 0, fmt.Errorf("%w: the kernel has no netlink family %q: %w", ErrUnsupported, name, err)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("find the netlink family %q: %w", name, err)
-	}
-	return id, nil
-}
-
-// decodeFamily finds a family's number, 0 when it is not there.
-func decodeFamily(d *decoder) (id uint16, err error) {
-	for d.next() {
-		if d.typ == unix.CTRL_ATTR_FAMILY_ID {
-			id = d.u16()
-		}
-	}
-	return id, d.err
-}
-
-// genlHeader is struct genlmsghdr. The library's own reads two bytes past its
-// struct for the reserved field, which the kernel wants to be zero.
-type genlHeader struct{ cmd, version uint8 }
-
-func (h genlHeader) Len() int          { return nl.SizeofGenlmsg }
-func (h genlHeader) Serialize() []byte { return []byte{h.cmd, h.version, 0, 0} }
-
-// genl is a decoder for the attributes behind the generic netlink header.
-func genl(b []byte) *decoder { return decodeAfter(b, nl.SizeofGenlmsg) }
 
 // wrap makes an *Error of a failed request, nil of a good one.
 func wrap(err error, op, target, value string) error {

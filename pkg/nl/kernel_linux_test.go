@@ -99,7 +99,7 @@ func TestKernelLinks(t *testing.T) {
 		const long = "a-name-longer-than-fifteen"
 		prop := nl.NewRtAttr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, nil)
 		prop.AddRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(long))
-		req := linkRequest(unix.RTM_NEWLINKPROP, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_APPEND, LinkRef{Index: v0.Index}, 0)
+		req := linkRequest(unix.RTM_NEWLINKPROP, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_APPEND, LinkRef{Index: v0.Index})
 		req.AddData(prop)
 		if err := h.do(ctx, unix.NETLINK_ROUTE, req, nil); err != nil {
 			t.Error(err)
@@ -271,7 +271,7 @@ func TestDumpIsRepeated(t *testing.T) {
 	} {
 		tries, kept := 0, 0
 		err := h.dump(t.Context(), unix.NETLINK_ROUTE,
-			func() *nl.NetlinkRequest { return linkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP, LinkRef{}, 0) },
+			linkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP, LinkRef{}),
 			func() { kept = 0 },
 			func([]byte) error {
 				kept++

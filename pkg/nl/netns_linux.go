@@ -51,9 +51,8 @@ func (h *Handle) FD() int {
 // index may change.
 func (h *Handle) MoveLink(ctx context.Context, ref LinkRef, to *Handle, name string) error {
 	err := to.withFD(func(fd int) error {
-		req := linkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK, ref, 0)
-		req.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(fd))))
-		req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+		req := linkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK, ref,
+			u32Attr(unix.IFLA_NET_NS_FD, uint32(fd)), text(unix.IFLA_IFNAME, name))
 		return h.do(ctx, unix.NETLINK_ROUTE, req, nil)
 	})
 	return wrap(err, "move to another network namespace as "+name, ref.String(), "")
@@ -62,44 +61,33 @@ func (h *Handle) MoveLink(ctx context.Context, ref LinkRef, to *Handle, name str
 // Rename names the interface, which has to be down on most kernels. ref must
 // have an index.
 func (h *Handle) Rename(ctx context.Context, ref LinkRef, name string) error {
-	req := linkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK, ref, 0)
-	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
-	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), "rename", ref.String(), name)
+	return h.setLink(ctx, change{"rename", ref, name}, text(unix.IFLA_IFNAME, name))
 }
 
 // SetMAC sets the interface's own address (not the one that a PF holds for a
 // VF, see [Handle.SetVFMAC]).
 func (h *Handle) SetMAC(ctx context.Context, ref LinkRef, mac net.HardwareAddr) error {
-	req := linkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK, ref, 0)
-	req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, mac))
-	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), "set MAC", ref.String(), mac.String())
+	return h.setLink(ctx, change{"set MAC", ref, mac.String()}, nl.NewRtAttr(unix.IFLA_ADDRESS, mac))
 }
 
 // AddAltName gives the interface one more name.
 func (h *Handle) AddAltName(ctx context.Context, ref LinkRef, name string) error {
-	return h.altName(ctx, ref, name, altNameChange{
-		typ: unix.RTM_NEWLINKPROP, flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL | unix.NLM_F_APPEND, op: "add alternative name",
-	})
+	const flags = unix.NLM_F_ACK | unix.NLM_F_CREATE | unix.NLM_F_EXCL | unix.NLM_F_APPEND
+	req := linkRequest(unix.RTM_NEWLINKPROP, flags, ref, altName(name))
+	return h.route(ctx, change{op: "add alternative name " + name, ref: ref}, req)
 }
 
 // DelAltName takes an alternative name away.
 func (h *Handle) DelAltName(ctx context.Context, ref LinkRef, name string) error {
-	return h.altName(ctx, ref, name, altNameChange{typ: unix.RTM_DELLINKPROP, op: "remove alternative name"})
+	req := linkRequest(unix.RTM_DELLINKPROP, unix.NLM_F_ACK, ref, altName(name))
+	return h.route(ctx, change{op: "remove alternative name " + name, ref: ref}, req)
 }
 
-// altNameChange is what is done to an alternative name: type and flags of the
-// request, and its text.
-type altNameChange struct {
-	typ, flags int
-	op         string
-}
-
-func (h *Handle) altName(ctx context.Context, ref LinkRef, name string, c altNameChange) error {
-	req := linkRequest(c.typ, unix.NLM_F_ACK|c.flags, ref, 0)
+// altName is the list of properties with one alternative name.
+func altName(name string) *nl.RtAttr {
 	list := nl.NewRtAttr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, nil)
-	list.AddRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(name))
-	req.AddData(list)
-	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), c.op+" "+name, ref.String(), "")
+	list.AddChild(text(unix.IFLA_ALT_IFNAME, name))
+	return list
 }
 
 // AddAddr gives the interface with the index an address. An address that it
@@ -153,13 +141,13 @@ func (h *Handle) AddRoute(ctx context.Context, r NewRoute) error {
 	if r.Gateway.IsValid() {
 		req.AddData(nl.NewRtAttr(unix.RTA_GATEWAY, r.Gateway.AsSlice()))
 	}
-	req.AddData(nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(r.Index))))
+	req.AddData(u32Attr(unix.RTA_OIF, uint32(r.Index)))
 	if r.Table != 0 {
 		msg.Table = unix.RT_TABLE_UNSPEC
-		req.AddData(nl.NewRtAttr(unix.RTA_TABLE, nl.Uint32Attr(uint32(r.Table))))
+		req.AddData(u32Attr(unix.RTA_TABLE, uint32(r.Table)))
 	}
 	if r.Priority != 0 {
-		req.AddData(nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(uint32(r.Priority))))
+		req.AddData(u32Attr(unix.RTA_PRIORITY, uint32(r.Priority)))
 	}
 	if r.MTU != 0 || r.AdvMSS != 0 {
 		metrics := nl.NewRtAttr(unix.RTA_METRICS, nil)
@@ -179,52 +167,4 @@ func family(a netip.Addr) int {
 		return unix.AF_INET
 	}
 	return unix.AF_INET6
-}
-
-// RDMADev is an RDMA device of a namespace.
-type RDMADev struct {
-	Index uint32
-	Name  string // mlx5_2
-}
-
-// RDMADevs lists the RDMA devices that are visible in the namespace;
-// [ErrUnsupported] when the RDMA core is not loaded.
-func (h *Handle) RDMADevs(ctx context.Context) ([]RDMADev, error) {
-	var out []RDMADev
-	err := h.dump(ctx, unix.NETLINK_RDMA,
-		func() *nl.NetlinkRequest {
-			return nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|nl.RDMA_NLDEV_CMD_GET, unix.NLM_F_DUMP)
-		},
-		func() { out = nil },
-		func(b []byte) error {
-			dev, err := decodeRDMADev(decode(b))
-			out = append(out, dev)
-			return err
-		})
-	return out, wrap(err, "list RDMA devices", "", "")
-}
-
-func decodeRDMADev(d *decoder) (dev RDMADev, err error) {
-	for d.next() {
-		switch d.typ {
-		case nl.RDMA_NLDEV_ATTR_DEV_INDEX:
-			dev.Index = d.u32()
-		case nl.RDMA_NLDEV_ATTR_DEV_NAME:
-			dev.Name = d.str()
-		}
-	}
-	return dev, d.err
-}
-
-// MoveRDMA moves an RDMA device to another namespace, where it keeps its name.
-// The subsystem has to be in exclusive mode.
-func (h *Handle) MoveRDMA(ctx context.Context, dev RDMADev, to *Handle) error {
-	err := to.withFD(func(fd int) error {
-		req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<nl.RDMA_NL_GET_CLIENT_SHIFT|nl.RDMA_NLDEV_CMD_SET,
-			unix.NLM_F_REQUEST|unix.NLM_F_ACK)
-		req.AddData(nl.NewRtAttr(nl.RDMA_NLDEV_ATTR_DEV_INDEX, nl.Uint32Attr(dev.Index)))
-		req.AddData(nl.NewRtAttr(nl.RDMA_NLDEV_NET_NS_FD, nl.Uint32Attr(uint32(fd))))
-		return h.do(ctx, unix.NETLINK_RDMA, req, nil)
-	})
-	return wrap(err, "move to another network namespace", "RDMA device "+dev.Name, "")
 }

@@ -22,6 +22,9 @@ func TestRequests(t *testing.T) {
 	vf := func(attr string) string {
 		return head + "0000000000000000 16:{1:{" + attr + "}}" // IFLA_VFINFO_LIST, IFLA_VF_INFO
 	}
+	vdpa := func(bus string) *nl.NetlinkRequest {
+		return genlRequest(0x1c, genlHeader{nl.VDPA_CMD_DEV_NEW, nl.VDPA_GENL_VERSION}, vdpaDevice("v0", bus, "a")...)
+	}
 	for _, tc := range []struct {
 		name string
 		req  *nl.NetlinkRequest
@@ -40,8 +43,8 @@ func TestRequests(t *testing.T) {
 		{"down", upRequest(pf, false), "10 " + head + "0000000001000000"},
 		{"by name", upRequest(LinkRef{Name: "ens1"}, true), "10 00000000000000000100000001000000 3:656e733100"},
 		{"by altname", upRequest(LinkRef{Name: "a-very-long-name"}, true), "10 00000000000000000100000001000000 35:612d766572792d6c6f6e672d6e616d6500"},
-		{"vDPA", vdpaAdd(0x1c, "v0", "pci", "a"), "1c 03010000 4:763000 1:70636900 2:6100"},
-		{"vDPA without a bus", vdpaAdd(0x1c, "v0", "", "a"), "1c 03010000 4:763000 2:6100"},
+		{"vDPA", vdpa("pci"), "1c 03010000 4:763000 1:70636900 2:6100"},
+		{"vDPA without a bus", vdpa(""), "1c 03010000 4:763000 2:6100"},
 		{"port GUID", vfRequest(pf, vfPortGUID, guidValue(3, hw("00:11:22:33:44:55:66:77"))), "13 " + vf("b:03000000000000007766554433221100")},
 	} {
 		if got := render(tc.req); got != tc.want {

@@ -13,32 +13,16 @@ import (
 
 // SetMTU sets the MTU in bytes.
 func (h *Handle) SetMTU(ctx context.Context, ref LinkRef, mtu int) error {
-	req := linkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK, ref, 0)
-	req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))))
-	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), "set MTU", ref.String(), strconv.Itoa(mtu))
+	return h.setLink(ctx, change{"set MTU", ref, strconv.Itoa(mtu)}, u32Attr(unix.IFLA_MTU, uint32(mtu)))
 }
 
 // SetUp sets the interface administratively up or down.
 func (h *Handle) SetUp(ctx context.Context, ref LinkRef, up bool) error {
-	req := upRequest(ref, up)
 	value := "down"
 	if up {
 		value = "up"
 	}
-	return wrap(h.do(ctx, unix.NETLINK_ROUTE, req, nil), "set link", ref.String(), value)
-}
-
-func upRequest(ref LinkRef, up bool) *nl.NetlinkRequest {
-	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
-	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	msg.Index = int32(ref.Index)
-	msg.Change = unix.IFF_UP
-	if up {
-		msg.Flags = unix.IFF_UP
-	}
-	req.AddData(msg)
-	addName(req, ref)
-	return req
+	return h.route(ctx, change{"set link", ref, value}, upRequest(ref, up))
 }
 
 // VLAN is what SetVFVLAN sets. ID 0 removes the tag; Proto is Proto8021Q or
@@ -71,8 +55,7 @@ func (h *Handle) SetVFVLAN(ctx context.Context, pf LinkRef, vf int, vlan VLAN) e
 		return h.setVF(ctx, pf, vfSetting{vf, "VLAN", value, vfVLAN, u32s(vf, vlan.ID, vlan.QoS)})
 	}
 	value += fmt.Sprintf(" protocol %#04x", vlan.Proto)
-	return wrap(h.do(ctx, unix.NETLINK_ROUTE, vfRequest(pf, vfVLANList, vlanValue(vf, vlan), vfVLANInfo), nil),
-		vfOp(vf, "VLAN"), pf.String(), value)
+	return h.route(ctx, change{vfOp(vf, "VLAN"), pf, value}, vfRequest(pf, vfVLANList, vlanValue(vf, vlan), vfVLANInfo))
 }
 
 // vlanValue is struct ifla_vf_vlan_info: index, id, priority, the protocol in
@@ -147,14 +130,12 @@ type vfSetting struct {
 }
 
 func (h *Handle) setVF(ctx context.Context, pf LinkRef, s vfSetting) error {
-	err := h.do(ctx, unix.NETLINK_ROUTE, vfRequest(pf, s.attr, s.data), nil)
-	return wrap(err, vfOp(s.vf, s.what), pf.String(), s.value)
+	return h.route(ctx, change{vfOp(s.vf, s.what), pf, s.value}, vfRequest(pf, s.attr, s.data))
 }
 
 // vfRequest builds RTM_SETLINK with one VF attribute, inside nested ones when
 // more types are given.
 func vfRequest(pf LinkRef, attr int, value []byte, inner ...int) *nl.NetlinkRequest {
-	req := linkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK, pf, 0)
 	list := nl.NewRtAttr(unix.IFLA_VFINFO_LIST, nil)
 	at := list.AddRtAttr(vfInfo, nil)
 	for _, typ := range inner {
@@ -162,8 +143,7 @@ func vfRequest(pf LinkRef, attr int, value []byte, inner ...int) *nl.NetlinkRequ
 		attr = typ
 	}
 	at.AddRtAttr(attr, value)
-	req.AddData(list)
-	return req
+	return linkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK, pf, list)
 }
 
 func vfOp(vf int, what string) string { return fmt.Sprintf("set VF %d %s", vf, what) }

@@ -77,7 +77,7 @@ func TestLongMessage(t *testing.T) {
 		for ; rest > 0; rest-- {
 			list := nl.NewRtAttr(unix.IFLA_PROP_LIST|unix.NLA_F_NESTED, nil)
 			list.AddRtAttr(unix.IFLA_ALT_IFNAME, nl.ZeroTerminated(fmt.Sprintf("%0126d", rest)))
-			req := linkRequest(unix.RTM_NEWLINKPROP, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_APPEND, LinkRef{Name: "many"}, 0)
+			req := linkRequest(unix.RTM_NEWLINKPROP, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_APPEND, LinkRef{Name: "many"})
 			req.AddData(list)
 			if err := h.do(ctx, unix.NETLINK_ROUTE, req, nil); err != nil {
 				break // the kernel's limit of the list
