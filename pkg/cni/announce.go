@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	cni100 "github.com/containernetworking/cni/pkg/types/100"
@@ -45,27 +46,19 @@ func announcement(mac net.HardwareAddr, addr netip.Addr) []byte {
 
 func garp(mac net.HardwareAddr, ip [4]byte) []byte {
 	broadcast := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	f := append(append([]byte{}, broadcast...), mac...)
-	f = append(f, 0x08, 0x06) // ARP
-	f = append(f, 0, 1, 8, 0, 6, 4, 0, 1)
-	f = append(append(f, mac...), ip[:]...)
-	return append(append(f, broadcast...), ip[:]...)
+	arp := []byte{0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1} // EtherType, request for IPv4 on Ethernet
+	return slices.Concat(broadcast, mac, arp, mac, ip[:], broadcast, ip[:])
 }
 
 func advertisement(mac net.HardwareAddr, ip [16]byte) []byte {
 	all := netip.MustParseAddr("ff02::1").As16()
-	icmp := []byte{136, 0, 0, 0, 0x20, 0, 0, 0} // override
-	icmp = append(icmp, ip[:]...)
-	icmp = append(append(icmp, 2, 1), mac...) // target link-layer address
-
-	pseudo := append(append([]byte{}, ip[:]...), all[:]...)
-	pseudo = append(pseudo, 0, 0, 0, byte(len(icmp)), 0, 0, 0, 58)
-	binary.BigEndian.PutUint16(icmp[2:], checksum(append(pseudo, icmp...)))
-
-	f := append([]byte{0x33, 0x33, 0, 0, 0, 1}, mac...)
-	f = append(f, 0x86, 0xdd, 0x60, 0, 0, 0, 0, byte(len(icmp)), 58, 255)
-	f = append(append(f, ip[:]...), all[:]...)
-	return append(f, icmp...)
+	override := []byte{136, 0, 0, 0, 0x20, 0, 0, 0}
+	icmp := slices.Concat(override, ip[:], []byte{2, 1}, mac) // with the target link-layer address
+	n := byte(len(icmp))
+	pseudo := slices.Concat(ip[:], all[:], []byte{0, 0, 0, n, 0, 0, 0, 58}, icmp)
+	binary.BigEndian.PutUint16(icmp[2:], checksum(pseudo))
+	to, ipv6 := []byte{0x33, 0x33, 0, 0, 0, 1}, []byte{0x86, 0xdd, 0x60, 0, 0, 0, 0, n, 58, 255}
+	return slices.Concat(to, mac, ipv6, ip[:], all[:], icmp)
 }
 
 // checksum is RFC 1071's, of an even number of bytes.

@@ -70,10 +70,7 @@ func (p *Plugin) record(a *attachment.Attachment) error {
 	if err := p.store().Allocate(a.DeviceID, a.Extra.Netns); err != nil {
 		return fault.Wrapf(err, types.ErrIOFailure, hint, "write allocation of VF %s", a.DeviceID)
 	}
-	if err := p.store().Save(a); err != nil {
-		return fault.Wrapf(err, types.ErrIOFailure, hint, "write cache")
-	}
-	return nil
+	return fault.Wrapf(p.store().Save(a), types.ErrIOFailure, hint, "write cache")
 }
 
 // describe is what is known of a VF that a program drives: it has no interface, and
@@ -165,20 +162,21 @@ func (p *Plugin) moveRDMA(ctx context.Context, c change) error {
 	if c.rdma == "" {
 		return nil
 	}
-	host := p.Kernel.Host()
-	devs, err := host.RDMADevs(ctx)
-	if err == nil {
-		i := slices.IndexFunc(devs, func(d nl.RDMADev) bool { return d.Name == c.rdma })
-		if i < 0 {
-			err = fmt.Errorf("it is not on the host any more: %w", syscall.ENODEV)
-		} else {
-			err = host.MoveRDMA(ctx, devs[i], c.pod)
-		}
+	found, err := moveRDMA(ctx, c.rdma, p.Kernel.Host(), c.pod)
+	if err == nil && !found {
+		err = fmt.Errorf("it is not on the host any more: %w", syscall.ENODEV)
 	}
-	if err != nil {
-		return fault.Wrapf(err, fault.CodeRDMA, "", "RDMA device %s of VF %s", c.rdma, c.vf.Address)
+	return fault.Wrapf(err, fault.CodeRDMA, "", "RDMA device %s of VF %s", c.rdma, c.vf.Address)
+}
+
+// moveRDMA moves the device with the name, if it is there.
+func moveRDMA(ctx context.Context, name string, from, to NS) (found bool, err error) {
+	devs, err := from.RDMADevs(ctx)
+	i := slices.IndexFunc(devs, func(d nl.RDMADev) bool { return d.Name == name })
+	if err != nil || i < 0 {
+		return false, err
 	}
-	return nil
+	return true, from.MoveRDMA(ctx, devs[i], to)
 }
 
 // result is what the runtime gets: the interface, and the addresses, if any.

@@ -46,12 +46,11 @@ func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 		}
 		return fault.Newf(fault.CodeCheck, checkHint, "not as it was attached: %s", strings.Join(texts, "; "))
 	}
-	if conf.IPAM.Type != "" {
-		if err := p.IPAM.Check(ctx, conf.IPAM.Type, args.StdinData); err != nil {
-			return fault.Wrapf(err, fault.CodeIPAM, "", "IPAM plugin %s: CHECK", conf.IPAM.Type)
-		}
+	if conf.IPAM.Type == "" {
+		return nil
 	}
-	return nil
+	err = p.IPAM.Check(ctx, conf.IPAM.Type, args.StdinData)
+	return fault.Wrapf(err, fault.CodeIPAM, "", "IPAM plugin %s: CHECK", conf.IPAM.Type)
 }
 
 const checkHint = "delete the pod; its controller will make a new one"
@@ -205,10 +204,9 @@ func (p *Plugin) Status(ctx context.Context, args *skel.CmdArgs) error {
 	if err := errors.Join(err, sysErr); err != nil {
 		return fault.Wrapf(err, fault.CodeUnavailable, "the plugin needs /sys and CAP_NET_ADMIN", "the machine cannot be read")
 	}
-	if conf.IPAM.Type != "" {
-		if err := p.IPAM.Status(ctx, conf.IPAM.Type, args.StdinData); err != nil {
-			return fault.Wrapf(err, fault.CodeUnavailable, "is its program in the CNI directory?", "IPAM plugin %s: STATUS", conf.IPAM.Type)
-		}
+	if conf.IPAM.Type == "" {
+		return nil
 	}
-	return nil
+	err = p.IPAM.Status(ctx, conf.IPAM.Type, args.StdinData)
+	return fault.Wrapf(err, fault.CodeUnavailable, "is its program in the CNI directory?", "IPAM plugin %s: STATUS", conf.IPAM.Type)
 }

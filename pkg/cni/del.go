@@ -57,48 +57,32 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 	return p.end(ctx, a.In(netns, args.IfName))
 }
 
-// end gives the VF of an attachment back and removes its files.
+// end gives the VF of an attachment back and removes its files. A VF that is another
+// pod's by now is left alone: the namespace of its pod died, the next one got the VF,
+// and only then this attachment's DEL came.
 func (p *Plugin) end(ctx context.Context, a *attachment.Attachment) error {
-	if a.Extra.Netns == "" {
-		// sriov-cni's cache does not have where the VF is; the allocation has.
-		owner, err := p.store().Owner(a.DeviceID)
-		if err != nil {
-			return fault.Wrapf(err, types.ErrIOFailure, "", "read allocation of VF %s", a.DeviceID)
-		}
-		if p.alive(owner) {
-			p.log().Warn("VF is in a live namespace that may be another pod's, left there", "vf", a.DeviceID, "netns", owner)
-			return p.forget(a.File)
-		}
-	}
-	foreign, err := p.foreign(a)
+	owner, err := p.store().Owner(a.DeviceID)
 	if err != nil {
 		return fault.Wrapf(err, types.ErrIOFailure, "", "read allocation of VF %s", a.DeviceID)
 	}
-	if foreign {
+	if owner == a.Extra.Netns || !p.alive(owner) {
+		return runUndo(ctx, p.ending(a))
+	}
+	if a.Extra.Netns == "" {
+		// sriov-cni's cache does not have where the VF is; the allocation has.
+		p.log().Warn("VF is in a live namespace that may be another pod's, left there", "vf", a.DeviceID, "netns", owner)
+	} else {
 		p.log().Info("VF is another pod's by now, left alone", "vf", a.DeviceID)
-		return p.forget(a.File)
 	}
-	return runUndo(ctx, p.ending(a))
-}
-
-// foreign reports whether the VF belongs to another pod by now: its namespace
-// died, the next pod got the VF, and only then this attachment's DEL came.
-func (p *Plugin) foreign(a *attachment.Attachment) (bool, error) {
-	owner, err := p.store().Owner(a.DeviceID)
-	if err != nil {
-		return false, err
-	}
-	return owner != "" && owner != a.Extra.Netns && p.alive(owner), nil
+	return p.forget(a.File)
 }
 
 func (p *Plugin) ipamDel(ctx context.Context, plugin string, stdin []byte) error {
 	if plugin == "" {
 		return nil
 	}
-	if err := p.IPAM.Del(ctx, plugin, stdin); err != nil {
-		return fault.Wrapf(err, fault.CodeIPAM, "the IPAM plugin's own error says more; its program must be in the CNI directory", "IPAM plugin %s: DEL", plugin)
-	}
-	return nil
+	return fault.Wrapf(p.IPAM.Del(ctx, plugin, stdin), fault.CodeIPAM,
+		"the IPAM plugin's own error says more; its program must be in the CNI directory", "IPAM plugin %s: DEL", plugin)
 }
 
 // GC ends the network's attachments that the runtime does not name, and has
@@ -121,14 +105,10 @@ func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
 		errs = append(errs, p.collect(ctx, a))
 	}
 	if conf.IPAM.Type != "" {
-		if err := p.IPAM.GC(ctx, conf.IPAM.Type, args.StdinData); err != nil {
-			errs = append(errs, fault.Wrapf(err, fault.CodeIPAM, "", "IPAM plugin %s: GC", conf.IPAM.Type))
-		}
+		err := p.IPAM.GC(ctx, conf.IPAM.Type, args.StdinData)
+		errs = append(errs, fault.Wrapf(err, fault.CodeIPAM, "", "IPAM plugin %s: GC", conf.IPAM.Type))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fault.Wrapf(err, fault.CodeRelease, "run again; what failed was kept", "network %q", conf.Name)
-	}
-	return nil
+	return fault.Wrapf(errors.Join(errs...), fault.CodeRelease, "run again; what failed was kept", "network %q", conf.Name)
 }
 
 func (p *Plugin) collect(ctx context.Context, a *attachment.Attachment) error {

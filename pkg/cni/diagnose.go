@@ -3,6 +3,7 @@ package cni
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -86,21 +87,18 @@ func podDevices(path, uid string) ([]devices, error) {
 		return nil, fmt.Errorf("kubelet's checkpoint: %w", err)
 	}
 	by := map[string][]string{}
-	var order []string
 	for _, e := range c.Data.PodDeviceEntries {
 		if e.PodUID != uid {
 			continue
 		}
-		if by[e.ResourceName] == nil {
-			order = append(order, e.ResourceName)
+		ids := by[e.ResourceName]
+		for _, more := range e.DeviceIDs {
+			ids = append(ids, more...)
 		}
-		for _, ids := range e.DeviceIDs {
-			by[e.ResourceName] = append(by[e.ResourceName], ids...)
-		}
+		by[e.ResourceName] = ids
 	}
-	slices.Sort(order)
 	var out []devices
-	for _, r := range slices.Compact(order) {
+	for _, r := range slices.Sorted(maps.Keys(by)) {
 		slices.Sort(by[r])
 		out = append(out, devices{r, by[r]})
 	}

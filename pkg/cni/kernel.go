@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 
+	"github.com/talos-sriov/talos-sriov/pkg/cni/vf"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 )
 
@@ -29,14 +30,8 @@ type NS interface {
 	Links(ctx context.Context) ([]nl.Link, error)
 	Link(ctx context.Context, ref nl.LinkRef) (nl.Link, error)
 	Addrs(ctx context.Context) ([]nl.Addr, error)
-	VFs(ctx context.Context, pf nl.LinkRef) ([]nl.VFInfo, error)
-
-	SetVFMAC(ctx context.Context, pf nl.LinkRef, vf int, mac net.HardwareAddr) error
-	SetVFVLAN(ctx context.Context, pf nl.LinkRef, vf int, vlan nl.VLAN) error
-	SetVFRate(ctx context.Context, pf nl.LinkRef, vf, minRate, maxRate int) error
-	SetVFSpoofCheck(ctx context.Context, pf nl.LinkRef, vf int, on bool) error
-	SetVFTrust(ctx context.Context, pf nl.LinkRef, vf int, on bool) error
-	SetVFLinkState(ctx context.Context, pf nl.LinkRef, vf int, state nl.LinkState) error
+	vf.Reader
+	vf.Setter
 
 	SetUp(ctx context.Context, ref nl.LinkRef, up bool) error
 	SetMTU(ctx context.Context, ref nl.LinkRef, mtu int) error

@@ -2,6 +2,7 @@ package cni
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -73,12 +74,6 @@ func OpenHost(dir string, ipam IPAM, stderr io.Writer) func(*skel.CmdArgs) (*Plu
 		}
 		log, closeLog := OpenLog(stderr, DefaultLogDir, args)
 		p := &Plugin{Dir: dir, Sysfs: fs, Kernel: HostKernel(), IPAM: ipam, Boot: boot, Log: log, Kubelet: DefaultKubelet}
-		return p, func() error {
-			err := closeLog()
-			if ferr := fs.Close(); err == nil {
-				err = ferr
-			}
-			return err
-		}, nil
+		return p, func() error { return errors.Join(closeLog(), fs.Close()) }, nil
 	}
 }

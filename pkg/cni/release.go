@@ -75,16 +75,8 @@ func (p *Plugin) returnRDMA(ctx context.Context, r returning) error {
 	if r.pod == nil || name == "" {
 		return nil
 	}
-	devs, err := r.pod.RDMADevs(ctx)
-	if err == nil {
-		if i := slices.IndexFunc(devs, func(d nl.RDMADev) bool { return d.Name == name }); i >= 0 {
-			err = r.pod.MoveRDMA(ctx, devs[i], r.host)
-		}
-	}
-	if err != nil {
-		return fault.Wrapf(err, fault.CodeRelease, "", "give RDMA device %s back", name)
-	}
-	return nil
+	_, err := moveRDMA(ctx, name, r.pod, r.host)
+	return fault.Wrapf(err, fault.CodeRelease, "", "give RDMA device %s back", name)
 }
 
 // restoreAttributes sets what the PF holds for the VF.
@@ -120,10 +112,7 @@ func (p *Plugin) returnLink(ctx context.Context, r returning) error {
 	if err == nil {
 		err = p.arrive(ctx, r)
 	}
-	if err != nil {
-		return fault.Wrapf(err, fault.CodeRelease, "", "give the interface of VF %s back", r.vf.Address)
-	}
-	return nil
+	return fault.Wrapf(err, fault.CodeRelease, "", "give the interface of VF %s back", r.vf.Address)
 }
 
 // leave takes the interface out of the pod, if it is there. A name that it also has

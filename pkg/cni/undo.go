@@ -61,15 +61,9 @@ func (p *Plugin) freeOwn(a *attachment.Attachment) error {
 	if err == nil && owner != "" && (owner == a.Extra.Netns || !p.alive(owner)) {
 		err = p.store().Free(a.DeviceID)
 	}
-	if err != nil {
-		return fault.Wrapf(err, types.ErrIOFailure, "", "remove allocation of VF %s", a.DeviceID)
-	}
-	return nil
+	return fault.Wrapf(err, types.ErrIOFailure, "", "remove allocation of VF %s", a.DeviceID)
 }
 
 func (p *Plugin) forget(name string) error {
-	if err := p.store().Forget(name); err != nil {
-		return fault.Wrapf(err, types.ErrIOFailure, "", "remove cache")
-	}
-	return nil
+	return fault.Wrapf(p.store().Forget(name), types.ErrIOFailure, "", "remove cache")
 }

@@ -55,8 +55,11 @@ func Newf(code uint, hint, format string, args ...any) *Error {
 	return &Error{Code: code, Hint: hint, Msg: fmt.Sprintf(format, args...)}
 }
 
-// Wrapf makes an error of its cause.
-func Wrapf(err error, code uint, hint, format string, args ...any) *Error {
+// Wrapf makes an error of its cause, and nil of none.
+func Wrapf(err error, code uint, hint, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
 	return &Error{Code: code, Hint: hint, Msg: fmt.Sprintf(format, args...), Err: err}
 }
 

@@ -155,10 +155,7 @@ func (c *NetConf) check() error {
 	bad := func(hint, format string, args ...any) error {
 		return fault.Newf(types.ErrInvalidNetworkConfig, hint, "network %q: %s", c.Name, fmt.Sprintf(format, args...))
 	}
-	if err := c.checkVLAN(bad); err != nil {
-		return err
-	}
-	if err := c.checkTrunk(bad); err != nil {
+	if err := cmp.Or(c.checkVLAN(bad), c.checkTrunk(bad)); err != nil {
 		return err
 	}
 	for _, s := range []struct{ key, value string }{{"spoofchk", c.SpoofChk}, {"trust", c.Trust}} {

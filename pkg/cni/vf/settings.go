@@ -2,6 +2,7 @@ package vf
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,7 +83,7 @@ func (s Setting) Text() string {
 	case attachment.Rate:
 		return fmt.Sprintf("%d to %d Mbit/s", s.Rate.Min, s.Rate.Max)
 	case attachment.LinkState:
-		return linkStateName(s.LinkState)
+		return s.LinkState.String()
 	}
 	return onOffName(&s.On)
 }
@@ -102,6 +103,29 @@ func (s Setting) Present(cur nl.VFInfo) string {
 	return now.Text()
 }
 
+// has reports whether the setting is what the VF has now. What its driver does not
+// report is not known to be.
+func (s Setting) has(cur nl.VFInfo) bool {
+	switch s.Attribute {
+	case attachment.VLAN:
+		return sameVLAN(s.VLAN, cur)
+	case attachment.MAC:
+		return bytes.Equal(s.MAC, cur.MAC)
+	case attachment.Rate:
+		return s.Rate == Rate{cur.MinRate, cur.MaxRate}
+	case attachment.SpoofCheck:
+		return is(cur.SpoofCheck, s.On)
+	case attachment.Trust:
+		return is(cur.Trust, s.On)
+	}
+	return s.LinkState == cur.LinkState
+}
+
+// without leaves out the settings that the VF has.
+func without(cur nl.VFInfo, settings []Setting) []Setting {
+	return slices.DeleteFunc(settings, func(s Setting) bool { return s.has(cur) })
+}
+
 func onOffName(on *bool) string {
 	switch {
 	case on == nil:
@@ -119,82 +143,58 @@ func onOffName(on *bool) string {
 func Wanted(c *netconf.NetConf, cur nl.VFInfo) []Setting {
 	var out []Setting
 	if c.VLAN != nil {
-		want := nl.VLAN{ID: *c.VLAN, QoS: netconf.Number(c.VLANQoS), Proto: protoNumber(c.VLANProto)}
-		if !sameVLAN(want, cur) {
-			out = append(out, Setting{Attribute: attachment.VLAN, VLAN: want})
-		}
+		vlan := nl.VLAN{ID: *c.VLAN, QoS: netconf.Number(c.VLANQoS), Proto: protoNumber(c.VLANProto)}
+		out = append(out, Setting{Attribute: attachment.VLAN, VLAN: vlan})
 	}
-	if want, err := net.ParseMAC(c.MAC); err == nil && !bytes.Equal(want, cur.MAC) {
-		out = append(out, Setting{Attribute: attachment.MAC, MAC: want})
+	if mac, err := net.ParseMAC(c.MAC); err == nil {
+		out = append(out, Setting{Attribute: attachment.MAC, MAC: mac})
 	}
 	if c.MinTxRate != nil || c.MaxTxRate != nil {
-		if want := (Rate{netconf.Number(c.MinTxRate), netconf.Number(c.MaxTxRate)}); want != (Rate{cur.MinRate, cur.MaxRate}) {
-			out = append(out, Setting{Attribute: attachment.Rate, Rate: want})
-		}
+		rate := Rate{netconf.Number(c.MinTxRate), netconf.Number(c.MaxTxRate)}
+		out = append(out, Setting{Attribute: attachment.Rate, Rate: rate})
 	}
-	if on := c.SpoofChk == "on"; c.SpoofChk != "" && !is(cur.SpoofCheck, on) {
-		out = append(out, Setting{Attribute: attachment.SpoofCheck, On: on})
+	if c.SpoofChk != "" {
+		out = append(out, Setting{Attribute: attachment.SpoofCheck, On: c.SpoofChk == "on"})
 	}
-	if on := c.Trust == "on"; c.Trust != "" && !is(cur.Trust, on) {
-		out = append(out, Setting{Attribute: attachment.Trust, On: on})
+	if c.Trust != "" {
+		out = append(out, Setting{Attribute: attachment.Trust, On: c.Trust == "on"})
 	}
-	if c.LinkState != "" && linkState(c.LinkState) != cur.LinkState {
+	if c.LinkState != "" {
 		out = append(out, Setting{Attribute: attachment.LinkState, LinkState: linkState(c.LinkState)})
 	}
-	return out
+	return without(cur, out)
 }
 
 // Restored are what brings the VF back to what it was before the attachment:
 // what the configuration may have changed and is not as it was, and the MAC in
-// any case (a pod's program may have had it changed).
+// any case (a pod's program may have had it changed). Where the driver did not
+// report the original value of spoof check or trust, the safe one is taken.
 func Restored(a *attachment.Attachment, cur nl.VFInfo) []Setting {
 	var out []Setting
 	orig := a.Original
+	unreported := func(what attachment.Attribute) bool { return slices.Contains(a.Extra.Unreported, what) }
 	if a.VLAN != nil {
-		was := nl.VLAN{ID: orig.VLAN, QoS: orig.VLANQoS, Proto: uint16(orig.VLANProto)}
-		if was.Proto == 0 {
-			was.Proto = nl.Proto8021Q
-		}
-		if !sameVLAN(was, cur) {
-			out = append(out, Setting{Attribute: attachment.VLAN, VLAN: was})
-		}
+		vlan := nl.VLAN{ID: orig.VLAN, QoS: orig.VLANQoS, Proto: cmp.Or(uint16(orig.VLANProto), nl.Proto8021Q)}
+		out = append(out, Setting{Attribute: attachment.VLAN, VLAN: vlan})
 	}
 	if a.SpoofChk != "" {
-		out = append(out, onOff{Attribute: attachment.SpoofCheck, Reported: cur.SpoofCheck, Original: orig.SpoofChk, Safe: true}.restored(a)...)
+		on := orig.SpoofChk || unreported(attachment.SpoofCheck)
+		out = append(out, Setting{Attribute: attachment.SpoofCheck, On: on, Lenient: cur.SpoofCheck == nil})
 	}
-	if was, err := net.ParseMAC(orig.AdminMAC); err == nil && !bytes.Equal(was, cur.MAC) {
-		out = append(out, Setting{Attribute: attachment.MAC, MAC: was})
+	if mac, err := net.ParseMAC(orig.AdminMAC); err == nil {
+		out = append(out, Setting{Attribute: attachment.MAC, MAC: mac})
 	}
 	if a.Trust != "" || a.Extra.TrustRaised {
-		out = append(out, onOff{Attribute: attachment.Trust, Reported: cur.Trust, Original: orig.Trust, Safe: false}.restored(a)...)
+		on := orig.Trust && !unreported(attachment.Trust)
+		out = append(out, Setting{Attribute: attachment.Trust, On: on, Lenient: cur.Trust == nil})
 	}
-	if was := (Rate{orig.MinTxRate, orig.MaxTxRate}); (a.MinTxRate != nil || a.MaxTxRate != nil) && was != (Rate{cur.MinRate, cur.MaxRate}) {
-		out = append(out, Setting{Attribute: attachment.Rate, Rate: was})
+	if a.MinTxRate != nil || a.MaxTxRate != nil {
+		out = append(out, Setting{Attribute: attachment.Rate, Rate: Rate{orig.MinTxRate, orig.MaxTxRate}})
 	}
-	if state := nl.LinkState(orig.LinkState); a.LinkState != "" && state != cur.LinkState {
-		out = append(out, Setting{Attribute: attachment.LinkState, LinkState: state})
+	if a.LinkState != "" {
+		out = append(out, Setting{Attribute: attachment.LinkState, LinkState: nl.LinkState(orig.LinkState)})
 	}
-	return out
-}
-
-// onOff is spoof check or trust on the way back.
-type onOff struct {
-	Attribute attachment.Attribute
-	Reported  *bool // now; nil: the driver does not report it
-	Original  bool
-	Safe      bool // taken when the driver did not report the original value
-}
-
-// restored is what sets it back, nothing when it is so.
-func (f onOff) restored(a *attachment.Attachment) []Setting {
-	was := f.Original
-	if slices.Contains(a.Extra.Unreported, f.Attribute) {
-		was = f.Safe
-	}
-	if is(f.Reported, was) {
-		return nil
-	}
-	return []Setting{{Attribute: f.Attribute, On: was, Lenient: f.Reported == nil}}
+	return without(cur, out)
 }
 
 func is(p *bool, v bool) bool { return p != nil && *p == v }
@@ -222,14 +222,4 @@ func linkState(name string) nl.LinkState {
 		return nl.LinkStateDisable
 	}
 	return nl.LinkStateAuto
-}
-
-func linkStateName(s nl.LinkState) string {
-	switch s {
-	case nl.LinkStateEnable:
-		return "enable"
-	case nl.LinkStateDisable:
-		return "disable"
-	}
-	return "auto"
 }
