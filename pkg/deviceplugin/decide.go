@@ -32,6 +32,30 @@ func backoff(n int) time.Duration {
 	return min(firstDelay<<(n-1), maxDelay)
 }
 
+// retry is the delay after failures in a row.
+type retry struct {
+	fails int
+	after time.Time
+	err   error
+}
+
+func (r *retry) failed(now time.Time, err error) error {
+	r.fails++
+	r.after, r.err = now.Add(backoff(r.fails)), err
+	return err
+}
+
+// streamLost is the failure after the loss of a stream, which is a first one when the
+// stream has lived.
+func (r *retry) streamLost(st stream, now time.Time) {
+	if now.Sub(st.opened) >= steadyAfter {
+		r.fails = 0
+	}
+	_ = r.failed(now, nil)
+}
+
+func (r *retry) ok() { *r = retry{} }
+
 // view is everything that decides whether a pool must be registered now.
 type view struct {
 	now       time.Time
@@ -40,11 +64,16 @@ type view struct {
 	streams   int       // open device list streams
 	fresh     bool      // one of them was opened since the last attempt began
 
+	attempts
+	notBefore time.Time // when the next attempt at the kubelet.sock that was tried is due
+}
+
+// attempts are what came of those to register until now.
+type attempts struct {
 	registered   fileid.ID // the kubelet.sock that accepted us; zero for none or lost
 	registeredAt time.Time // when it did
 	inflight     fileid.ID // the kubelet.sock that is being asked; zero for none
 	tried        fileid.ID // the kubelet.sock of the last attempt
-	notBefore    time.Time // when the next attempt at that kubelet.sock is due
 	dead         bool      // nobody listened there
 }
 

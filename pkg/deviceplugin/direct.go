@@ -24,20 +24,15 @@ type direct struct {
 	ended   chan result
 
 	// With the server's lock.
-	cancel       context.CancelFunc // of the attempt that is under way
-	registered   fileid.ID
-	registeredAt time.Time
-	inflight     fileid.ID
-	tried        fileid.ID
-	notBefore    time.Time
-	fails        int
-	dead         bool // nobody listened on kubelet.sock at the last attempt
-	overtaken    bool // the attempt under way was given up for another kubelet.sock
-	attempt      int  // counts attempts, to tell a stream's registration
-	renew        bool // the link is used up: the next attempt needs another one
-	void         int  // the last attempt that counts no more, whatever its answer
-	count        int  // successful registrations
-	refused      string
+	cancel context.CancelFunc // of the attempt that is under way
+	attempts
+	retry     retry
+	overtaken bool // the attempt under way was given up for another kubelet.sock
+	attempt   int  // counts attempts, to tell a stream's registration
+	renew     bool // the link is used up: the next attempt needs another one
+	void      int  // the last attempt that counts no more, whatever its answer
+	count     int  // successful registrations
+	refused   string
 }
 
 func newDirect(s *server) *direct {
@@ -52,14 +47,13 @@ func (d *direct) usedUp(time.Time) (renew bool, wait time.Duration) {
 }
 
 func (d *direct) lost(now time.Time) {
-	d.registered, d.notBefore, d.void = fileid.ID{}, now, d.attempt
+	d.registered, d.retry.after, d.void = fileid.ID{}, now, d.attempt
 }
 
 func (d *direct) reconcile(ctx context.Context, now time.Time, o offering, wg *sync.WaitGroup) progress {
 	v := view{
 		now: now, listening: o.link != "", kubelet: fileid.Lookup(d.kubelet), streams: len(o.streams),
-		registered: d.registered, registeredAt: d.registeredAt,
-		inflight: d.inflight, tried: d.tried, notBefore: d.notBefore, dead: d.dead,
+		attempts: d.attempts, notBefore: d.retry.after,
 	}
 	for _, st := range o.streams {
 		v.fresh = v.fresh || st.attempt == d.attempt
@@ -81,7 +75,7 @@ func (d *direct) reconcile(ctx context.Context, now time.Time, o offering, wg *s
 // register starts an attempt with the link of that name.
 func (d *direct) register(ctx context.Context, kubelet fileid.ID, endpoint string, wg *sync.WaitGroup) {
 	if d.tried != kubelet {
-		d.fails = 0
+		d.retry.fails = 0
 	}
 	ctx, d.cancel = context.WithTimeout(ctx, d.server.opts.RegisterTimeout)
 	cancel := d.cancel
@@ -135,8 +129,7 @@ func (d *direct) answered(r result, now time.Time) error {
 		log.Debug("the kubelet's socket changed during a registration", "err", r.err)
 		return nil
 	}
-	d.fails++
-	d.notBefore = now.Add(backoff(d.fails))
+	_ = d.retry.failed(now, r.err)
 	// A socket that a kubelet left behind when it ended, as after a boot, is no
 	// fault: the next one replaces it.
 	if d.dead = errors.Is(r.err, syscall.ECONNREFUSED) || errors.Is(r.err, fs.ErrNotExist); d.dead {
@@ -158,15 +151,11 @@ func (d *direct) streamLost(st stream, now time.Time) {
 	if st.attempt != d.attempt {
 		return
 	}
-	if now.Sub(st.opened) >= steadyAfter {
-		d.fails = 0
-	}
-	d.fails++
-	d.registered, d.notBefore = fileid.ID{}, now.Add(backoff(d.fails))
-	d.void, d.renew = d.attempt, true
+	d.retry.streamLost(st, now)
+	d.registered, d.void, d.renew = fileid.ID{}, d.attempt, true
 }
 
-func (d *direct) kubeletCreated()         { d.fails, d.notBefore = 0, time.Time{} }
+func (d *direct) kubeletCreated()         { d.retry.ok() }
 func (d *direct) standing() (int, string) { return d.count, d.refused }
 
 func (d *direct) stop() {

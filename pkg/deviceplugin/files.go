@@ -115,9 +115,7 @@ func (f *files) settle(held func(id string) bool) error {
 		if f.written[name] != found.written {
 			continue
 		}
-		if err := os.Remove(filepath.Join(f.infoDir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("remove device-info file: %w", err))
-		}
+		errs = append(errs, discard(filepath.Join(f.infoDir, name), "device-info file"))
 	}
 	return errors.Join(errs...)
 }
@@ -199,9 +197,7 @@ func (f *files) update(pools []pool.Pool) error {
 		if !strings.HasPrefix(e.Name(), cdiPrefix) || !strings.HasSuffix(e.Name(), ".json") || want[e.Name()] != nil {
 			continue
 		}
-		if err := os.Remove(filepath.Join(f.cdiDir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("remove CDI file: %w", err))
-		}
+		errs = append(errs, discard(filepath.Join(f.cdiDir, e.Name()), "CDI file"))
 	}
 	return errors.Join(errs...)
 }
@@ -230,6 +226,14 @@ func write(dir, name string, content []byte, mode fs.FileMode) error {
 		return err
 	}
 	return renameio.WriteFile(filepath.Join(dir, name), content, mode, renameio.WithTempDir(dir))
+}
+
+// discard removes a file, if it is still there; what says which it is.
+func discard(path, what string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", what, err)
+	}
+	return nil
 }
 
 // CDI, as far as we need it. Source: CNCF tag-runtime, Container Device

@@ -12,7 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -42,21 +42,23 @@ type place struct {
 	linking retry
 	to      string // what the link says
 
-	mu  sync.Mutex
-	now paths
-	// soon is what is being made: others see it, dial it and remove it before the
-	// call that makes it has returned.
-	soon paths
+	at atomic.Pointer[whereabouts] // written by the server's goroutine alone
 }
+
+// whereabouts are what there is, and what is being made: others see that, dial it and
+// remove it before the call that makes it has returned.
+type whereabouts struct{ now, soon paths }
 
 // paths are full, "" for none.
 type paths struct{ socket, link string }
 
 func newPlace(resource, dir, sockets, seenAs string) *place {
-	return &place{
+	p := &place{
 		resource: resource, dir: dir, sockets: sockets, seenAs: seenAs,
 		other: filepath.Join(dir, SocketName(dir, resource)),
 	}
+	p.at.Store(&whereabouts{})
+	return p
 }
 
 // listener is a socket that listens.
@@ -68,62 +70,36 @@ type listener struct {
 	ended  chan error // cap 1: why nobody accepts any more
 }
 
-// retry is the delay after failures in a row.
-type retry struct {
-	fails int
-	after time.Time
-	err   error
-}
-
-func (r *retry) failed(now time.Time, err error) error {
-	r.fails++
-	r.after, r.err = now.Add(backoff(r.fails)), err
-	return err
-}
-
-func (r *retry) ok() { *r = retry{} }
-
 // paths are the socket and the link as they are now, "" for none.
 func (p *place) paths() (socket, link string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.now.socket, p.now.link
+	at := p.at.Load()
+	return at.now.socket, at.now.link
 }
 
 // visibleLink is the link that the kubelet can find now, "" for none.
 func (p *place) visibleLink() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return cmp.Or(p.now.link, p.soon.link)
+	at := p.at.Load()
+	return cmp.Or(at.now.link, at.soon.link)
 }
 
 // concerns reports whether a file that comes or goes at the path makes a difference.
 func (p *place) concerns(path string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Contains([]string{p.now.socket, p.now.link, p.soon.socket, p.soon.link, p.other}, path)
+	at := p.at.Load()
+	return slices.Contains([]string{at.now.socket, at.now.link, at.soon.socket, at.soon.link, p.other}, path)
 }
 
 // setSocket and setLink take note of what is there now, and that nothing is being
 // made any more.
 func (p *place) setSocket(path string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.now.socket, p.soon.socket = path, ""
+	p.at.Store(&whereabouts{now: paths{path, p.at.Load().now.link}})
 }
 
 func (p *place) setLink(path string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.now.link, p.soon.link = path, ""
+	p.at.Store(&whereabouts{now: paths{p.at.Load().now.socket, path}})
 }
 
 // making takes note of what is being made.
-func (p *place) making(soon paths) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.soon = soon
-}
+func (p *place) making(soon paths) { p.at.Store(&whereabouts{p.at.Load().now, soon}) }
 
 // check takes note of what others did to the socket and the link, and reports
 // whether one of them is lost. Calls on open connections go on.
@@ -277,19 +253,15 @@ func (p *place) clear(ctx context.Context) error {
 	case dead:
 	}
 	fi, err := os.Lstat(p.other)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("find another plugin's socket: %w", err)
-	}
-	if fi.Mode()&fs.ModeSocket == 0 {
+	case fi.Mode()&fs.ModeSocket == 0:
 		return fmt.Errorf("%s: is in the way and no socket (%s): remove it", p.other, fi.Mode().Type())
 	}
-	if err := os.Remove(p.other); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the socket of an earlier run: %w", err)
-	}
-	return nil
+	return discard(p.other, "the socket of an earlier run")
 }
 
 // unlink removes our link.

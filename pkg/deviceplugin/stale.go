@@ -110,9 +110,7 @@ func (w *sweeper) each(dir string, kind fs.FileMode, f func(path string) error) 
 func removeStale(ctx context.Context, path, socket string) error {
 	switch state, err := ask(ctx, socket); state {
 	case absent, dead:
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove what an earlier run left behind: %w", err)
-		}
+		return discard(path, "what an earlier run left behind")
 	case unknown:
 		return fmt.Errorf("%s is left as it is: %w", path, err)
 	case answers:

@@ -24,11 +24,10 @@ type watched struct {
 	server *server
 
 	// With the server's lock.
-	fails     int
-	notBefore time.Time
-	renew     bool
-	count     int
-	refused   string
+	retry   retry
+	renew   bool
+	count   int
+	refused string
 }
 
 func (w *watched) serve(to *grpc.Server) { registerapi.RegisterRegistrationServer(to, w) }
@@ -51,17 +50,12 @@ func (w *watched) NotifyRegistrationStatus(_ context.Context, st *registerapi.Re
 		w.refused = ""
 		w.server.log.Info("registered with the kubelet", "socket", link)
 	} else {
-		w.failed(time.Now())
+		_ = w.retry.failed(time.Now(), nil)
+		w.renew = true
 		w.refused = "the kubelet refused the registration: " + some([]string{st.GetError()})
 	}
 	notify(w.server.kick)
 	return &registerapi.RegistrationStatusResponse{}, nil
-}
-
-func (w *watched) failed(now time.Time) {
-	w.fails++
-	w.notBefore = now.Add(backoff(w.fails))
-	w.renew = true
 }
 
 // usedUp: a new link is the next attempt, which has to wait for its time.
@@ -69,14 +63,14 @@ func (w *watched) usedUp(now time.Time) (renew bool, wait time.Duration) {
 	if !w.renew {
 		return false, 0
 	}
-	if wait = w.notBefore.Sub(now); wait > 0 {
+	if wait = w.retry.after.Sub(now); wait > 0 {
 		return false, wait
 	}
 	w.renew = false
 	return true, 0
 }
 
-func (w *watched) lost(now time.Time) { w.notBefore = now }
+func (w *watched) lost(now time.Time) { w.retry.after = now }
 
 func (w *watched) reconcile(_ context.Context, _ time.Time, o offering, _ *sync.WaitGroup) progress {
 	var p progress
@@ -97,15 +91,13 @@ func (w *watched) reconcile(_ context.Context, _ time.Time, o offering, _ *sync.
 func (w *watched) results() <-chan result           { return nil }
 func (w *watched) answered(result, time.Time) error { return nil }
 func (w *watched) streamOpened() int                { return 0 }
-func (w *watched) kubeletCreated()                  { w.fails, w.notBefore = 0, time.Time{} }
+func (w *watched) kubeletCreated()                  { w.retry.ok() }
 func (w *watched) standing() (int, string)          { return w.count, w.refused }
 func (w *watched) stop()                            {}
 
 // streamLost: the kubelet does not open a stream again by itself, but it dials a
 // new link.
 func (w *watched) streamLost(st stream, now time.Time) {
-	if now.Sub(st.opened) >= steadyAfter {
-		w.fails = 0
-	}
-	w.failed(now)
+	w.retry.streamLost(st, now)
+	w.renew = true
 }
