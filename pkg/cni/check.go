@@ -64,12 +64,13 @@ func (p *Plugin) differences(ctx context.Context, args *skel.CmdArgs, conf *netc
 	if a == nil || !a.HasDevice() {
 		return nil, fault.Newf(fault.CodeCheck, checkHint, "no attachment of container %s with interface %s is known", args.ContainerID, args.IfName)
 	}
-	diffs := p.checkFiles(a, args)
 	pod, err := p.openPod(args)
 	if err != nil {
 		return nil, err
 	}
 	defer pod.Close()
+	c := comparison{pod: pod, att: a, args: args, conf: conf}
+	c.files(p)
 	v, err := vf.Find(p.Sysfs, a.DeviceID)
 	if err != nil {
 		return nil, err
@@ -79,118 +80,103 @@ func (p *Plugin) differences(ctx context.Context, args *skel.CmdArgs, conf *netc
 		return nil, fault.Wrapf(err, fault.CodeReadVF, "", "VF %s", v.Address)
 	}
 	if known {
-		diffs = append(diffs, checkAttributes(a, cur)...)
+		c.attributes(cur)
 	}
-	if v.Userspace() {
-		return diffs, nil
+	if !v.Userspace() {
+		err = c.inPod(ctx)
 	}
-	more, err := checkPod(ctx, checked{pod: pod, att: a, args: args, conf: conf})
-	return append(diffs, more...), err
+	return c.diffs, err
 }
 
-// checkFiles compares what is on disk.
-func (p *Plugin) checkFiles(a *attachment.Attachment, args *skel.CmdArgs) (diffs []Difference) {
-	if a.Stale(p.Boot) {
-		diffs = append(diffs, Difference{Key: "attachment", Want: "of this run of the machine", Have: "of an earlier one"})
+// comparison is that of an attachment with the machine.
+type comparison struct {
+	pod   NS
+	att   *attachment.Attachment
+	args  *skel.CmdArgs
+	conf  *netconf.NetConf
+	diffs []Difference
+}
+
+func (c *comparison) differs(key, want, have string) {
+	c.diffs = append(c.diffs, Difference{Key: key, Want: want, Have: have})
+}
+
+// files compares what is on disk.
+func (c *comparison) files(p *Plugin) {
+	if c.att.Stale(p.Boot) {
+		c.differs("attachment", "of this run of the machine", "of an earlier one")
 	}
-	owner, err := p.store().Owner(a.DeviceID)
+	owner, err := p.store().Owner(c.att.DeviceID)
 	if err != nil {
 		owner = "not known (" + err.Error() + ")"
 	}
-	if owner != args.Netns {
-		diffs = append(diffs, Difference{Key: "allocation of VF " + a.DeviceID, Want: strconv.Quote(args.Netns), Have: strconv.Quote(owner)})
+	if owner != c.args.Netns {
+		c.differs("allocation of VF "+c.att.DeviceID, strconv.Quote(c.args.Netns), strconv.Quote(owner))
 	}
-	return diffs
 }
 
-// checkAttributes compares what the PF holds for the VF.
-func checkAttributes(a *attachment.Attachment, cur nl.VFInfo) (diffs []Difference) {
-	for _, s := range vf.Wanted(&a.NetConf, cur) {
-		diffs = append(diffs, Difference{
-			Key: string(s.Attribute) + " of VF " + a.DeviceID + " at its PF", Want: s.Text(), Have: s.Present(cur),
-		})
+// attributes compares what the PF holds for the VF.
+func (c *comparison) attributes(cur nl.VFInfo) {
+	for _, s := range vf.Wanted(&c.att.NetConf, cur) {
+		c.differs(string(s.Attribute)+" of VF "+c.att.DeviceID+" at its PF", s.Text(), s.Present(cur))
 	}
-	return diffs
 }
 
-// checked is an attachment with an interface in the pod.
-type checked struct {
-	pod  NS
-	att  *attachment.Attachment
-	args *skel.CmdArgs
-	conf *netconf.NetConf
-}
-
-// checkPod compares what is in the pod's namespace.
-func checkPod(ctx context.Context, c checked) ([]Difference, error) {
+// inPod compares what is in the pod's namespace.
+func (c *comparison) inPod(ctx context.Context) error {
 	links, err := c.pod.Links(ctx)
 	if err != nil {
-		return nil, fault.Wrapf(err, fault.CodeBadNetns, "", "list the pod's interfaces")
+		return fault.Wrapf(err, fault.CodeBadNetns, "", "list the pod's interfaces")
 	}
 	i := slices.IndexFunc(links, func(l nl.Link) bool { return l.Name == c.args.IfName })
 	if i < 0 {
-		return []Difference{{Key: "interface " + c.args.IfName + " of the pod", Want: "there", Have: "missing"}}, nil
+		c.differs("interface "+c.args.IfName+" of the pod", "there", "missing")
+		return nil
 	}
 	link := links[i]
-	diffs := checkLink(c, link)
-	missing, err := checkRDMA(ctx, c)
-	if err != nil {
-		return nil, err
+	if link.ParentDev != "" && link.ParentDev != c.att.DeviceID {
+		c.differs("device of "+link.Name, c.att.DeviceID, link.ParentDev)
 	}
-	diffs = append(diffs, missing...)
+	if !link.Up {
+		c.differs(link.Name, "up", "down")
+	}
+	if name := c.att.Extra.RDMADev; name != "" {
+		devs, err := c.pod.RDMADevs(ctx)
+		if err != nil {
+			return fault.Wrapf(err, fault.CodeRDMA, "", "list the pod's RDMA devices")
+		}
+		if !slices.ContainsFunc(devs, func(d nl.RDMADev) bool { return d.Name == name }) {
+			c.differs("RDMA device "+name, "in the pod", "elsewhere")
+		}
+	}
 	prev, err := c.conf.Previous()
 	if err != nil || prev == nil {
-		return diffs, err
+		return err
 	}
 	addrs, err := c.pod.Addrs(ctx)
 	if err != nil {
-		return nil, fault.Wrapf(err, fault.CodeBadNetns, "", "list the pod's addresses")
+		return fault.Wrapf(err, fault.CodeBadNetns, "", "list the pod's addresses")
 	}
-	return append(diffs, checkResult(c.args, prev, link, addrs)...), nil
+	c.result(prev, link, addrs)
+	return nil
 }
 
-func checkLink(c checked, link nl.Link) (diffs []Difference) {
-	if link.ParentDev != "" && link.ParentDev != c.att.DeviceID {
-		diffs = append(diffs, Difference{Key: "device of " + link.Name, Want: c.att.DeviceID, Have: link.ParentDev})
-	}
-	if !link.Up {
-		diffs = append(diffs, Difference{Key: link.Name, Want: "up", Have: "down"})
-	}
-	return diffs
-}
-
-func checkRDMA(ctx context.Context, c checked) ([]Difference, error) {
-	name := c.att.Extra.RDMADev
-	if name == "" {
-		return nil, nil
-	}
-	devs, err := c.pod.RDMADevs(ctx)
-	if err != nil {
-		return nil, fault.Wrapf(err, fault.CodeRDMA, "", "list the pod's RDMA devices")
-	}
-	if slices.ContainsFunc(devs, func(d nl.RDMADev) bool { return d.Name == name }) {
-		return nil, nil
-	}
-	return []Difference{{Key: "RDMA device " + name, Want: "in the pod", Have: "elsewhere"}}, nil
-}
-
-// checkResult compares the interface with the result of ADD.
-func checkResult(args *skel.CmdArgs, prev *cni100.Result, link nl.Link, addrs []nl.Addr) (diffs []Difference) {
+// result compares the interface with the result of ADD.
+func (c *comparison) result(prev *cni100.Result, link nl.Link, addrs []nl.Addr) {
 	for _, i := range prev.Interfaces {
-		if i.Name == args.IfName && i.Sandbox == args.Netns && i.Mac != "" && !strings.EqualFold(i.Mac, link.MAC.String()) {
-			diffs = append(diffs, Difference{Key: "MAC of " + link.Name, Want: i.Mac, Have: link.MAC.String()})
+		if i.Name == c.args.IfName && i.Sandbox == c.args.Netns && i.Mac != "" && !strings.EqualFold(i.Mac, link.MAC.String()) {
+			c.differs("MAC of "+link.Name, i.Mac, link.MAC.String())
 		}
 	}
 	for _, ip := range prev.IPs {
-		if ip.Interface == nil || *ip.Interface < 0 || *ip.Interface >= len(prev.Interfaces) || prev.Interfaces[*ip.Interface].Name != args.IfName {
+		if ip.Interface == nil || *ip.Interface < 0 || *ip.Interface >= len(prev.Interfaces) || prev.Interfaces[*ip.Interface].Name != c.args.IfName {
 			continue
 		}
 		prefix, err := toPrefix(ip.Address)
 		if err == nil && !slices.ContainsFunc(addrs, func(a nl.Addr) bool { return a.Index == link.Index && a.Prefix == prefix }) {
-			diffs = append(diffs, Difference{Key: "address " + prefix.String() + " of " + link.Name, Want: "there", Have: "missing"})
+			c.differs("address "+prefix.String()+" of "+link.Name, "there", "missing")
 		}
 	}
-	return diffs
 }
 
 // Status reports whether an ADD could succeed.

@@ -164,10 +164,21 @@ func (p *place) listen(ctx context.Context, now time.Time) (*listener, error) {
 // them is there already.
 const names = 8
 
-func tag() string {
-	var b [4]byte
-	_, _ = rand.Read(b[:]) // it never fails
-	return hex.EncodeToString(b[:])
+// unique makes what a name in the directory dir leads to, under one that is not there
+// yet. which is how people call the directory.
+func (p *place) unique(dir, which string, create func(path string) error) (path string, err error) {
+	for range names + 1 {
+		var tag [4]byte
+		_, _ = rand.Read(tag[:]) // it never fails
+		path = filepath.Join(dir, uniqueName(dir, p.resource, hex.EncodeToString(tag[:])))
+		if len(path) > maxSocketPath {
+			return "", fmt.Errorf("socket %s: the path has %d bytes, a unix socket can have %d: choose a shorter %s directory", path, len(path), maxSocketPath, which)
+		}
+		if err = create(path); !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, fs.ErrExist) {
+			break
+		}
+	}
+	return path, err
 }
 
 func (p *place) bind(ctx context.Context) (*listener, error) {
@@ -175,20 +186,15 @@ func (p *place) bind(ctx context.Context) (*listener, error) {
 		return nil, fmt.Errorf("create the directory of our sockets: %w: the service needs the host's /run, writable", err)
 	}
 	var lis net.Listener
-	var path string
-	for try := 0; ; try++ {
-		path = filepath.Join(p.sockets, uniqueName(p.sockets, p.resource, tag()))
-		if len(path) > maxSocketPath {
-			return nil, fmt.Errorf("socket %s: the path has %d bytes, a unix socket can have %d: choose a shorter run directory", path, len(path), maxSocketPath)
-		}
+	path, err := p.unique(p.sockets, "run", func(path string) (err error) {
 		p.making(paths{socket: path})
-		var err error
-		if lis, err = (&net.ListenConfig{}).Listen(ctx, "unix", path); err == nil {
-			break
+		if lis, err = (&net.ListenConfig{}).Listen(ctx, "unix", path); err != nil {
+			err = fmt.Errorf("create our socket: %w", err)
 		}
-		if !errors.Is(err, syscall.EADDRINUSE) || try == names {
-			return nil, fmt.Errorf("create our socket: %w", err)
-		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	if u, ok := lis.(*net.UnixListener); ok {
 		// By path, it could remove somebody else's.
@@ -221,22 +227,18 @@ func (p *place) makeLink(ctx context.Context) error {
 		}
 	}
 	to := filepath.Join(p.seenAs, filepath.Base(p.lis.path))
-	for try := 0; ; try++ {
-		path := filepath.Join(p.dir, uniqueName(p.dir, p.resource, tag()))
-		if len(path) > maxSocketPath {
-			return fmt.Errorf("socket %s: the path has %d bytes, a unix socket can have %d: choose a shorter kubelet directory", path, len(path), maxSocketPath)
-		}
+	path, err := p.unique(p.dir, "kubelet", func(path string) error {
 		p.making(paths{link: path})
-		err := os.Symlink(to, path)
-		if err == nil {
-			p.to = to
-			p.setLink(path)
-			return nil
-		}
-		if !errors.Is(err, fs.ErrExist) || try == names {
+		if err := os.Symlink(to, path); err != nil {
 			return fmt.Errorf("create the link to our socket: %w", err)
 		}
+		return nil
+	})
+	if err == nil {
+		p.to = to
+		p.setLink(path)
 	}
+	return err
 }
 
 // clear removes a dead socket of another plugin, or of an earlier version of

@@ -65,28 +65,28 @@ func ours(record []installed, path, sum string) (installed, bool) {
 // that is done. own is the image's program, meant for own.Path.
 func decide(want spec.CNIInstall, f found, record []installed, own installed) (action, Report) {
 	r := Report{State: outcome.Installed, Owner: outcome.Extension, Path: own.Path, Version: own.Version}
+	foreign := Report{State: outcome.Foreign, Owner: outcome.Other, Path: own.Path}
 	was, mine := ours(record, own.Path, f.sum)
 	if f.kind == file && f.sum == own.Sum {
 		was, mine = own, true
 	}
 	if want == spec.CNIInstallOff {
-		switch {
-		case mine:
-			return remove, Report{State: outcome.Off, Owner: outcome.Nobody, Path: own.Path}
-		case f.kind != "":
-			return keep, Report{State: outcome.Off, Owner: outcome.Other, Path: own.Path}
+		off := Report{State: outcome.Off, Owner: outcome.Nobody, Path: own.Path}
+		if mine {
+			return remove, off
 		}
-		return keep, Report{State: outcome.Off, Owner: outcome.Nobody, Path: own.Path}
+		if f.kind != "" {
+			off.Owner = outcome.Other
+		}
+		return keep, off
 	}
 	force := want == spec.CNIInstallForce
 	switch {
 	case f.kind == "":
 		return put, r
 	case f.kind == directory:
-		return keep, Report{
-			State: outcome.Foreign, Owner: outcome.Other, Path: own.Path,
-			Reason: "a directory has the plugin's name, which not even force replaces", Hint: "remove " + own.Path,
-		}
+		foreign.Reason, foreign.Hint = "a directory has the plugin's name, which not even force replaces", "remove "+own.Path
+		return keep, foreign
 	case mine && f.sum == own.Sum:
 		return keep, r
 	case force, mine && !newer(was.Version, own.Version):
@@ -98,11 +98,9 @@ func decide(want spec.CNIInstall, f found, record []installed, own installed) (a
 			Hint:   "nothing, if the extension is going to be upgraded again; cni: {install: force} puts the older one there",
 		}
 	}
-	return keep, Report{
-		State: outcome.Foreign, Owner: outcome.Other, Path: own.Path,
-		Reason: "a " + f.kind + " of this name was there that the extension did not install",
-		Hint:   "cni: {install: force} replaces it; cni: {install: false} says that it is meant to be used",
-	}
+	foreign.Reason = "a " + f.kind + " of this name was there that the extension did not install"
+	foreign.Hint = "cni: {install: force} replaces it; cni: {install: false} says that it is meant to be used"
+	return keep, foreign
 }
 
 // newer reports whether version a is above b, as https://semver.org has it:

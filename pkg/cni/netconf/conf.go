@@ -192,13 +192,12 @@ func (c *NetConf) check() error {
 
 func (c *NetConf) checkVLAN(bad func(hint, format string, args ...any) error) error {
 	if c.VLAN == nil {
-		if c.VLANQoS != nil && *c.VLANQoS != 0 {
+		switch {
+		case Number(c.VLANQoS) != 0:
 			return bad("set vlan as well; a priority needs a tag", "vlanQoS is set without vlan")
-		}
-		if c.VLANQoS != nil {
+		case c.VLANQoS != nil:
 			return bad("set vlan, or leave vlanQoS out", "vlanQoS is set without vlan")
-		}
-		if c.VLANProto != nil {
+		case c.VLANProto != nil:
 			return bad("set vlan, or leave vlanProto out", "vlanProto is set without vlan")
 		}
 		return nil
