@@ -47,7 +47,7 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 	result, done, err := p.apply(ctx, decide(found, p.Boot))
 	if err != nil {
 		// The runtime may have given up on this ADD; the way back must not.
-		if back := runUndo(context.WithoutCancel(ctx), p.wayBack(req, done)); back != nil {
+		if back := p.wayBack(context.WithoutCancel(ctx), req, done); back != nil {
 			p.log().Error("rollback failed, attachment kept for DEL", "vf", req.conf.DeviceID, "err", back)
 			err = fmt.Errorf("%w; and the way back failed, DEL will try again: %w", err, back)
 		}

@@ -66,7 +66,10 @@ func (p *Plugin) end(ctx context.Context, a *attachment.Attachment) error {
 		return fault.Wrapf(err, types.ErrIOFailure, "", "read allocation of VF %s", a.DeviceID)
 	}
 	if owner == a.Extra.Netns || !p.alive(owner) {
-		return runUndo(ctx, p.ending(a))
+		if err := p.release(ctx, a); err != nil {
+			return err
+		}
+		return p.drop(a)
 	}
 	if a.Extra.Netns == "" {
 		// sriov-cni's cache does not have where the VF is; the allocation has.

@@ -43,7 +43,17 @@ func (p *Plugin) release(ctx context.Context, a *attachment.Attachment) error {
 	if pod != nil {
 		defer pod.Close()
 	}
-	return runUndo(ctx, p.releasing(returning{att: a, vf: v, host: p.Kernel.Host(), pod: pod}))
+	// Each step compares first, so that a way back that failed or was cut off is
+	// finished by the next one. The RDMA device has to leave the namespace before the
+	// interface does, and the pod must not keep the interface without the attributes of
+	// its VF.
+	r := returning{att: a, vf: v, host: p.Kernel.Host(), pod: pod}
+	for _, step := range []func(context.Context, returning) error{p.returnRDMA, p.restoreAttributes, p.returnLink} {
+		if err := step(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openLeft opens the namespace of a pod that ends, nil when it is gone or not known.
@@ -56,17 +66,6 @@ func (p *Plugin) openLeft(path string) (NS, error) {
 		return nil, nil
 	}
 	return ns, err
-}
-
-// releasing are the steps in their order: the RDMA device has to leave the namespace
-// before the interface does, and the pod must not keep the interface without the
-// attributes of its VF.
-func (p *Plugin) releasing(r returning) []undo {
-	return []undo{
-		{do: func(ctx context.Context) error { return p.returnRDMA(ctx, r) }},
-		{do: func(ctx context.Context) error { return p.restoreAttributes(ctx, r) }},
-		{do: func(ctx context.Context) error { return p.returnLink(ctx, r) }},
-	}
 }
 
 // returnRDMA moves the device out of the pod; one that is not there is back.
@@ -150,7 +149,7 @@ func (p *Plugin) arrive(ctx context.Context, r returning) error {
 		return err
 	}
 	if found {
-		return runUndo(ctx, p.settling(r, l))
+		return p.settle(ctx, r, l)
 	}
 	// With the namespace gone nothing more can be done from here, and the
 	// pod must be able to end.

@@ -9,25 +9,26 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 )
 
-// settling gives the interface, which is on the host, its name, MAC, MTU and
+// settle gives the interface, which is on the host, its name, MTU, MAC and
 // alternative names back, in this order. It is left down.
-func (p *Plugin) settling(r returning, l nl.Link) []undo {
-	return []undo{
-		{do: func(ctx context.Context) error { return takeDown(ctx, r.host, l) }},
-		{do: func(ctx context.Context) error { return p.rename(ctx, r, l) }},
-		{do: func(ctx context.Context) error { return restoreMTU(ctx, r, l) }},
-		{do: func(ctx context.Context) error { return p.restoreMAC(ctx, r, l) }},
-		{do: func(ctx context.Context) error { return p.restoreAltNames(ctx, r, l) }},
+func (p *Plugin) settle(ctx context.Context, r returning, l nl.Link) error {
+	for _, step := range []func(context.Context, returning, nl.Link) error{
+		takeDown, p.rename, restoreMTU, p.restoreMAC, p.restoreAltNames,
+	} {
+		if err := step(ctx, r, l); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 func refOf(l nl.Link) nl.LinkRef { return nl.LinkRef{Index: l.Index, Name: l.Name} }
 
-func takeDown(ctx context.Context, host NS, l nl.Link) error {
+func takeDown(ctx context.Context, r returning, l nl.Link) error {
 	if !l.Up {
 		return nil
 	}
-	return host.SetUp(ctx, refOf(l), false)
+	return r.host.SetUp(ctx, refOf(l), false)
 }
 
 // rename gives the interface its name on the host, out of the way of which an

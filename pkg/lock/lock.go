@@ -1,7 +1,6 @@
 package lock
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -106,13 +105,7 @@ func holder(path string) int {
 		return 0
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, 32))
-	if err != nil {
-		return 0
-	}
-	pid, err := strconv.Atoi(string(bytes.TrimSpace(text)))
-	if err != nil {
-		return 0
-	}
+	pid := 0
+	_, _ = fmt.Fscanln(io.LimitReader(f, 32), &pid) // what is no number is an unknown one
 	return pid
 }
