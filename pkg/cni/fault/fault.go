@@ -75,23 +75,20 @@ func AsCNI(err error) *types.Error {
 	return types.NewError(types.ErrInternal, err.Error(), "")
 }
 
-// WithHint adds what to do to the errors that the CNI library itself gives for
-// what reaches the plugin.
+// hints are what to do about the errors that the CNI library itself gives for what
+// reaches the plugin, by their code.
+var hints = map[uint]string{
+	types.ErrDecodingFailure:             "the network configuration (spec.config of the NetworkAttachmentDefinition) must be one JSON object",
+	types.ErrInvalidNetworkConfig:        `the network configuration needs a "name" that starts with a letter or digit and has only letters, digits, "_", "." and "-"`,
+	types.ErrIncompatibleCNIVersion:      "CHECK needs cniVersion 0.4.0 or later, STATUS and GC need 1.1.0",
+	types.ErrInvalidEnvironmentVariables: "the container runtime or Multus calls the plugin; by hand, set CNI_COMMAND, CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME and CNI_PATH",
+	types.ErrInvalidNetNS:                "CNI_NETNS must be the pod's network namespace, not the host's",
+}
+
+// WithHint adds what to do to an error of the CNI library.
 func WithHint(e *types.Error) *types.Error {
-	if e == nil || e.Details != "" {
-		return e
-	}
-	switch e.Code {
-	case types.ErrDecodingFailure:
-		e.Details = "the network configuration (spec.config of the NetworkAttachmentDefinition) must be one JSON object"
-	case types.ErrInvalidNetworkConfig:
-		e.Details = `the network configuration needs a "name" that starts with a letter or digit and has only letters, digits, "_", "." and "-"`
-	case types.ErrIncompatibleCNIVersion:
-		e.Details = "CHECK needs cniVersion 0.4.0 or later, STATUS and GC need 1.1.0"
-	case types.ErrInvalidEnvironmentVariables:
-		e.Details = "the container runtime or Multus calls the plugin; by hand, set CNI_COMMAND, CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME and CNI_PATH"
-	case types.ErrInvalidNetNS:
-		e.Details = "CNI_NETNS must be the pod's network namespace, not the host's"
+	if e != nil && e.Details == "" {
+		e.Details = hints[e.Code]
 	}
 	return e
 }
