@@ -1,6 +1,7 @@
 package nl
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -137,12 +138,8 @@ func (d *decoder) fail(format string, args ...any) {
 
 // str is a string in bytes, up to its terminating zero when it has one.
 func str(b []byte) string {
-	for i, c := range b {
-		if c == 0 {
-			return string(b[:i])
-		}
-	}
-	return string(b)
+	text, _, _ := bytes.Cut(b, []byte{0})
+	return string(text)
 }
 
 // u32 and u16 read a number of a structure whose length was checked.

@@ -122,32 +122,26 @@ func (h *Handle) SetDevlinkParam(ctx context.Context, bus, dev, name string, val
 
 // encodeParam is the attribute of a value; nil (no attribute) is false.
 func encodeParam(typ uint8, value any) ([]byte, error) {
+	var data []byte
+	is := uint8(0)
 	switch v := value.(type) {
 	case uint8:
-		if typ == paramU8 {
-			return nl.Uint8Attr(v), nil
-		}
+		is, data = paramU8, nl.Uint8Attr(v)
 	case uint16:
-		if typ == paramU16 {
-			return nl.Uint16Attr(v), nil
-		}
+		is, data = paramU16, nl.Uint16Attr(v)
 	case uint32:
-		if typ == paramU32 {
-			return nl.Uint32Attr(v), nil
-		}
+		is, data = paramU32, nl.Uint32Attr(v)
 	case string:
-		if typ == paramString {
-			return nl.ZeroTerminated(v), nil
-		}
+		is, data = paramString, nl.ZeroTerminated(v)
 	case bool:
-		if typ == paramFlag {
-			if v {
-				return []byte{}, nil
-			}
-			return nil, nil
+		if is = paramFlag; v {
+			data = []byte{}
 		}
 	}
-	return nil, fmt.Errorf("a %T is not what a parameter of type %d takes: %w", value, typ, unix.EINVAL)
+	if is == 0 || is != typ {
+		return nil, fmt.Errorf("a %T is not what a parameter of type %d takes: %w", value, typ, unix.EINVAL)
+	}
+	return data, nil
 }
 
 // decodeParam finds the run-time value: PARAM{TYPE, VALUES_LIST{VALUE{CMODE,

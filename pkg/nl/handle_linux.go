@@ -91,8 +91,8 @@ func (h *Handle) do(ctx context.Context, proto int, req *nl.NetlinkRequest, f fu
 }
 
 func isErrno(err error) bool {
-	var errno unix.Errno
-	return errors.As(err, &errno)
+	_, ok := errors.AsType[unix.Errno](err)
+	return ok
 }
 
 // ask sends one request and decodes the answer.

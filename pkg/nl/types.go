@@ -158,11 +158,8 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Errno is the kernel's answer, 0 when the request never got one.
 func (e *Error) Errno() syscall.Errno {
-	var errno syscall.Errno
-	if errors.As(e.Err, &errno) {
-		return errno
-	}
-	return 0
+	errno, _ := errors.AsType[syscall.Errno](e.Err)
+	return errno
 }
 
 // Is reports what a driver answers for a request that it does not implement as

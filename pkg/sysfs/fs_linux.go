@@ -101,14 +101,18 @@ func (f *FS) open(name string, flags uint64) (int, error) {
 func (f *FS) openAlt(name string, flags int) (int, error) {
 	file, err := f.alt.OpenFile(name, flags, 0)
 	if err != nil {
-		var pe *os.PathError
-		if errors.As(err, &pe) {
-			return -1, pe.Err
-		}
-		return -1, err
+		return -1, bare(err)
 	}
 	defer file.Close()
 	return unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+}
+
+// bare is the errno in an error of os, which names the path once more.
+func bare(err error) error {
+	if path, ok := errors.AsType[*os.PathError](err); ok {
+		return path.Err
+	}
+	return err
 }
 
 func (f *FS) fail(op, name, value string, err error) error {
@@ -230,11 +234,7 @@ func (f *FS) physical(dir string) string {
 func (f *FS) readlink(name string) (string, error) {
 	if f.alt != nil {
 		s, err := f.alt.Readlink(name)
-		var pe *os.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
-		return s, err
+		return s, bare(err)
 	}
 	var buf [pageSize]byte
 	// readlinkat follows links before the last element without the

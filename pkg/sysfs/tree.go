@@ -78,14 +78,13 @@ func ReadString(t Tree, name string) (string, error) {
 // ReadInt returns a decimal attribute. A value that is no number is an error
 // that quotes it.
 func ReadInt(t Tree, name string) (int, error) {
-	b, err := t.ReadFile(name)
+	text, err := ReadString(t, name)
 	if err != nil {
 		return 0, err
 	}
-	b = bytes.TrimSpace(b)
-	n, err := strconv.Atoi(string(b))
+	n, err := strconv.Atoi(text)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %q is not a decimal number", name, b)
+		return 0, fmt.Errorf("%s: %q is not a decimal number", name, text)
 	}
 	return n, nil
 }
