@@ -27,8 +27,8 @@ func TestMetricFamilies(t *testing.T) {
 	t.Parallel()
 	wanted := 4
 	c := newCollector()
-	c.reconcile()
-	c.reconcile()
+	c.reconciles.Inc()
+	c.reconciles.Inc()
 	c.allocate("nvidia.com/cx7", 2)
 	c.allocate("gone.com/pool", 1)
 	c.write("0000:21:00.0", writeOK)

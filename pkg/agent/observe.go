@@ -28,7 +28,7 @@ type pass struct {
 
 // observe reads the world and computes the plan. It changes nothing.
 func (a *Agent) observe(ctx context.Context, m *memory) *pass {
-	a.collector.reconcile()
+	a.collector.reconciles.Inc()
 	cur := &pass{decision: decide(m.newest, a.store.LastGood(), m.parsed.load)}
 	if m.newest == nil {
 		// Nothing may be done yet, and the config comes in a moment: the
