@@ -101,10 +101,7 @@ func (a *Agent) allocated(_ context.Context, got deviceplugin.Allocation) error 
 
 // waiting reports whether any step waits for holders.
 func waiting(p *plan.Plan) bool {
-	for i := range p.PFs {
-		if waits(&p.PFs[i]) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.PFs, func(f plan.PFPlan) bool {
+		return slices.ContainsFunc(f.Steps, func(s plan.Step) bool { return len(s.Wait) > 0 })
+	})
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/cni"
 	"github.com/talos-sriov/talos-sriov/pkg/health"
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/source"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
@@ -19,10 +18,10 @@ type memory struct {
 	present bool
 	parsed  parsedConfigs
 	// reports are the outcomes of the last runs, by PF.
-	reports map[string]*apply.PFReport
-	// runs are the runs under way, by PF: a PF whose driver takes its time keeps
-	// no other from being worked on. Each ends with a message on done.
-	runs    map[string]*plan.Plan
+	reports map[string]*apply.Report
+	// runs are the PFs on which a run is under way: one whose driver takes its time
+	// keeps no other from being worked on. Each ends with a message on done.
+	runs    map[string]bool
 	done    chan ended
 	orphans orphans
 	retries retries
@@ -49,7 +48,7 @@ type memory struct {
 
 func newMemory() *memory {
 	return &memory{
-		reports: map[string]*apply.PFReport{}, runs: map[string]*plan.Plan{}, done: make(chan ended),
+		reports: map[string]*apply.Report{}, runs: map[string]bool{}, done: make(chan ended),
 		orphans: orphans{known: map[cni.Orphan]*leftover{}, alarm: newAlarm()},
 		retries: retries{}, drift: drift{}, quiet: quiet{alarm: newAlarm()},
 		retry: newAlarm(), recheck: newAlarm(), rest: newAlarm(), kubelet: newAlarm(),
@@ -82,13 +81,4 @@ func (a alarm) in(d time.Duration) {
 	if d > 0 {
 		a.Reset(d)
 	}
-}
-
-// busy are the PFs on which a run is under way.
-func (m *memory) busy() map[string]bool {
-	out := make(map[string]bool, len(m.runs))
-	for pf := range m.runs {
-		out[pf] = true
-	}
-	return out
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
@@ -50,7 +51,7 @@ func (a *Agent) observe(ctx context.Context, m *memory) *pass {
 		return cur
 	}
 	cur.plan, cur.decision = a.compute(cur)
-	cur.busy = m.busy()
+	cur.busy = maps.Clone(m.runs)
 	// What is seen between our own writes is nobody's change.
 	for _, pf := range m.drift.observe(cur.idle(), cur.decision.hash) {
 		steps := cur.plan.PF(pf).Steps

@@ -3,8 +3,6 @@ package agent
 import (
 	"testing"
 	"time"
-
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
 )
 
 // Events after a quiet time are waited for as short as ever; when they do not
@@ -30,9 +28,9 @@ func TestPause(t *testing.T) {
 		{"while VFs are made", ms(3), 0, true, 5 * settle},
 		{"while VFs are made, slowly", ms(120), 0, true, ms(120)},
 	} {
-		m := &memory{took: tt.took, finished: now.Add(-tt.since), runs: map[string]*plan.Plan{}}
+		m := &memory{took: tt.took, finished: now.Add(-tt.since), runs: map[string]bool{}}
 		if tt.writing {
-			m.runs["0000:21:00.0"] = nil
+			m.runs["0000:21:00.0"] = true
 		}
 		if got := a.pause(m, now); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.what, got, tt.want)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/report"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
@@ -57,7 +56,7 @@ func (a *Agent) status(m *memory, cur *pass, plugin []deviceplugin.Status) *stat
 }
 
 // observed gathers what a pass came to.
-func observed(cur *pass, ran map[string]*apply.PFReport, offered *pool.Assignment, plugin []deviceplugin.Status) *report.Input {
+func observed(cur *pass, ran map[string]*apply.Report, offered *pool.Assignment, plugin []deviceplugin.Status) *report.Input {
 	in := &report.Input{
 		Spec: cur.decision.spec, Snapshot: cur.snap, Plan: cur.plan, Use: cur.use, Busy: cur.busy,
 		Desired: map[string]*spec.PhysicalFunction{}, Runs: map[string]report.Run{}, Missing: map[string][]int{},
@@ -168,13 +167,4 @@ func stateProblem(err error) status.Problem {
 		Msg:  fmt.Sprintf("the state cannot be written: %v", err),
 		Hint: "what is on the disk is in force, and no PF is changed until the change can be recorded; make room on /var, or see why it is read-only (talosctl dmesg)",
 	}
-}
-
-func waits(f *plan.PFPlan) bool {
-	for i := range f.Steps {
-		if len(f.Steps[i].Wait) > 0 {
-			return true
-		}
-	}
-	return false
 }

@@ -51,10 +51,10 @@ func (w work) equal(o work) bool {
 	})
 }
 
-// due returns the part of the plan that may run now, nil when there is none, and
-// the time until more of it may; 0 when that does not depend on time.
-func (r retries) due(p *plan.Plan, now time.Time) (*plan.Plan, time.Duration) {
-	out := &plan.Plan{}
+// due returns the PFs whose plan may run now, and the time until more of them may; 0
+// when that does not depend on time.
+func (r retries) due(p *plan.Plan, now time.Time) ([]*plan.PFPlan, time.Duration) {
+	var out []*plan.PFPlan
 	var wait time.Duration
 	for i := range p.PFs {
 		f := &p.PFs[i]
@@ -67,42 +67,24 @@ func (r retries) due(p *plan.Plan, now time.Time) (*plan.Plan, time.Duration) {
 			}
 			continue
 		}
-		out.PFs = append(out.PFs, *f)
-	}
-	if len(out.PFs) == 0 {
-		return nil, wait
+		out = append(out, f)
 	}
 	return out, wait
 }
 
 // ready reports whether any step of the PF waits for nobody.
-func ready(f *plan.PFPlan) bool {
-	held := plan.Held(f)
-	for i := range f.Steps {
-		if held[f.Steps[i].ID] == "" {
-			return true
-		}
-	}
-	return false
-}
+func ready(f *plan.PFPlan) bool { return len(plan.Held(f)) < len(f.Steps) }
 
-// ended takes in the outcome of a run of p.
-func (r retries) ended(p *plan.Plan, rep *apply.Report, now time.Time) {
-	for i := range rep.PFs {
-		out := &rep.PFs[i]
-		if out.Err == nil && len(out.Problems) == 0 && len(out.Held) == 0 {
-			delete(r, out.Address)
-			continue
-		}
-		f := p.PF(out.Address)
-		if f == nil {
-			continue
-		}
-		was, work := r[out.Address], workOn(f)
-		pause := firstPause
-		if was.work.equal(work) {
-			pause = min(2*was.pause, lastPause)
-		}
-		r[out.Address] = retry{work: work, pause: pause, after: now.Add(pause)}
+// ended takes in the outcome of a run of f.
+func (r retries) ended(f *plan.PFPlan, out *apply.Report, now time.Time) {
+	if out.Err == nil && len(out.Problems) == 0 && len(out.Held) == 0 {
+		delete(r, f.Address)
+		return
 	}
+	was, work := r[f.Address], workOn(f)
+	pause := firstPause
+	if was.work.equal(work) {
+		pause = min(2*was.pause, lastPause)
+	}
+	r[f.Address] = retry{work: work, pause: pause, after: now.Add(pause)}
 }

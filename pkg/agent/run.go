@@ -10,10 +10,11 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
-// ended is what the run on a PF came to. report is nil when the plan had no part
-// in it. pf is "" for what belongs to no PF.
+// ended is what the run on a PF came to. plan and report are nil when the plan had no
+// part in it. pf is "" for what belongs to no PF.
 type ended struct {
 	pf        string
+	plan      *plan.PFPlan
 	report    *apply.Report
 	reclaimed []reclaimed
 }
@@ -33,51 +34,41 @@ func (a *Agent) start(ctx context.Context, m *memory, cur *pass, orphans []cni.O
 			left[pf] = append(left[pf], o) // else it is considered when that run is over
 		}
 	}
-	work := map[string]*plan.Plan{}
+	work := map[string]*plan.PFPlan{}
 	for pf := range left {
 		work[pf] = nil
 	}
-	if due != nil {
-		for i := range due.PFs {
-			work[due.PFs[i].Address] = &plan.Plan{PFs: due.PFs[i : i+1]}
-		}
+	for _, f := range due {
+		work[f.Address] = f
 	}
-	for pf, p := range work {
-		m.runs[pf] = p
-		cur.busy[pf] = true
+	for pf, f := range work {
+		m.runs[pf], cur.busy[pf] = true, true
 		go func() {
-			e := ended{pf: pf}
+			e := ended{pf: pf, plan: f}
 			// First, so that what is not as the config says of a VF that came
 			// back is seen by the pass after this run.
 			e.reclaimed = a.reclaim(ctx, cur, left[pf])
-			if p != nil {
-				e.report = a.applier.Run(ctx, p)
+			if f != nil {
+				e.report = a.applier.Run(ctx, f)
 			}
 			m.done <- e
 		}()
 	}
 }
 
-// ended takes in what a run came to.
+// ended takes in and logs what a run came to.
 func (a *Agent) ended(m *memory, e ended) {
-	ran := m.runs[e.pf]
 	delete(m.runs, e.pf)
 	a.reclaimEnded(m, e.reclaimed)
-	if e.report != nil {
-		a.outcome(m, ran, e.report)
+	r := e.report
+	if r == nil {
+		return
 	}
-}
-
-// outcome takes in and logs what a run came to.
-func (a *Agent) outcome(m *memory, ran *plan.Plan, r *apply.Report) {
-	m.retries.ended(ran, r, time.Now())
-	for i := range r.PFs {
-		f := &r.PFs[i]
-		m.reports[f.Address] = f
-		if f.Err != nil {
-			m.logOnChange.do("run/"+f.Address, f.Err.Error(), func() { a.log.Error("not applied", "pf", f.Address, "name", f.Name, "err", f.Err) })
-			continue
-		}
-		m.logOnChange.do("run/"+f.Address, "", func() {})
+	m.retries.ended(e.plan, r, time.Now())
+	m.reports[e.pf] = r
+	if r.Err != nil {
+		m.logOnChange.do("run/"+e.pf, r.Err.Error(), func() { a.log.Error("not applied", "pf", e.pf, "name", r.Name, "err", r.Err) })
+		return
 	}
+	m.logOnChange.do("run/"+e.pf, "", func() {})
 }

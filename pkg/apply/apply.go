@@ -76,8 +76,8 @@ type Options struct {
 
 // Applier runs plans on one machine. It remembers writes that the kernel has
 // not answered, so one Applier must serve for the life of the process. Its
-// methods are safe for concurrent use, but runs should not overlap: a PF that
-// another run is busy with is left out.
+// methods are safe for concurrent use; a PF that another run is busy with is left
+// alone.
 type Applier struct {
 	sys  Sysfs
 	opts Options
@@ -133,13 +133,8 @@ func defaultWriteTimeout(k op.Kind) time.Duration {
 // after the other.
 const perVF = 2 * time.Second
 
-// Report is what a run came to, PF by PF in the plan's order.
+// Report is what a run came to.
 type Report struct {
-	PFs []PFReport
-}
-
-// PFReport is what a run came to on one PF.
-type PFReport struct {
 	Address, Name string
 	// Done are the IDs of the steps that ran to their end, Waiting those that
 	// wait for holders (their own or a needed step's), Skipped those whose need
@@ -157,29 +152,11 @@ type PFReport struct {
 	Err error
 }
 
-// Err joins the errors of all PFs.
-func (r *Report) Err() error {
-	errs := make([]error, 0, len(r.PFs))
-	for i := range r.PFs {
-		errs = append(errs, r.PFs[i].Err)
-	}
-	return errors.Join(errs...)
-}
-
-// Run runs what can run of p now, and returns when every PF is through or
-// stuck. Ending ctx ends it between two writes.
-func (a *Applier) Run(ctx context.Context, p *plan.Plan) *Report {
-	rep := &Report{PFs: make([]PFReport, len(p.PFs))}
-	var wg sync.WaitGroup
-	for i := range p.PFs {
-		f := &p.PFs[i]
-		r := &run{a: a, pf: f, out: &rep.PFs[i]}
-		r.out.Address, r.out.Name = f.Address, f.Name
-		if len(f.Steps) == 0 {
-			continue
-		}
-		wg.Go(func() { r.run(ctx) })
-	}
-	wg.Wait()
-	return rep
+// Run runs what can run now of a PF's plan, and returns when it is through or stuck.
+// Ending ctx ends it between two writes. Runs on several PFs do not wait for each
+// other.
+func (a *Applier) Run(ctx context.Context, f *plan.PFPlan) *Report {
+	r := &run{a: a, pf: f, out: &Report{Address: f.Address, Name: f.Name}}
+	r.run(ctx)
+	return r.out
 }

@@ -2,6 +2,7 @@ package apply_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +28,7 @@ const (
 // node is a model kernel with an applier and its record, as the agent has them.
 type node struct {
 	k     *modelkernel.Kernel
-	a     *apply.Applier
+	a     applier
 	rec   record.Record
 	cfg   *spec.Config
 	held  []string
@@ -79,14 +80,41 @@ func (n *node) start() {
 	n.a = newApplier(n.k, n.options())
 }
 
+// applier runs whole plans.
+type applier struct{ *apply.Applier }
+
 // newApplier is an applier of the model kernel.
-func newApplier(k *modelkernel.Kernel, o apply.Options) *apply.Applier {
+func newApplier(k *modelkernel.Kernel, o apply.Options) applier {
 	o.Links = k
 	a, err := apply.New(k, o)
 	if err != nil {
 		panic(err)
 	}
-	return a
+	return applier{a}
+}
+
+// reports are what the runs on the PFs of a plan came to.
+type reports struct{ PFs []*apply.Report }
+
+// Run runs on all PFs at once, as the agent does.
+func (a applier) Run(ctx context.Context, p *plan.Plan) reports {
+	out := reports{make([]*apply.Report, len(p.PFs))}
+	var wg sync.WaitGroup
+	for i := range p.PFs {
+		out.PFs[i] = &apply.Report{} // of a run that crashes
+		wg.Go(func() { out.PFs[i] = a.Applier.Run(ctx, &p.PFs[i]) })
+	}
+	wg.Wait()
+	return out
+}
+
+// Err joins the errors of all PFs.
+func (r reports) Err() error {
+	errs := make([]error, 0, len(r.PFs))
+	for _, f := range r.PFs {
+		errs = append(errs, f.Err)
+	}
+	return errors.Join(errs...)
 }
 
 func (n *node) options() apply.Options {

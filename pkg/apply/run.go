@@ -17,7 +17,7 @@ import (
 type run struct {
 	a      *Applier
 	pf     *plan.PFPlan
-	out    *PFReport
+	out    *Report
 	flight *flight
 	// For the record.
 	unfinished []string

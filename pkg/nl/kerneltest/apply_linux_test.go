@@ -54,14 +54,13 @@ var onPF = op.OnPF{Address: address, Name: "netdevsim"}
 
 func onVF(index int) op.Attribute { return op.Attribute{OnVF: op.OnVF{OnPF: onPF, Index: index}} }
 
-func (d *device) apply(steps ...plan.Step) apply.PFReport {
+func (d *device) apply(steps ...plan.Step) *apply.Report {
 	d.t.Helper()
 	a, err := apply.New(pciView{d}, apply.Options{Links: pciLinks{d.nl, d}})
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	p := &plan.Plan{PFs: []plan.PFPlan{{Address: address, Name: d.pf.Name, Driver: "netdevsim", Steps: steps}}}
-	return a.Run(d.t.Context(), p).PFs[0]
+	return a.Run(d.t.Context(), &plan.PFPlan{Address: address, Name: d.pf.Name, Driver: "netdevsim", Steps: steps})
 }
 
 // All that a plan can ask of a PF in legacy mode, by the real executors.
