@@ -213,3 +213,25 @@ func TestMissingInterface(t *testing.T) {
 	})
 	n.healthy(2)
 }
+
+// The message about a change by somebody else names what they changed, not what is
+// written first to repair it.
+func TestMessageNamesWhatWasChanged(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.kubelet.Start()
+	n.start()
+	// Autoprobe is off while VFs are made of which one is for no driver.
+	n.configure(vfs(pfA, 3) + "    virtualFunctions:\n      - indexes: 0\n        driver: none\n")
+	ready := func(s *status.Status) bool { return len(s.PFs) == 1 && s.PFs[0].State == status.PFReady }
+	n.status("ready", ready)
+	if err := n.kernel.Write("bus/pci/devices/"+pfA+"/sriov_numvfs", "0"); err != nil {
+		t.Fatal(err)
+	}
+	n.status("repaired", func(s *status.Status) bool { return ready(s) && s.PFs[0].Drift == 1 })
+	for line := range strings.Lines(n.log.String()) {
+		if strings.Contains(line, "changed by somebody else") && !strings.Contains(line, "sriov_numvfs found=0 want=3") {
+			t.Error(line)
+		}
+	}
+}

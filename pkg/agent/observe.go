@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"maps"
-	"slices"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
@@ -54,9 +53,8 @@ func (a *Agent) observe(ctx context.Context, m *memory) *pass {
 	cur.busy = maps.Clone(m.runs)
 	// What is seen between our own writes is nobody's change.
 	for _, pf := range m.drift.observe(cur.idle(), cur.decision.hash) {
-		steps := cur.plan.PF(pf).Steps
-		s := &steps[slices.IndexFunc(steps, writes)]
-		a.log.Warn("changed by somebody else, will be repaired", "pf", pf, "times", m.drift[pf].count, "path", s.Op.Object(), "found", op.Text(s.Op.From()), "want", op.Text(s.Op.Want()))
+		d := changed(cur.snap.PF(pf), cur.plan.PF(pf).Steps)
+		a.log.Warn("changed by somebody else, will be repaired", "pf", pf, "times", m.drift[pf].count, "path", d.object, "found", op.Text(d.found), "want", op.Text(d.want))
 	}
 	return cur
 }
