@@ -26,46 +26,48 @@ var contract = []struct {
 	{before: []op.Op{switchdev}, op: op.SetTCOffload{OnPF: cx, On: true}},
 	{op: op.SetMTU{OnPF: cx, Netdev: cx.Name, MTU: 9000}},
 	{op: op.SetPFUp{OnPF: cx}},
-	{before: vfs, op: op.SetVFMAC{Attribute: cxVF, MAC: op.MAC(mac)}},
-	{before: vfs, op: op.SetVFNodeGUID{Attribute: cxVF, GUID: op.GUID{2, 0, 0, 0, 0, 0, 0, 9}}},
-	{before: vfs, op: op.SetVFPortGUID{Attribute: cxVF, GUID: op.GUID{2, 0, 0, 0, 0, 0, 0, 9}}},
-	{before: vfs, op: op.SetVFVLAN{Attribute: cxVF, VLAN: op.VLAN{ID: 100, QoS: 2}}},
-	{before: vfs, op: op.SetVFVLAN{Attribute: cxVF, VLAN: op.VLAN{ID: 100, Protocol: op.Protocol8021AD}}},
-	{before: vfs, op: op.SetVFTrust{Attribute: cxVF, On: true}},
-	{before: vfs, op: op.SetVFSpoofCheck{Attribute: cxVF, On: false}},
-	{before: []op.Op{op.SetNumVFs{OnPF: ix, N: 2}}, op: op.SetVFQueryRSS{Attribute: op.Attribute{OnVF: op.OnVF{OnPF: ix, Index: 1}}, On: true}},
-	{before: vfs, op: op.SetVFLinkState{Attribute: cxVF, State: "enable"}},
-	{before: vfs, op: op.SetVFLinkState{Attribute: cxVF, State: "disable"}},
-	{before: vfs, op: op.SetVFRate{Attribute: cxVF, Rate: op.Rate{Min: 10, Max: 200}}},
-	{before: vfs, op: op.UnbindVF{OnVF: cxVF.OnVF, Driver: "mlx5_core"}},
-	{before: vfs, op: op.SetDriverOverride{OnVF: cxVF.OnVF, Driver: "vfio-pci"}},
-	{before: append(vfs, op.SetDriverOverride{OnVF: cxVF.OnVF, Driver: "vfio-pci"}), op: op.SetDriverOverride{OnVF: cxVF.OnVF}},
-	{before: append(vfs, op.UnbindVF{OnVF: cxVF.OnVF, Driver: "mlx5_core"}), op: op.ProbeVF{OnVF: cxVF.OnVF, Driver: "mlx5_core"}},
-	{before: vfs, op: op.SetVFMTU{OnVF: cxVF.OnVF, MTU: 1400}},
-	{before: offloaded, op: op.AddVDPA{OnVF: cxVF.OnVF}},
-	{before: offloaded, op: op.AddVDPA{OnVF: cxVF.OnVF, VFAddress: vfAddress}},
-	{before: append(offloaded, vdpa), op: op.DeleteVDPA{OnVF: cxVF.OnVF, Device: "vdpa:" + vfAddress}},
-	{before: append(offloaded, vdpa), op: op.BindVDPA{OnVF: cxVF.OnVF, Driver: "vhost_vdpa"}},
-	{before: append(offloaded, vdpa, op.BindVDPA{OnVF: cxVF.OnVF, Driver: "virtio_vdpa"}), op: op.BindVDPA{OnVF: cxVF.OnVF, Driver: "vhost_vdpa"}},
+	{before: vfs, op: op.SetVFMAC{Attribute: set(cxVF, op.MAC(mac))}},
+	{before: vfs, op: op.SetVFNodeGUID{Attribute: set(cxVF, op.GUID{2, 0, 0, 0, 0, 0, 0, 9})}},
+	{before: vfs, op: op.SetVFPortGUID{Attribute: set(cxVF, op.GUID{2, 0, 0, 0, 0, 0, 0, 9})}},
+	{before: vfs, op: op.SetVFVLAN{Attribute: set(cxVF, op.VLAN{ID: 100, QoS: 2})}},
+	{before: vfs, op: op.SetVFVLAN{Attribute: set(cxVF, op.VLAN{ID: 100, Protocol: op.Protocol8021AD})}},
+	{before: vfs, op: op.SetVFTrust{Attribute: set(cxVF, op.Switch(true))}},
+	{before: vfs, op: op.SetVFSpoofCheck{Attribute: set(cxVF, op.Switch(false))}},
+	{before: []op.Op{op.SetNumVFs{OnPF: ix, N: 2}}, op: op.SetVFQueryRSS{Attribute: set(op.OnVF{OnPF: ix, Index: 1}, op.Switch(true))}},
+	{before: vfs, op: op.SetVFLinkState{Attribute: set(cxVF, op.LinkState("enable"))}},
+	{before: vfs, op: op.SetVFLinkState{Attribute: set(cxVF, op.LinkState("disable"))}},
+	{before: vfs, op: op.SetVFRate{Attribute: set(cxVF, op.Rate{Min: 10, Max: 200})}},
+	{before: vfs, op: op.UnbindVF{OnVF: cxVF, Driver: "mlx5_core"}},
+	{before: vfs, op: op.SetDriverOverride{OnVF: cxVF, Driver: "vfio-pci"}},
+	{before: append(vfs, op.SetDriverOverride{OnVF: cxVF, Driver: "vfio-pci"}), op: op.SetDriverOverride{OnVF: cxVF}},
+	{before: append(vfs, op.UnbindVF{OnVF: cxVF, Driver: "mlx5_core"}), op: op.ProbeVF{OnVF: cxVF, Driver: "mlx5_core"}},
+	{before: vfs, op: op.SetVFMTU{OnVF: cxVF, MTU: 1400}},
+	{before: offloaded, op: op.AddVDPA{OnVF: cxVF}},
+	{before: offloaded, op: op.AddVDPA{OnVF: cxVF, VFAddress: vfAddress}},
+	{before: append(offloaded, vdpa), op: op.DeleteVDPA{OnVF: cxVF, Device: "vdpa:" + vfAddress}},
+	{before: append(offloaded, vdpa), op: op.BindVDPA{OnVF: cxVF, Driver: "vhost_vdpa"}},
+	{before: append(offloaded, vdpa, op.BindVDPA{OnVF: cxVF, Driver: "virtio_vdpa"}), op: op.BindVDPA{OnVF: cxVF, Driver: "vhost_vdpa"}},
 	{before: vfs, op: op.AwaitNetdevs{OnPF: cx, Indexes: []int{0, 1}}, silent: true},
-	{before: cold, op: op.AwaitVFAddress{OnVF: cxVF.OnVF, MAC: op.MAC(mac)}},
-	{before: vfs, op: op.AwaitVFRDMA{OnVF: cxVF.OnVF}, silent: true},
+	{before: cold, op: op.AwaitVFAddress{OnVF: cxVF, MAC: op.MAC(mac)}},
+	{before: vfs, op: op.AwaitVFRDMA{OnVF: cxVF}, silent: true},
 }
+
+func set[V op.Value](vf op.OnVF, to V) op.Attribute[V] { return op.Attribute[V]{OnVF: vf, To: to} }
 
 const vfAddress = "0000:01:00.3" // of VF 1
 
 var (
 	cx        = op.OnPF{Address: mlx, Name: "enp1s0f0np0"}
 	ix        = op.OnPF{Address: "0000:81:00.0", Name: "enp129s0"}
-	cxVF      = op.Attribute{OnVF: op.OnVF{OnPF: cx, Index: 1}}
+	cxVF      = op.OnVF{OnPF: cx, Index: 1}
 	mac       = net.HardwareAddr{2, 0, 0, 0, 0, 0x21}
 	vfs       = slices.Clip([]op.Op{op.SetNumVFs{OnPF: cx, N: 2}})
 	switchdev = op.SetEswitchMode{OnPF: cx, Mode: "switchdev"}
-	vdpa      = op.AddVDPA{OnVF: cxVF.OnVF}
+	vdpa      = op.AddVDPA{OnVF: cxVF}
 	offloaded = slices.Clip([]op.Op{switchdev, vfs[0]})
 	// cold has VF 1 bound after it got its address.
 	cold = []op.Op{
-		op.SetAutoProbe{OnPF: cx}, vfs[0], op.SetVFMAC{Attribute: cxVF, MAC: op.MAC(mac)}, op.SetAutoProbe{OnPF: cx, On: true}, op.ProbeVF{OnVF: cxVF.OnVF},
+		op.SetAutoProbe{OnPF: cx}, vfs[0], op.SetVFMAC{Attribute: set(cxVF, op.MAC(mac))}, op.SetAutoProbe{OnPF: cx, On: true}, op.ProbeVF{OnVF: cxVF},
 	}
 )
 

@@ -84,35 +84,35 @@ func attribute(links Links, o op.Op) func(context.Context, nl.LinkRef) error {
 	switch o := o.(type) {
 	case op.SetVFMAC:
 		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFMAC(ctx, pf, o.Index, net.HardwareAddr(o.MAC))
+			return links.SetVFMAC(ctx, pf, o.Index, net.HardwareAddr(o.To))
 		}
 	case op.SetVFNodeGUID:
 		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFNodeGUID(ctx, pf, o.Index, net.HardwareAddr(o.GUID))
+			return links.SetVFNodeGUID(ctx, pf, o.Index, net.HardwareAddr(o.To))
 		}
 	case op.SetVFPortGUID:
 		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFPortGUID(ctx, pf, o.Index, net.HardwareAddr(o.GUID))
+			return links.SetVFPortGUID(ctx, pf, o.Index, net.HardwareAddr(o.To))
 		}
 	case op.SetVFVLAN:
-		return func(ctx context.Context, pf nl.LinkRef) error { return links.SetVFVLAN(ctx, pf, o.Index, vlan(o.VLAN)) }
+		return func(ctx context.Context, pf nl.LinkRef) error { return links.SetVFVLAN(ctx, pf, o.Index, vlan(o.To)) }
 	case op.SetVFTrust:
-		return func(ctx context.Context, pf nl.LinkRef) error { return links.SetVFTrust(ctx, pf, o.Index, bool(o.On)) }
+		return func(ctx context.Context, pf nl.LinkRef) error { return links.SetVFTrust(ctx, pf, o.Index, bool(o.To)) }
 	case op.SetVFSpoofCheck:
 		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFSpoofCheck(ctx, pf, o.Index, bool(o.On))
+			return links.SetVFSpoofCheck(ctx, pf, o.Index, bool(o.To))
 		}
 	case op.SetVFQueryRSS:
 		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFQueryRSS(ctx, pf, o.Index, bool(o.On))
+			return links.SetVFQueryRSS(ctx, pf, o.Index, bool(o.To))
 		}
 	case op.SetVFLinkState:
 		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFLinkState(ctx, pf, o.Index, linkState(o.State))
+			return links.SetVFLinkState(ctx, pf, o.Index, linkState(o.To))
 		}
 	case op.SetVFRate:
 		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFRate(ctx, pf, o.Index, o.Rate.Min, o.Rate.Max)
+			return links.SetVFRate(ctx, pf, o.Index, o.To.Min, o.To.Max)
 		}
 	}
 	return nil

@@ -21,12 +21,13 @@ import (
 var (
 	onPF = op.OnPF{Address: "0000:01:00.0", Name: "enp1s0f0"}
 	onVF = op.OnVF{OnPF: onPF, Index: 3}
-	attr = op.Attribute{OnVF: onVF, Found: op.Found{Was: nil}}
 	mac  = net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	guid = net.HardwareAddr{2, 0, 0, 0, 0, 0, 0, 1}
 )
 
-func was(v op.Value) op.Attribute { return op.Attribute{OnVF: onVF, Found: op.Found{Was: v}} }
+func from[V op.Value](was op.Value, to V) op.Attribute[V] {
+	return op.Attribute[V]{OnVF: onVF, Found: op.Found{Was: was}, To: to}
+}
 
 // examples has a row for each type: how it reads to people, and what is on disk of
 // it (kind and values).
@@ -42,15 +43,15 @@ var examples = []struct {
 	{op.SetTCOffload{OnPF: onPF, On: true}, "hw-tc-offload [] ethtool enp1s0f0 hw-tc-offload:  -> on"},
 	{op.SetMTU{OnPF: onPF, Found: op.Found{Was: op.MTU(1500)}, Netdev: "enp1s0f0d1", MTU: 9000}, "mtu [] /sys/class/net/enp1s0f0d1/mtu: 1500 -> 9000"},
 	{op.SetPFUp{OnPF: onPF, Found: op.Found{Was: op.AdminUp(false)}}, "link-up [] netlink enp1s0f0: down -> up"},
-	{op.SetVFMAC{Attribute: attr, MAC: op.MAC(mac)}, "vf-mac [3] netlink enp1s0f0 vf 3 mac:  -> 02:00:00:00:00:01"},
-	{op.SetVFNodeGUID{Attribute: attr, GUID: op.GUID(guid)}, "vf-node-guid [3] netlink enp1s0f0 vf 3 node_guid:  -> 02:00:00:00:00:00:00:01"},
-	{op.SetVFPortGUID{Attribute: attr, GUID: op.GUID(guid)}, "vf-port-guid [3] netlink enp1s0f0 vf 3 port_guid:  -> 02:00:00:00:00:00:00:01"},
-	{op.SetVFVLAN{Attribute: was(op.VLAN{}), VLAN: op.VLAN{ID: 100, QoS: 2, Protocol: op.Protocol8021AD}}, "vf-vlan [3] netlink enp1s0f0 vf 3 vlan: 0 0 802.1q -> 100 2 802.1ad"},
-	{op.SetVFTrust{Attribute: was(op.Switch(false)), On: true}, "vf-trust [3] netlink enp1s0f0 vf 3 trust: off -> on"},
-	{op.SetVFSpoofCheck{Attribute: was(op.Switch(true))}, "vf-spoof-check [3] netlink enp1s0f0 vf 3 spoofchk: on -> off"},
-	{op.SetVFQueryRSS{Attribute: was(op.Switch(false)), On: true}, "vf-query-rss [3] netlink enp1s0f0 vf 3 query_rss: off -> on"},
-	{op.SetVFLinkState{Attribute: was(op.LinkState("auto")), State: "enable"}, "vf-link-state [3] netlink enp1s0f0 vf 3 state: auto -> enable"},
-	{op.SetVFRate{Attribute: was(op.Rate{}), Rate: op.Rate{Min: 10, Max: 200}}, "vf-rate [3] netlink enp1s0f0 vf 3 rate: 0 0 -> 10 200"},
+	{op.SetVFMAC{Attribute: from(nil, op.MAC(mac))}, "vf-mac [3] netlink enp1s0f0 vf 3 mac:  -> 02:00:00:00:00:01"},
+	{op.SetVFNodeGUID{Attribute: from(nil, op.GUID(guid))}, "vf-node-guid [3] netlink enp1s0f0 vf 3 node_guid:  -> 02:00:00:00:00:00:00:01"},
+	{op.SetVFPortGUID{Attribute: from(nil, op.GUID(guid))}, "vf-port-guid [3] netlink enp1s0f0 vf 3 port_guid:  -> 02:00:00:00:00:00:00:01"},
+	{op.SetVFVLAN{Attribute: from(op.VLAN{}, op.VLAN{ID: 100, QoS: 2, Protocol: op.Protocol8021AD})}, "vf-vlan [3] netlink enp1s0f0 vf 3 vlan: 0 0 802.1q -> 100 2 802.1ad"},
+	{op.SetVFTrust{Attribute: from(op.Switch(false), op.Switch(true))}, "vf-trust [3] netlink enp1s0f0 vf 3 trust: off -> on"},
+	{op.SetVFSpoofCheck{Attribute: from(op.Switch(true), op.Switch(false))}, "vf-spoof-check [3] netlink enp1s0f0 vf 3 spoofchk: on -> off"},
+	{op.SetVFQueryRSS{Attribute: from(op.Switch(false), op.Switch(true))}, "vf-query-rss [3] netlink enp1s0f0 vf 3 query_rss: off -> on"},
+	{op.SetVFLinkState{Attribute: from(op.LinkState("auto"), op.LinkState("enable"))}, "vf-link-state [3] netlink enp1s0f0 vf 3 state: auto -> enable"},
+	{op.SetVFRate{Attribute: from(op.Rate{}, op.Rate{Min: 10, Max: 200})}, "vf-rate [3] netlink enp1s0f0 vf 3 rate: 0 0 -> 10 200"},
 	{op.UnbindVF{OnVF: onVF, Driver: "igbvf"}, "vf-unbind [3] /sys/bus/pci/drivers/igbvf/unbind: igbvf -> "},
 	{op.SetDriverOverride{OnVF: onVF, Driver: "vfio-pci"}, "vf-override [3] /sys/bus/pci/devices/0000:01:00.0/virtfn3/driver_override:  -> vfio-pci"},
 	{op.ProbeVF{OnVF: onVF, Driver: "vfio-pci"}, "vf-probe [3] /sys/bus/pci/drivers_probe:  -> vfio-pci"},
@@ -170,8 +171,8 @@ func TestReadOfWhatIsNotThere(t *testing.T) {
 	}
 	pf.VFs = []inventory.VF{{Index: 3, Admin: &inventory.VFAdmin{Unreported: []string{"trust", "spoofCheck"}}}}
 	for _, o := range []op.Op{
-		op.SetVFTrust{Attribute: attr}, op.SetVFSpoofCheck{Attribute: attr}, op.SetVFMAC{Attribute: attr},
-		op.SetVFLinkState{Attribute: attr}, op.SetVFNodeGUID{Attribute: attr}, op.BindVDPA{OnVF: onVF}, op.SetVFMTU{OnVF: onVF},
+		op.SetVFTrust{Attribute: from(nil, op.Switch(false))}, op.SetVFSpoofCheck{Attribute: from(nil, op.Switch(false))}, op.SetVFMAC{Attribute: from(nil, op.MAC(nil))},
+		op.SetVFLinkState{Attribute: from(nil, op.LinkState(""))}, op.SetVFNodeGUID{Attribute: from(nil, op.GUID(nil))}, op.BindVDPA{OnVF: onVF}, op.SetVFMTU{OnVF: onVF},
 	} {
 		if v, ok := o.Read(pf); ok {
 			t.Errorf("%T reads %v, which the driver does not report", o, v)

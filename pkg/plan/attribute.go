@@ -181,7 +181,7 @@ func (p *port) otherAddress(v *vf, mac op.MAC) bool {
 		return false
 	}
 	at := p.onVF(v.index)
-	held, _ := op.SetVFMAC{Attribute: op.Attribute{OnVF: at}}.Read(p.pf)
+	held, _ := op.SetVFMAC{Attribute: op.Attribute[op.MAC]{OnVF: at}}.Read(p.pf)
 	has, _ := op.AwaitVFAddress{OnVF: at}.Read(p.pf)
 	return op.Equal(held, mac) && !op.Equal(has, mac)
 }

@@ -39,12 +39,12 @@ type vfMember struct {
 }
 
 // setting makes an attribute of typed functions.
-func setting[V op.Value](key string, want func(vfMember) (V, bool), set func(op.Attribute, V) op.Op, can func(*nic.Behaviour, V) nic.Support) attribute {
+func setting[V op.Value](key string, want func(vfMember) (V, bool), set func(op.Attribute[V]) op.Op, can func(*nic.Behaviour, V) nic.Support) attribute {
 	return attribute{
 		key:  key,
 		want: func(m vfMember) (op.Value, bool) { return want(m) },
 		set: func(vf op.OnVF, was, v op.Value) op.Op {
-			return set(op.Attribute{OnVF: vf, Found: op.Found{Was: was}}, v.(V)) //nolint:errcheck,forcetypeassert // it is what want gave
+			return set(op.Attribute[V]{OnVF: vf, Found: op.Found{Was: was}, To: v.(V)}) //nolint:errcheck,forcetypeassert // it is what want gave
 		},
 		can: func(b *nic.Behaviour, v op.Value) nic.Support {
 			return can(b, v.(V)) //nolint:errcheck,forcetypeassert // it is what want gave
@@ -79,35 +79,33 @@ const (
 // attributes in the order in which they are set.
 var attributes = []attribute{
 	setting(keyMAC, vfMember.mac,
-		func(a op.Attribute, v op.MAC) op.Op { return op.SetVFMAC{Attribute: a, MAC: v} },
+		func(a op.Attribute[op.MAC]) op.Op { return op.SetVFMAC{Attribute: a} },
 		func(*nic.Behaviour, op.MAC) nic.Support { return nic.Unknown }).readAtBind().
 		derivable(func(g *spec.VFGroup) bool { return g.MACAddresses.Mode == spec.MACStable }),
 	setting("guids", vfMember.guid,
-		func(a op.Attribute, v op.GUID) op.Op { return op.SetVFNodeGUID{Attribute: a, GUID: v} },
+		func(a op.Attribute[op.GUID]) op.Op { return op.SetVFNodeGUID{Attribute: a} },
 		func(b *nic.Behaviour, _ op.GUID) nic.Support { return b.GUIDs }).readAtBind().
 		derivable(func(g *spec.VFGroup) bool { return g.GUIDs.Mode == spec.MACStable }),
 	setting("guids", vfMember.guid,
-		func(a op.Attribute, v op.GUID) op.Op { return op.SetVFPortGUID{Attribute: a, GUID: v} },
+		func(a op.Attribute[op.GUID]) op.Op { return op.SetVFPortGUID{Attribute: a} },
 		func(b *nic.Behaviour, _ op.GUID) nic.Support { return b.GUIDs }).readAtBind(),
 	setting("vlan", vfMember.vlan,
-		func(a op.Attribute, v op.VLAN) op.Op { return op.SetVFVLAN{Attribute: a, VLAN: v} },
+		func(a op.Attribute[op.VLAN]) op.Op { return op.SetVFVLAN{Attribute: a} },
 		canVLAN).startsAs(op.VLAN{}),
 	setting("trust", func(m vfMember) (op.Switch, bool) { return toggle(m.group.Trust) },
-		func(a op.Attribute, v op.Switch) op.Op { return op.SetVFTrust{Attribute: a, On: v} },
+		func(a op.Attribute[op.Switch]) op.Op { return op.SetVFTrust{Attribute: a} },
 		func(b *nic.Behaviour, _ op.Switch) nic.Support { return b.Trust }).startsAs(op.Switch(false)),
 	setting("spoofCheck", func(m vfMember) (op.Switch, bool) { return toggle(m.group.SpoofCheck) },
-		func(a op.Attribute, v op.Switch) op.Op { return op.SetVFSpoofCheck{Attribute: a, On: v} },
+		func(a op.Attribute[op.Switch]) op.Op { return op.SetVFSpoofCheck{Attribute: a} },
 		func(b *nic.Behaviour, _ op.Switch) nic.Support { return b.SpoofCheck }),
 	setting("queryRSS", func(m vfMember) (op.Switch, bool) { return toggle(m.group.QueryRSS) },
-		func(a op.Attribute, v op.Switch) op.Op { return op.SetVFQueryRSS{Attribute: a, On: v} },
+		func(a op.Attribute[op.Switch]) op.Op { return op.SetVFQueryRSS{Attribute: a} },
 		func(*nic.Behaviour, op.Switch) nic.Support { return nic.Unknown }),
 	setting("linkState", func(m vfMember) (op.LinkState, bool) { return op.LinkState(m.group.LinkState), m.group.LinkState != "" },
-		func(a op.Attribute, v op.LinkState) op.Op {
-			return op.SetVFLinkState{Attribute: a, State: v}
-		},
+		func(a op.Attribute[op.LinkState]) op.Op { return op.SetVFLinkState{Attribute: a} },
 		func(b *nic.Behaviour, _ op.LinkState) nic.Support { return b.LinkState }).startsAs(op.LinkAuto),
 	setting("rate", vfMember.rate,
-		func(a op.Attribute, v op.Rate) op.Op { return op.SetVFRate{Attribute: a, Rate: v} },
+		func(a op.Attribute[op.Rate]) op.Op { return op.SetVFRate{Attribute: a} },
 		canRate).startsAs(op.Rate{}),
 }
 

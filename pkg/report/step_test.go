@@ -20,9 +20,10 @@ import (
 func TestStep(t *testing.T) {
 	pod := use.Holder{Device: vf, Namespace: "default", Pod: "web", Evidence: use.EvidencePodResources}
 	got := report.Step(&plan.Step{
-		ID: "id", Op: op.SetVFVLAN{Attribute: op.Attribute{
+		ID: "id", Op: op.SetVFVLAN{Attribute: op.Attribute[op.VLAN]{
 			OnVF: op.OnVF{OnPF: op.OnPF{Address: pfA, Name: "enp1s0f0"}, Index: 3}, Found: op.Found{Was: op.VLAN{ID: 7}},
-		}, VLAN: op.VLAN{ID: 100, QoS: 2}},
+			To: op.VLAN{ID: 100, QoS: 2},
+		}},
 		Reason: "the config asks for it", Disruption: plan.DisruptReset,
 		Wait: []use.Holder{pod}, Needs: []string{"other"}, Forced: []use.Holder{pod}, Optional: true, Key: "vlan",
 	})

@@ -52,7 +52,9 @@ func step(key string, o op.Op) plan.Step {
 
 var onPF = op.OnPF{Address: address, Name: "netdevsim"}
 
-func onVF(index int) op.Attribute { return op.Attribute{OnVF: op.OnVF{OnPF: onPF, Index: index}} }
+func onVF[V op.Value](index int, to V) op.Attribute[V] {
+	return op.Attribute[V]{OnVF: op.OnVF{OnPF: onPF, Index: index}, To: to}
+}
 
 func (d *device) apply(steps ...plan.Step) *apply.Report {
 	d.t.Helper()
@@ -70,13 +72,13 @@ func TestApplyAttributes(t *testing.T) {
 		step("", op.SetNumVFs{OnPF: onPF, N: 3}),
 		step("", op.SetMTU{OnPF: onPF, Netdev: d.pf.Name, MTU: 2000}),
 		step("", op.SetPFUp{OnPF: onPF}),
-		step("macAddresses", op.SetVFMAC{Attribute: onVF(1), MAC: op.MAC{2, 0, 0, 0, 0, 0x21}}),
-		step("vlan", op.SetVFVLAN{Attribute: onVF(1), VLAN: op.VLAN{ID: 300, QoS: 6, Protocol: op.Protocol8021AD}}),
-		step("trust", op.SetVFTrust{Attribute: onVF(1), On: true}),
-		step("spoofCheck", op.SetVFSpoofCheck{Attribute: onVF(1), On: true}),
-		step("queryRSS", op.SetVFQueryRSS{Attribute: onVF(1), On: true}),
-		step("linkState", op.SetVFLinkState{Attribute: onVF(1), State: "enable"}),
-		step("rate", op.SetVFRate{Attribute: onVF(1), Rate: op.Rate{Min: 20, Max: 200}}),
+		step("macAddresses", op.SetVFMAC{Attribute: onVF(1, op.MAC{2, 0, 0, 0, 0, 0x21})}),
+		step("vlan", op.SetVFVLAN{Attribute: onVF(1, op.VLAN{ID: 300, QoS: 6, Protocol: op.Protocol8021AD})}),
+		step("trust", op.SetVFTrust{Attribute: onVF(1, op.Switch(true))}),
+		step("spoofCheck", op.SetVFSpoofCheck{Attribute: onVF(1, op.Switch(true))}),
+		step("queryRSS", op.SetVFQueryRSS{Attribute: onVF(1, op.Switch(true))}),
+		step("linkState", op.SetVFLinkState{Attribute: onVF(1, op.LinkState("enable"))}),
+		step("rate", op.SetVFRate{Attribute: onVF(1, op.Rate{Min: 20, Max: 200})}),
 	)
 	if rep.Err != nil || len(rep.Done) != 10 || len(rep.Problems)+len(rep.Refused) != 0 {
 		t.Fatalf("%+v", rep)
@@ -98,11 +100,11 @@ func TestApplyAttributes(t *testing.T) {
 // driver, key and answer; the rest of the group is configured.
 func TestApplyRefusal(t *testing.T) {
 	d := newDevice(t, 6, 3)
-	rate := step("rate", op.SetVFRate{Attribute: onVF(0), Rate: op.Rate{Max: 100}})
+	rate := step("rate", op.SetVFRate{Attribute: onVF(0, op.Rate{Max: 100})})
 	rep := d.apply(
 		step("", op.SetEswitchMode{OnPF: onPF, Mode: "switchdev"}),
 		rate,
-		step("trust", op.SetVFTrust{Attribute: onVF(0), On: true}),
+		step("trust", op.SetVFTrust{Attribute: onVF(0, op.Switch(true))}),
 	)
 	if rep.Err != nil || len(rep.Done) != 2 || !slices.Equal(rep.Refused, []string{rate.ID}) || len(rep.Problems) != 1 {
 		t.Fatalf("%+v", rep)
