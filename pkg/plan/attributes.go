@@ -148,31 +148,25 @@ func canRate(b *nic.Behaviour, v op.Rate) nic.Support {
 }
 
 func (m vfMember) mac() (op.MAC, bool) {
-	var mac net.HardwareAddr
-	switch m.group.MACAddresses.Mode {
-	case spec.MACList:
-		mac = m.listed(m.group.MACAddresses.List)
-	case spec.MACStable:
-		mac = StableMAC(m.pf, m.index)
-	}
+	mac := m.address(m.group.MACAddresses, StableMAC)
 	return op.MAC(mac), mac != nil
 }
 
 func (m vfMember) guid() (op.GUID, bool) {
-	var guid net.HardwareAddr
-	switch m.group.GUIDs.Mode {
-	case spec.MACList:
-		guid = m.listed(m.group.GUIDs.List)
-	case spec.MACStable:
-		guid = StableGUID(m.pf, m.index)
-	}
+	guid := m.address(spec.MACPolicy(m.group.GUIDs), StableGUID)
 	return op.GUID(guid), guid != nil
 }
 
-// listed is the VF's address of the group's list, nil when that is too short.
-func (m vfMember) listed(addresses []net.HardwareAddr) net.HardwareAddr {
-	if i := slices.Index(m.group.Indexes, m.index); i >= 0 && i < len(addresses) {
-		return addresses[i]
+// address is what the group says is the VF's, nil when it says nothing, its list is too
+// short, or there is nothing that a stable one could derive from.
+func (m vfMember) address(a spec.MACPolicy, stable func(net.HardwareAddr, int) net.HardwareAddr) net.HardwareAddr {
+	switch a.Mode {
+	case spec.MACStable:
+		return stable(m.pf, m.index)
+	case spec.MACList:
+		if i := slices.Index(m.group.Indexes, m.index); i >= 0 && i < len(a.List) {
+			return a.List[i]
+		}
 	}
 	return nil
 }

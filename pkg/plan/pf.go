@@ -35,13 +35,13 @@ func (w *work) configure() yield {
 		w.external()
 		return w.virtualFunctions(made{mode: w.eswitch()}, nil)
 	}
-	y := yield{steps: slices.Concat(w.raiseMTU(), w.linkUp())}
+	y := yield{steps: slices.Concat(w.mtu(true), w.linkUp())}
 	steps, m := w.numVFs()
 	y.steps = append(y.steps, steps...)
 	if w.wantVFs() > 0 {
 		y.add(w.virtualFunctions(m, y.steps))
 	}
-	y.steps = append(y.steps, w.lowerMTU()...)
+	y.steps = append(y.steps, w.mtu(false)...)
 	return y
 }
 
@@ -134,50 +134,26 @@ func (p *port) wantVFs() int {
 	return max(0, *p.entry.NumVFs)
 }
 
-// raiseMTU raises the PF's MTU, before anything else, because VFs cannot have more
-// than their PF.
-func (p *port) raiseMTU() []Step {
-	var steps []Step
-	for _, s := range p.mtu() {
-		if s.raises {
-			steps = append(steps, s.Step)
-		}
-	}
-	return steps
-}
-
-// lowerMTU lowers the PF's MTU, after everything else, and only when no pod's VF
-// could still send what no longer fits.
-func (p *port) lowerMTU() []Step {
-	var steps []Step
-	for _, s := range p.mtu() {
-		if !s.raises {
-			steps = append(steps, p.waitingForAll(s.Step))
-		}
-	}
-	return steps
-}
-
-// mtuStep changes the MTU of one interface of the PF.
-type mtuStep struct {
-	Step
-	raises bool
-}
-
-func (p *port) mtu() []mtuStep {
+// mtu plans the MTU of the PF's interfaces: it is raised before anything else, because
+// VFs cannot have more than their PF, and lowered after everything else, and only when
+// no pod's VF could still send what no longer fits.
+func (p *port) mtu(raise bool) []Step {
 	if p.entry.MTU == nil {
 		return nil
 	}
-	var steps []mtuStep
+	var steps []Step
 	want := *p.entry.MTU
 	for i := range p.pf.Netdevs {
 		d := &p.pf.Netdevs[i]
-		if i > 0 && p.pf.EswitchMode == string(spec.EswitchSwitchdev) || d.MTU == want {
+		if i > 0 && p.pf.EswitchMode == string(spec.EswitchSwitchdev) || d.MTU == want || raise != (want > d.MTU) {
 			continue
 		}
 		s := p.setMTU(i, want)
 		s.Reason = "the config says mtu"
-		steps = append(steps, mtuStep{s, want > d.MTU})
+		if !raise {
+			s = p.waitingForAll(s)
+		}
+		steps = append(steps, s)
 	}
 	return steps
 }

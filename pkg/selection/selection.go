@@ -27,9 +27,6 @@ type Entry struct {
 	// address or MAC address, that satisfy the entry's other keys too, and that
 	// are no PF. In the order of the inventory.
 	Unusable []Unusable
-	// Missing are the exact names, PCI addresses and MAC addresses of the entry
-	// that no function of this machine has, in the order of the config.
-	Missing []string
 }
 
 // Unusable is a function that exists but cannot have VFs.
@@ -47,8 +44,6 @@ type Binding struct {
 	// Entry is the index in cfg.PhysicalFunctions of the first entry that
 	// selects the PF.
 	Entry int
-	// Also are the indexes of the later entries that select it and agree.
-	Also []int
 	// Conflict is not nil when entries that select the PF disagree. Nothing may
 	// be changed on the PF then.
 	Conflict *Conflict
@@ -56,7 +51,6 @@ type Binding struct {
 
 // Conflict is two entries that want different things of one PF.
 type Conflict struct {
-	First, Second       int      // indexes in cfg.PhysicalFunctions
 	FirstPos, SecondPos spec.Pos // where they stand in the config
 	Keys                []string // the keys in which they differ, in the config's order
 }
@@ -95,15 +89,11 @@ func PFs(cfg *spec.Config, snap *inventory.Snapshot) Result {
 	return res
 }
 
-// add records that entry i selects the PF as well. The first conflict is kept.
+// add takes in that entry i selects the PF as well. The first conflict is kept.
 func (b *Binding) add(cfg *spec.Config, i int) {
 	first, second := &cfg.PhysicalFunctions[b.Entry], &cfg.PhysicalFunctions[i]
-	keys := spec.Differences(first, second)
-	switch {
-	case len(keys) == 0:
-		b.Also = append(b.Also, i)
-	case b.Conflict == nil:
-		b.Conflict = &Conflict{First: b.Entry, Second: i, FirstPos: first.Pos, SecondPos: second.Pos, Keys: keys}
+	if keys := spec.Differences(first, second); len(keys) > 0 && b.Conflict == nil {
+		b.Conflict = &Conflict{FirstPos: first.Pos, SecondPos: second.Pos, Keys: keys}
 	}
 }
 
@@ -115,32 +105,19 @@ func entry(m *spec.Match, snap *inventory.Snapshot) Entry {
 		}
 	}
 	slices.Sort(e.PFs)
-	seen := map[string]bool{}
-	visit := func(f *inventory.Function, pf string, isPF bool) {
-		named := exactly(m, f)
-		for _, n := range named {
-			seen[n] = true
-		}
-		if !isPF && len(named) > 0 && Matches(m, f) {
-			e.Unusable = append(e.Unusable, Unusable{Named: named[0], Address: f.Address, PF: pf})
+	unusable := func(f *inventory.Function, pf string) {
+		if named := exactly(m, f); named != "" && Matches(m, f) {
+			e.Unusable = append(e.Unusable, Unusable{Named: named, Address: f.Address, PF: pf})
 		}
 	}
 	for i := range snap.PFs {
 		pf := &snap.PFs[i]
-		visit(&pf.Function, "", true)
 		for j := range pf.VFs {
-			visit(&pf.VFs[j].Function, pf.Address, false)
+			unusable(&pf.VFs[j].Function, pf.Address)
 		}
 	}
 	for i := range snap.Others {
-		visit(&snap.Others[i], "", false)
-	}
-	for _, list := range [][]string{m.Names, m.PCIAddresses, m.MACAddresses} {
-		for _, v := range list {
-			if !spec.IsGlob(v) && !seen[v] && !slices.Contains(e.Missing, v) {
-				e.Missing = append(e.Missing, v)
-			}
-		}
+		unusable(&snap.Others[i], "")
 	}
 	return e
 }
@@ -189,23 +166,20 @@ func hasMAC(f *inventory.Function, mac string) bool {
 	})
 }
 
-// exactly returns the values of m that mean exactly this function.
-func exactly(m *spec.Match, f *inventory.Function) []string {
-	var out []string
+// exactly is the first value of m that means exactly this function, "" when none does.
+func exactly(m *spec.Match, f *inventory.Function) string {
 	for _, n := range m.Names {
 		if !spec.IsGlob(n) && hasName(f, n) {
-			out = append(out, n)
+			return n
 		}
 	}
-	for _, a := range m.PCIAddresses {
-		if a == f.Address {
-			out = append(out, a)
-		}
+	if slices.Contains(m.PCIAddresses, f.Address) {
+		return f.Address
 	}
 	for _, a := range m.MACAddresses {
 		if hasMAC(f, a) {
-			out = append(out, a)
+			return a
 		}
 	}
-	return out
+	return ""
 }

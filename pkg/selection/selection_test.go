@@ -67,7 +67,7 @@ func TestMatch(t *testing.T) {
 		{"glob must match the whole name", spec.Match{Names: []string{"enp1s0f*n"}}, selection.Entry{}},
 		{"malformed glob", spec.Match{Names: []string{"enp1s0f[0np0"}}, selection.Entry{}},
 		{"names are an or", spec.Match{Names: []string{"enp1s0f1np1", "enp1s0f0np0"}}, selection.Entry{PFs: []string{cx0, cx1}}},
-		{"one name of two is missing", spec.Match{Names: []string{"enp9s0", "qsfp0"}}, selection.Entry{PFs: []string{cx0}, Missing: []string{"enp9s0"}}},
+		{"one name of two is missing", spec.Match{Names: []string{"enp9s0", "qsfp0"}}, selection.Entry{PFs: []string{cx0}}},
 		{"address", spec.Match{PCIAddresses: []string{e810}}, selection.Entry{PFs: []string{e810}}},
 		{"vendor", spec.Match{Vendors: []string{"15b3"}}, selection.Entry{PFs: []string{cx0, cx1}}},
 		{"vendor or vendor", spec.Match{Vendors: []string{"15b3", "8086"}}, selection.Entry{PFs: []string{cx0, cx1, e810}}},
@@ -78,9 +78,9 @@ func TestMatch(t *testing.T) {
 		{"the bond's MAC is only the first port's", spec.Match{MACAddresses: []string{"B8:3F:D2:00:00:01"}}, selection.Entry{PFs: []string{cx0}}},
 		{"keys are an and", spec.Match{Vendors: []string{"15b3"}, Names: []string{"*f1*"}}, selection.Entry{PFs: []string{cx1}}},
 		{"keys that contradict", spec.Match{Vendors: []string{"8086"}, Names: []string{"qsfp0"}}, selection.Entry{}},
-		{"nothing here has the name", spec.Match{Names: []string{"eth7"}}, selection.Entry{Missing: []string{"eth7"}}},
-		{"missing is reported once", spec.Match{Names: []string{"eth7", "eth7"}, PCIAddresses: []string{"0000:99:00.0"}, MACAddresses: []string{"aa:bb:cc:dd:ee:ff"}},
-			selection.Entry{Missing: []string{"eth7", "0000:99:00.0", "aa:bb:cc:dd:ee:ff"}}},
+		{"nothing here has the name", spec.Match{Names: []string{"eth7"}}, selection.Entry{}},
+		{"nothing here has any of them", spec.Match{Names: []string{"eth7", "eth7"}, PCIAddresses: []string{"0000:99:00.0"}, MACAddresses: []string{"aa:bb:cc:dd:ee:ff"}},
+			selection.Entry{}},
 		{"no SR-IOV, by name", spec.Match{Names: []string{"eno1"}}, selection.Entry{Unusable: []selection.Unusable{{Named: "eno1", Address: e1k}}}},
 		{"no SR-IOV, by address", spec.Match{PCIAddresses: []string{e1k}}, selection.Entry{Unusable: []selection.Unusable{{Named: e1k, Address: e1k}}}},
 		{"no SR-IOV, by MAC", spec.Match{MACAddresses: []string{"54:e1:ad:00:00:01"}}, selection.Entry{Unusable: []selection.Unusable{{Named: "54:e1:ad:00:00:01", Address: e1k}}}},
@@ -132,10 +132,10 @@ func TestBindings(t *testing.T) {
 	got := selection.PFs(cfg, snapshot())
 	want := []selection.Binding{
 		{PF: cx0, Entry: 1, Conflict: &selection.Conflict{
-			First: 1, Second: 2, FirstPos: spec.Pos{Line: 20, Column: 5}, SecondPos: spec.Pos{Line: 30, Column: 5},
+			FirstPos: spec.Pos{Line: 20, Column: 5}, SecondPos: spec.Pos{Line: 30, Column: 5},
 			Keys: []string{"numVFs", "virtualFunctions"},
 		}},
-		{PF: cx1, Entry: 0, Also: []int{1}},
+		{PF: cx1, Entry: 0},
 	}
 	if d := cmp.Diff(want, got.Bindings); d != "" {
 		t.Errorf("bindings (-want +got):\n%s", d)
