@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -102,10 +101,10 @@ type EventSource interface {
 	Run(ctx context.Context, changed func()) error
 }
 
-// Task is one thing that runs for the life of the agent.
-type Task interface {
-	fmt.Stringer
-	Run(ctx context.Context) error
+// task is one thing that runs for the life of the agent.
+type task struct {
+	name string
+	run  func(context.Context) error
 }
 
 // Agent is the daemon without its command line.
@@ -205,37 +204,29 @@ func (a *Agent) Wake() {
 }
 
 // tasks are what Run runs, in no order.
-func (a *Agent) tasks() []Task {
+func (a *Agent) tasks() []task {
 	mounts := newMountWatcher(filepath.Join(a.opts.Proc, "self/mountinfo"), a.places(), func() {
 		a.plugin.Poke()
 		a.Wake()
 	})
-	tasks := []Task{
-		a.source,
-		mounts,
-		task{"kernel events", func(ctx context.Context) error {
+	tasks := []task{
+		{"config watcher for " + a.opts.Config, a.source.Run},
+		{"mount watcher", mounts.Run},
+		{"kernel events", func(ctx context.Context) error {
 			return a.opts.Events.Run(ctx, func() {
 				a.hub.Notify()
 				a.Wake()
 			})
 		}},
-		task{"device plugin", a.plugin.Run},
-		a.metrics,
-		task{"loop", a.loop},
+		{"device plugin", a.plugin.Run},
+		{"metrics", a.metrics.Run},
+		{"loop", a.loop},
 	}
 	if a.cni != nil {
 		tasks = append(tasks, task{"CNI plugin", a.cni.run})
 	}
 	return tasks
 }
-
-type task struct {
-	name string
-	run  func(context.Context) error
-}
-
-func (t task) String() string                { return t.name }
-func (t task) Run(ctx context.Context) error { return t.run(ctx) }
 
 // places are where a mount may bring or hide something that we read or write. A
 // mount above one of them is seen at it.

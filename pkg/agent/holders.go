@@ -38,7 +38,7 @@ func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) evidence 
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	kubelet := a.opts.Kubelet.Ask(ctx)
-	if err := a.store.Confirm(kubelet, a.offered.devices(), time.Now()); err != nil {
+	if err := a.store.Confirm(kubelet, a.offered.assignment().Members(), time.Now()); err != nil {
 		a.unsaved(err)
 	}
 	al := a.store.Allocations()

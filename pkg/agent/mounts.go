@@ -66,8 +66,7 @@ func (w *mountWatcher) moved() bool {
 	return !same
 }
 
-func (*mountWatcher) String() string           { return "mount watcher" }
-func (w *mountWatcher) Ready() <-chan struct{} { return w.ready }
+// Run watches until ctx ends.
 func (w *mountWatcher) Run(ctx context.Context) error {
 	// Not by os.Open: that gives the file to the runtime's own poller as well, and who
 	// polls this file first takes the announcement away from all others.

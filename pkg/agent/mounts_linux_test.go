@@ -76,7 +76,7 @@ func TestEveryMountIsAnnounced(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
-	<-w.Ready()
+	<-w.ready
 	defer func() {
 		cancel()
 		if err := <-done; err != nil {

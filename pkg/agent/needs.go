@@ -30,12 +30,7 @@ func needs(v decision, rec record.Record, offered *pool.Assignment) inventory.Ne
 		n.VFSettings = n.VFSettings || pf.Made != nil || len(pf.Open) > 0
 	}
 	if offered != nil {
-		members := map[string]bool{}
-		for i := range offered.Pools {
-			for j := range offered.Pools[i].Devices {
-				members[offered.Pools[i].Devices[j].ID] = true
-			}
-		}
+		members := offered.Members()
 		n.AER = func(address string) bool { return members[address] }
 	}
 	return n

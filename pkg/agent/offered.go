@@ -84,21 +84,6 @@ func (o *offered) claim(pf string, devices []string, reason pool.Reason, given [
 	o.plugin.Offer(offer)
 }
 
-// devices are those that any pool has.
-func (o *offered) devices() map[string]bool {
-	out := map[string]bool{}
-	base := o.assignment()
-	if base == nil {
-		return out
-	}
-	for i := range base.Pools {
-		for j := range base.Pools[i].Devices {
-			out[base.Pools[i].Devices[j].ID] = true
-		}
-	}
-	return out
-}
-
 func (o *offered) assignment() *pool.Assignment {
 	o.mu.Lock()
 	defer o.mu.Unlock()

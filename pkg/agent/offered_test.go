@@ -14,7 +14,7 @@ type asking struct {
 }
 
 func (a *asking) Offer(o deviceplugin.Offer) {
-	_, _ = a.of.devices(), a.of.assignment()
+	_, _ = a.of.assignment().Members(), a.of.assignment()
 	a.offers = append(a.offers, o)
 }
 

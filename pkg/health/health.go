@@ -3,6 +3,7 @@ package health
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -80,12 +81,7 @@ func (j *Judge) Observe(s Settings, snap *inventory.Snapshot, a *pool.Assignment
 	}
 	v := Result{Assignment: j.keep(snap, a, held), Reasons: map[string]pool.Reason{}}
 	w := &watch{judge: j, settings: s, now: now, seen: map[string]bool{}}
-	members := map[string]bool{}
-	for i := range v.Assignment.Pools {
-		for _, d := range v.Assignment.Pools[i].Devices {
-			members[d.ID] = true
-		}
-	}
+	members := v.Assignment.Members()
 	judge := func(id string, r pool.Reason) {
 		if r != (pool.Reason{}) && members[id] {
 			v.Reasons[id] = r
@@ -109,7 +105,9 @@ func (j *Judge) Observe(s Settings, snap *inventory.Snapshot, a *pool.Assignment
 	for i := range snap.Others {
 		judge(snap.Others[i].Address, w.pcie(&snap.Others[i], 0))
 	}
-	w.forget()
+	// What was remembered of functions that are gone.
+	maps.DeleteFunc(j.holds, func(key string, _ *hold) bool { return !w.seen[key] })
+	maps.DeleteFunc(j.errors, func(key string, _ *counter) bool { return !w.seen[key] })
 	if len(snap.HostUnknown) > 0 {
 		w.soon(AskAgain)
 	}
@@ -249,20 +247,6 @@ func (w *watch) soon(d time.Duration) {
 	}
 }
 
-// forget drops what was remembered of functions that are gone.
-func (w *watch) forget() {
-	for key := range w.judge.holds {
-		if !w.seen[key] {
-			delete(w.judge.holds, key)
-		}
-	}
-	for key := range w.judge.errors {
-		if !w.seen[key] {
-			delete(w.judge.errors, key)
-		}
-	}
-}
-
 // keep returns a with the devices that the last assignment had in the same
 // pool, that a does not have in any, and that a pod holds. A device that left
 // the machine is unhealthy; one that is there and only looks different while
@@ -271,12 +255,7 @@ func (j *Judge) keep(snap *inventory.Snapshot, a *pool.Assignment, held func(str
 	if j.last == nil || held == nil {
 		return a
 	}
-	have := map[string]bool{}
-	for i := range a.Pools {
-		for k := range a.Pools[i].Devices {
-			have[a.Pools[i].Devices[k].ID] = true
-		}
-	}
+	have := a.Members()
 	out := &pool.Assignment{Pools: slices.Clone(a.Pools)}
 	for i := range out.Pools {
 		p := &out.Pools[i]

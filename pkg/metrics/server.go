@@ -90,8 +90,6 @@ func (s *Server) Err() error {
 	return s.err
 }
 
-func (s *Server) String() string { return "metrics" }
-
 // Run serves until ctx ends. It never fails: what keeps it from listening is
 // reported by Err and tried again.
 func (s *Server) Run(ctx context.Context) error {

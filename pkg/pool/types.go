@@ -93,6 +93,20 @@ func (a *Assignment) Pool(resource string) *Pool {
 	return nil
 }
 
+// Members are the IDs of the devices that any pool has.
+func (a *Assignment) Members() map[string]bool {
+	out := map[string]bool{}
+	if a == nil {
+		return out
+	}
+	for i := range a.Pools {
+		for j := range a.Pools[i].Devices {
+			out[a.Pools[i].Devices[j].ID] = true
+		}
+	}
+	return out
+}
+
 // Withhold returns the assignment with the devices in reasons (by ID)
 // unhealthy. A device that was unhealthy already keeps its own reason, which is
 // nearer to the cause. Neither argument is changed.

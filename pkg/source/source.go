@@ -118,8 +118,6 @@ func New(path string, opt Options) *Watcher {
 // one) and after each change. Only the newest state is kept for a slow reader.
 func (w *Watcher) Documents() <-chan Document { return w.docs }
 
-func (w *Watcher) String() string { return "config watcher for " + w.path }
-
 // Run watches until ctx ends. Where the kernel cannot watch (no inotify
 // instance or watch is left), the config is read every Options.Poll, until it
 // can.
