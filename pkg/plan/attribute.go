@@ -75,7 +75,7 @@ func (p *port) set(a *attribute, v *vf) attributeSet {
 	want, ok := a.want(p.member(v.group, v.index))
 	if !ok {
 		if a.derived != nil && a.derived(v.group) && len(p.pf.Netdevs) > 0 {
-			return refusedSet(vfRefusal{vf: v.index, group: v.group, key: a.key, why: underivable, address: true})
+			return attributeSet{}.refusing(vfRefusal{vf: v.index, group: v.group, key: a.key, why: underivable, address: true})
 		}
 		return attributeSet{}
 	}
@@ -125,8 +125,7 @@ func (p *port) set(a *attribute, v *vf) attributeSet {
 	return out
 }
 
-func refusedSet(r vfRefusal) attributeSet { return attributeSet{}.refusing(r) }
-
+// refusing is the set with the attribute refused.
 func (s attributeSet) refusing(r vfRefusal) attributeSet {
 	s.refused = r.key
 	s.found.refusals = []vfRefusal{r}

@@ -284,7 +284,7 @@ func (p *port) cold(n int, mode bool) bool {
 		return true
 	}
 	for i := range n {
-		g := p.group(i)
+		g := p.entry.Group(i)
 		if groupDriver(g) != spec.DriverDefault {
 			return true
 		}

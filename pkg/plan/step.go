@@ -69,9 +69,6 @@ func (s *Step) Action() Action {
 	return terms.ActionChange
 }
 
-// Writes reports whether the step changes anything on the machine.
-func (s *Step) Writes() bool { return s.Op.Writes() }
-
 // Held says for each step that cannot run yet, by ID, which step's holders it
 // waits for: its own, or those of a step that it needs.
 func Held(f *PFPlan) map[string]string { return heldBy(f.Steps) }

@@ -110,13 +110,13 @@ func (p *port) gather(m made) []vf {
 	var out []vf
 	if m.by != "" {
 		for i := range p.wantVFs() {
-			out = append(out, vf{index: i, group: p.group(i), made: m.by, bound: !m.cold})
+			out = append(out, vf{index: i, group: p.entry.Group(i), made: m.by, bound: !m.cold})
 		}
 		return out
 	}
 	for i := range p.pf.VFs {
 		now := &p.pf.VFs[i]
-		v := vf{index: now.Index, now: now, group: p.group(now.Index), bound: now.Driver != ""}
+		v := vf{index: now.Index, now: now, group: p.entry.Group(now.Index), bound: now.Driver != ""}
 		if st := p.in.Use.Of(now.Address); st.Busy() {
 			v.taken, v.holders = true, st.Holders
 		}

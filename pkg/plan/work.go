@@ -82,11 +82,6 @@ func (p *port) hardwareAddr() net.HardwareAddr {
 	return hardwareAddr(p.pf)
 }
 
-// group is the group of the VF, nil when it is in none.
-func (p *port) group(index int) *spec.VFGroup {
-	return p.entry.Group(index)
-}
-
 // refused is the driver's answer of this boot to the step, if it still counts for
 // the value.
 func (p *port) refused(id string, want op.Value) (record.Refusal, bool) {
@@ -157,7 +152,11 @@ func newWork(in *Input, pf *inventory.PF, entry *spec.PhysicalFunction, twin str
 }
 
 func card(pf *inventory.PF) record.Card {
-	return record.Card{Address: pf.Address, Device: pf.Vendor + ":" + pf.Device, PermMAC: permMAC(pf)}
+	c := record.Card{Address: pf.Address, Device: pf.Vendor + ":" + pf.Device}
+	if len(pf.Netdevs) > 0 {
+		c.PermMAC = pf.Netdevs[0].PermMAC
+	}
+	return c
 }
 
 func found(pf *inventory.PF) record.Made {
@@ -166,13 +165,6 @@ func found(pf *inventory.PF) record.Made {
 		m.MTU = pf.Netdevs[0].MTU
 	}
 	return m
-}
-
-func permMAC(pf *inventory.PF) string {
-	if len(pf.Netdevs) == 0 {
-		return ""
-	}
-	return pf.Netdevs[0].PermMAC
 }
 
 func (w *work) conflict(c *selection.Conflict) {
