@@ -115,32 +115,17 @@ func (b *builder) noticeLost() {
 }
 
 func (b *builder) addPF(e *spec.PhysicalFunction, bind *selection.Binding, pf *inventory.PF, snap *inventory.Snapshot) {
+	kind := KindNet
+	if pf.IsAccelerator() {
+		kind = KindAccelerator
+	}
 	for i := range pf.VFs {
 		vf := &pf.VFs[i]
 		g := cmp.Or(e.Group(vf.Index), &spec.VFGroup{})
-		resource := e.ResourceName
-		if g.ResourceName != "" {
-			resource = g.ResourceName
-		}
-		d := Device{
-			ID: vf.Address, Kind: kindOf(pf), PF: pf.Address, PFName: pf.Name(), Index: vf.Index,
-			NUMANode: vf.NUMANode, Driver: vf.Driver,
-		}
-		d.Reason = Unusable(unhealthy(e, bind, g, vf, snap))
-		d.Healthy = d.Reason == Reason{}
-		equip(&d, subject{
-			address: vf.Address, driver: vf.Driver, fn: &vf.Function, pf: pf.Address,
-			representor: vf.Representor, rdma: vf.RDMA, vdpa: vf.VDPA,
-		}, extras{rdma: g.RDMA, vhostNet: g.VhostNet && snap.VhostNet && snap.Tun, vdpa: g.VDPA})
-		b.add(resource, d)
+		c := ofVF(pf, vf)
+		want := extras{rdma: g.RDMA, vhostNet: g.VhostNet, vdpa: g.VDPA}
+		b.add(cmp.Or(g.ResourceName, e.ResourceName), c.device(kind, want, unhealthy(e, bind, g, vf, snap), snap))
 	}
-}
-
-func kindOf(pf *inventory.PF) Kind {
-	if pf.IsAccelerator() {
-		return KindAccelerator
-	}
-	return KindNet
 }
 
 // unhealthy says why the VF must not be given to a pod, "" when it may.
@@ -177,7 +162,7 @@ func wrongDriver(want spec.Driver, f *inventory.Function, snap *inventory.Snapsh
 		return ""
 	case spec.DriverVFIO, spec.DriverUIOPCIGeneric:
 		if f.Driver != string(want) {
-			return fmt.Sprintf("driver %s is bound, the config asks for %s", orNone(f.Driver), want)
+			return fmt.Sprintf("driver %s is bound, the config asks for %s", cmp.Or(f.Driver, "none"), want)
 		}
 		return lacking(f, snap)
 	case spec.DriverDefault:
@@ -189,11 +174,4 @@ func wrongDriver(want spec.Driver, f *inventory.Function, snap *inventory.Snapsh
 		return "no driver is bound: is the kernel module for this VF loaded?"
 	}
 	return lacking(f, snap)
-}
-
-func orNone(driver string) string {
-	if driver == "" {
-		return "none"
-	}
-	return driver
 }

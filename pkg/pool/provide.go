@@ -18,17 +18,6 @@ type extras struct {
 	extra          map[string]string // nil: no such provider
 }
 
-// subject is the device that a container is given something of.
-type subject struct {
-	address     string // PCI address; of an SF its parent's
-	driver      string
-	fn          *inventory.Function // nil for an SF
-	pf          string              // address of a VF's PF
-	representor string
-	rdma        []inventory.RDMADevice
-	vdpa        *inventory.VDPADevice
-}
-
 // lacking says what the bound driver needs and the machine does not have, "" when
 // nothing.
 func lacking(f *inventory.Function, snap *inventory.Snapshot) string {
@@ -74,14 +63,14 @@ func ofHostUnknown(snap *inventory.Snapshot, id string) string {
 // equip fills in what the container gets to know (the _INFO variable), the device
 // nodes that it gets, and the device-info file. Names and values are those of
 // the SR-IOV network device plugin.
-func equip(d *Device, of subject, want extras) {
+func equip(d *Device, of *candidate, want extras) {
 	d.Info = map[string]map[string]string{"generic": {"deviceID": d.ID}}
 	provide := func(name string, keys map[string]string, nodes []Node) {
 		d.Info[name] = keys
 		d.Nodes = append(d.Nodes, nodes...)
 	}
 	switch {
-	case of.fn == nil:
+	case of.sf != nil: // it is for the kernel
 	case nic.VFIO(of.driver):
 		provide(vfio(of.fn))
 	case nic.UIO(of.driver):
@@ -101,7 +90,7 @@ func equip(d *Device, of subject, want extras) {
 		provide("extra", want.extra, nil)
 	}
 	if d.Kind == KindNet {
-		d.DeviceInfo = deviceInfo(&of, want)
+		d.DeviceInfo = deviceInfo(of, want)
 	}
 }
 
@@ -185,12 +174,16 @@ func vdpa(dev *inventory.VDPADevice, want spec.VDPAType) (string, map[string]str
 }
 
 // deviceInfo is the device-info content of a network function.
-func deviceInfo(of *subject, want extras) *DeviceInfo {
+func deviceInfo(of *candidate, want extras) *DeviceInfo {
+	var pf, representor string
+	if of.vf != nil {
+		pf, representor = of.pf.Address, of.vf.Representor
+	}
 	info := &DeviceInfo{Version: DeviceInfoVersion}
-	if want.vdpa != "" && of.vdpa != nil && vdpaType(of.vdpa) == want.vdpa {
+	if want.vdpa != "" && vdpaType(of.vdpa) == want.vdpa {
 		v := &VDPAInfo{
-			ParentDevice: of.vdpa.Name, Driver: string(want.vdpa), PCIAddress: of.address,
-			PFPCIAddress: of.pf, Representor: of.representor,
+			ParentDevice: of.vdpa.Name, Driver: string(want.vdpa), PCIAddress: of.fn.Address,
+			PFPCIAddress: pf, Representor: representor,
 		}
 		if of.vdpa.Path != "" {
 			v.Path = "/dev/" + of.vdpa.Path
@@ -198,7 +191,7 @@ func deviceInfo(of *subject, want extras) *DeviceInfo {
 		info.Type, info.VDPA = "vdpa", v
 		return info
 	}
-	p := &PCIInfo{Address: of.address, PFPCIAddress: of.pf, Representor: of.representor}
+	p := &PCIInfo{Address: of.fn.Address, PFPCIAddress: pf, Representor: representor}
 	if want.rdma {
 		var names []string
 		for _, r := range of.rdma {

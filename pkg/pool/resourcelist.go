@@ -3,6 +3,7 @@ package pool
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -11,7 +12,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// candidate is a device that an entry of resourceList may select.
+// candidate is a device of the machine that the config may put in a pool.
 type candidate struct {
 	id    string
 	fn    *inventory.Function // of an SF: its parent
@@ -19,10 +20,26 @@ type candidate struct {
 	vf    *inventory.VF
 	sf    *inventory.Subfunction
 	index int // VF index or sfnum; -1 for what is neither
+	// These are of the device itself; what a selector says of vendors, devices and
+	// drivers is of the parent's for an SF.
+	driver  string
+	netdevs []inventory.Netdev
+	rdma    []inventory.RDMADevice
+	vdpa    *inventory.VDPADevice
 	// uplink: the host uses a PF or a function without one, which is left out;
 	// hostUse: how the host uses a VF or SF, which is unhealthy.
 	uplink  bool
 	hostUse string
+}
+
+func ofFunction(f *inventory.Function) candidate {
+	return candidate{id: f.Address, fn: f, index: -1, driver: f.Driver, netdevs: f.Netdevs, rdma: f.RDMA, vdpa: f.VDPA}
+}
+
+func ofVF(pf *inventory.PF, vf *inventory.VF) candidate {
+	c := ofFunction(&vf.Function)
+	c.pf, c.vf, c.index, c.hostUse = pf, vf, vf.Index, vf.HostUse
+	return c
 }
 
 // candidates are the devices of the machine, by device type.
@@ -44,24 +61,24 @@ func gather(cfg *spec.Config, snap *inventory.Snapshot, sel *selection.Result) c
 	for i := range snap.PFs {
 		pf := &snap.PFs[i]
 		if pf.IsAccelerator() || !parent(cfg, pf, sel) {
-			add(candidate{id: pf.Address, fn: &pf.Function, pf: pf, index: -1, uplink: pf.Uplink != ""})
+			c := ofFunction(&pf.Function)
+			c.pf, c.uplink = pf, pf.Uplink != ""
+			add(c)
 		}
 		for j := range pf.VFs {
-			vf := &pf.VFs[j]
-			add(candidate{id: vf.Address, fn: &vf.Function, pf: pf, vf: vf, index: vf.Index, hostUse: vf.HostUse})
+			add(ofVF(pf, &pf.VFs[j]))
 		}
 	}
 	for i := range snap.Others {
-		f := &snap.Others[i]
-		add(candidate{id: f.Address, fn: f, index: -1, uplink: snap.OtherUse[f.Address] != ""})
+		c := ofFunction(&snap.Others[i])
+		c.uplink = snap.OtherUse[c.id] != ""
+		add(c)
 	}
 	for i := range snap.Subfunctions {
 		sf := &snap.Subfunctions[i]
-		c := candidate{id: sf.Name, sf: sf, index: sf.SFNum, hostUse: snap.OtherUse[sf.Name]}
-		if c.pf = snap.PF(sf.Parent); c.pf != nil {
-			c.fn = &c.pf.Function
-		} else {
-			c.fn = function(snap, sf.Parent)
+		c := candidate{
+			id: sf.Name, fn: function(snap, sf.Parent), pf: snap.PF(sf.Parent), sf: sf, index: sf.SFNum,
+			driver: sf.Driver, netdevs: sf.Netdevs, rdma: sf.RDMA, vdpa: sf.VDPA, hostUse: snap.OtherUse[sf.Name],
 		}
 		out[spec.DeviceTypeAux] = append(out[spec.DeviceTypeAux], c)
 	}
@@ -90,33 +107,10 @@ func function(snap *inventory.Snapshot, address string) *inventory.Function {
 	return &inventory.Function{Address: address, NUMANode: -1, IOMMUGroup: -1}
 }
 
-// netdevs, rdma and vdpa are of the device itself; what a selector says of
-// vendors, devices and drivers is of the parent's for an SF.
-func (c *candidate) netdevs() []inventory.Netdev {
-	if c.sf != nil {
-		return c.sf.Netdevs
-	}
-	return c.fn.Netdevs
-}
-
-func (c *candidate) rdma() []inventory.RDMADevice {
-	if c.sf != nil {
-		return c.sf.RDMA
-	}
-	return c.fn.RDMA
-}
-
-func (c *candidate) vdpa() *inventory.VDPADevice {
-	if c.sf != nil {
-		return c.sf.VDPA
-	}
-	return c.fn.VDPA
-}
-
 // linkType is what the vocabulary calls the link. A VF whose interface is in a
 // pod, or that has none, is of its PF's type.
 func (c *candidate) linkType() string {
-	list := c.netdevs()
+	list := c.netdevs
 	if len(list) == 0 && c.pf != nil {
 		list = c.pf.Netdevs
 	}
@@ -145,10 +139,10 @@ func matches(s *spec.Selector, c *candidate) bool {
 		(len(s.AuxTypes) == 0 || c.sf != nil && slices.Contains(s.AuxTypes, "sf")) &&
 		inRanges(s.PFNames, c, parentNamed) &&
 		inRanges(s.RootDevices, c, parentAt) &&
-		(len(s.DDPProfiles) == 0 || slices.Contains(s.DDPProfiles, c.ddpProfile())) &&
-		(len(s.PKeys) == 0 || slices.Contains(s.PKeys, c.pkey())) &&
-		(!s.IsRDMA || len(c.rdma()) > 0) &&
-		(s.VDPAType == "" || vdpaType(c.vdpa()) == spec.VDPAType(s.VDPAType))
+		oneOf(s.DDPProfiles, c.ddpProfile()) &&
+		oneOf(s.PKeys, c.pkey()) &&
+		(!s.IsRDMA || len(c.rdma) > 0) &&
+		(s.VDPAType == "" || vdpaType(c.vdpa) == spec.VDPAType(s.VDPAType))
 }
 
 func oneOf(list []string, v string) bool { return len(list) == 0 || slices.Contains(list, v) }
@@ -196,8 +190,8 @@ func (c *candidate) ddpProfile() string {
 // pkey is the first partition key; only InfiniBand links have one that means
 // anything.
 func (c *candidate) pkey() string {
-	if r := c.rdma(); len(r) > 0 && c.linkType() == "infiniband" {
-		return r[0].PKey
+	if len(c.rdma) > 0 && c.linkType() == "infiniband" {
+		return c.rdma[0].PKey
 	}
 	return ""
 }
@@ -233,7 +227,8 @@ func (b *builder) addResource(r *spec.Resource, all candidates, snap *inventory.
 				continue
 			}
 			want.extra = additional(r.AdditionalInfo, c.fn.Address)
-			d := c.device(r, want, snap)
+			d := c.device(kinds[r.DeviceType], want, unusable(c, snap), snap)
+			d.NoTopology = r.ExcludeTopology
 			b.add(name, d)
 		}
 	}
@@ -246,37 +241,32 @@ func (b *builder) addResource(r *spec.Resource, all candidates, snap *inventory.
 	}
 }
 
-// device is what the pool offers of the candidate.
-func (c *candidate) device(r *spec.Resource, want extras, snap *inventory.Snapshot) Device {
+// kinds are what the devices of each device type are.
+var kinds = map[string]Kind{
+	spec.DeviceTypeNet: KindNet, spec.DeviceTypeAccelerator: KindAccelerator, spec.DeviceTypeAux: KindSF,
+}
+
+// device is what a pool offers of the candidate; unusable says why it must not be
+// given to a pod, "" when it may.
+func (c *candidate) device(kind Kind, want extras, unusable string, snap *inventory.Snapshot) Device {
 	d := Device{
-		ID: c.id, Index: -1, Kind: KindNet, NUMANode: c.fn.NUMANode, Driver: c.fn.Driver,
-		NoTopology: r.ExcludeTopology,
+		ID: c.id, Kind: kind, Index: c.index, NUMANode: c.fn.NUMANode, Driver: c.driver,
+		Healthy: unusable == "", Reason: Unusable(unusable),
 	}
-	if c.pf != nil {
-		d.PF, d.PFName = c.pf.Address, c.pf.Name()
-	}
-	of := subject{address: c.fn.Address, driver: c.fn.Driver, fn: c.fn, rdma: c.rdma(), vdpa: c.vdpa()}
 	switch {
+	case c.pf != nil:
+		d.PF, d.PFName = c.pf.Address, c.pf.Name()
 	case c.sf != nil:
-		d.Kind, d.Index, d.Driver, d.PF = KindSF, c.index, c.sf.Driver, c.sf.Parent
-		of.driver, of.fn = "", nil // an SF is for the kernel
-	case c.vf != nil:
-		d.Index = c.index
-		of.pf, of.representor = c.pf.Address, c.vf.Representor
+		d.PF = c.sf.Parent
 	}
-	if r.DeviceType == spec.DeviceTypeAccelerator {
-		d.Kind = KindAccelerator
-	}
-	d.Reason = Unusable(unusable(d.Driver, c, snap))
-	d.Healthy = d.Reason == Reason{}
 	want.vhostNet = want.vhostNet && snap.VhostNet && snap.Tun
-	equip(&d, of, want)
+	equip(&d, c, want)
 	return d
 }
 
 // unusable says why a device must not be given to a pod, "" when it may.
-func unusable(driver string, c *candidate, snap *inventory.Snapshot) string {
-	if driver == "" {
+func unusable(c *candidate, snap *inventory.Snapshot) string {
+	if c.driver == "" {
 		return "no driver is bound: is the kernel module for this device loaded?"
 	}
 	if why := cmp.Or(ofHost(c.hostUse), ofHostUnknown(snap, c.id)); why != "" || c.sf != nil {
@@ -292,10 +282,7 @@ func additional(info map[string]map[string]string, address string) map[string]st
 		return nil
 	}
 	out := map[string]string{}
-	for _, key := range []string{"*", address} {
-		for k, v := range info[key] {
-			out[k] = v
-		}
-	}
+	maps.Copy(out, info["*"])
+	maps.Copy(out, info[address])
 	return out
 }
