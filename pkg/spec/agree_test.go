@@ -37,7 +37,7 @@ func TestDifferencesKnowsEveryKey(t *testing.T) {
 			}
 			continue
 		}
-		if want := []string{f.Tag.Get("yaml")}; !reflect.DeepEqual(got, want) {
+		if want := []string{yamlName(f)}; !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %q, want %q", f.Name, got, want)
 		}
 	}

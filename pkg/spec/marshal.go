@@ -5,9 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
-	"strconv"
 
 	"gopkg.in/yaml.v3"
 )
@@ -18,7 +16,7 @@ func Marshal(c *Config) ([]byte, error) {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
-	if err := enc.Encode(encode(reflect.ValueOf(*c), "")); err != nil {
+	if err := enc.Encode(c); err != nil {
 		return nil, fmt.Errorf("write the config: %w", err)
 	}
 	if err := enc.Close(); err != nil {
@@ -27,161 +25,73 @@ func Marshal(c *Config) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// encode returns the node for v, or nil when v says nothing.
-func encode(v reflect.Value, enum string) *yaml.Node {
-	switch x := v.Interface().(type) {
-	case Duration:
-		if x == 0 {
-			return nil
-		}
-		return scalar("!!str", x.String())
-	case IndexSet:
-		if len(x) == 0 {
-			return nil
-		}
-		return quoted(x.String())
-	case MACPolicy:
-		return encodePolicy(x.Mode, len(x.List), func(i int) string { return x.List[i].String() })
-	case GUIDPolicy:
-		return encodePolicy(x.Mode, len(x.List), func(i int) string { return x.List[i].String() })
-	case Optional:
-		if x.All {
-			return scalar("!!bool", "true")
-		}
-		return encode(reflect.ValueOf(x.Keys), "")
-	case map[string]map[string]string:
-		return encodeInfo(x)
-	}
-	switch v.Kind() {
-	case reflect.Pointer:
-		if v.IsNil() {
-			return nil
-		}
-		if n := encode(v.Elem(), enum); n != nil {
-			return n
-		}
-		return zeroOf(v.Elem()) // written, and zero: not the same as absent
-	case reflect.Struct:
-		return encodeStruct(v)
-	case reflect.Slice:
-		return encodeSlice(v, enum)
-	case reflect.String, reflect.Int, reflect.Bool:
-		if v.IsZero() {
-			return nil
-		}
-		return encodeScalar(v, enum)
-	}
-	panic("spec: no encoding for " + v.Type().String())
-}
+// MarshalYAML writes the duration as Go does.
+func (d Duration) MarshalYAML() (any, error) { return d.String(), nil }
 
-func encodeSlice(v reflect.Value, enum string) *yaml.Node {
-	if v.Len() == 0 {
-		return nil
-	}
-	n := &yaml.Node{Kind: yaml.SequenceNode}
-	if v.Type().Elem().Kind() == reflect.String {
-		n.Style = yaml.FlowStyle
-	}
-	for i := range v.Len() {
-		e := encode(v.Index(i), enum)
-		if e == nil {
-			e = zeroOf(v.Index(i))
-		}
-		if e.Kind == yaml.ScalarNode && enum == "" {
-			e.Style = yaml.DoubleQuotedStyle // ids such as 1521 and 1e10
-		}
-		n.Content = append(n.Content, e)
-	}
-	return n
-}
+// MarshalYAML writes the set as ranges.
+func (s IndexSet) MarshalYAML() (any, error) { return quoted(s.String()), nil }
 
-// encodeScalar is the node for a string, int or bool that is not zero.
-func encodeScalar(v reflect.Value, enum string) *yaml.Node {
-	switch v.Kind() {
-	case reflect.Int:
-		return scalar("!!int", strconv.FormatInt(v.Int(), 10))
-	case reflect.Bool:
-		return scalar("!!bool", "true")
-	}
-	if s := v.String(); enum == "" || s != "true" && s != "false" {
-		return scalar("!!str", s)
-	}
-	return scalar("!!bool", v.String())
-}
-
-// mandatory are the keys that are written even when they are zero.
-var mandatory = map[string]bool{"id": true, "max": true, "selectors": true}
-
-func encodeStruct(v reflect.Value) *yaml.Node {
-	n := &yaml.Node{Kind: yaml.MappingNode}
-	for f := range fields(v.Type()) {
-		key := yamlName(f)
-		val := encode(v.FieldByIndex(f.Index), f.Tag.Get("enum"))
-		if val == nil && mandatory[key] {
-			val = zeroOf(v.FieldByIndex(f.Index))
-		}
-		if val != nil {
-			n.Content = append(n.Content, scalar("!!str", key), val)
-		}
-	}
-	if len(n.Content) == 0 {
-		return nil
-	}
-	return n
-}
-
-func zeroOf(v reflect.Value) *yaml.Node {
-	switch v.Kind() {
-	case reflect.Struct:
-		return &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
-	case reflect.Slice:
-		return &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
-	case reflect.Int:
-		return scalar("!!int", "0")
-	case reflect.Bool:
-		return scalar("!!bool", "false")
-	}
-	return scalar("!!str", "")
-}
-
-func scalar(tag, value string) *yaml.Node {
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: value}
-}
-
-func encodePolicy(mode MACMode, n int, at func(int) string) *yaml.Node {
-	if mode != MACList {
-		if mode == MACDefault {
-			return nil
-		}
-		return scalar("!!str", string(mode))
+// MarshalYAML writes the mode, or the list.
+func (p MACPolicy) MarshalYAML() (any, error) {
+	if p.Mode != MACList {
+		return string(p.Mode), nil
 	}
 	list := &yaml.Node{Kind: yaml.SequenceNode}
-	for i := range n {
-		list.Content = append(list.Content, quoted(at(i)))
+	for _, a := range p.List {
+		list.Content = append(list.Content, quoted(a.String()))
 	}
-	return list
+	return list, nil
 }
 
-func encodeInfo(m map[string]map[string]string) *yaml.Node {
-	if m == nil {
-		return nil
+// MarshalYAML writes the mode, or the list.
+func (p GUIDPolicy) MarshalYAML() (any, error) { return MACPolicy(p).MarshalYAML() }
+
+// MarshalYAML writes true or the list.
+func (o Optional) MarshalYAML() (any, error) {
+	if o.All {
+		return true, nil
 	}
-	// Written, and empty: a container is told of an empty provider "extra".
+	return o.Keys.MarshalYAML()
+}
+
+// MarshalYAML writes true and false as the booleans that people write.
+func (i CNIInstall) MarshalYAML() (any, error) {
+	switch i {
+	case CNIInstallOn:
+		return true, nil
+	case CNIInstallOff:
+		return false, nil
+	}
+	return string(i), nil
+}
+
+// MarshalYAML writes the list on one line.
+func (t Texts) MarshalYAML() (any, error) {
+	n := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+	for _, s := range t {
+		n.Content = append(n.Content, quoted(s))
+	}
+	return n, nil
+}
+
+// IsZero reports whether the key is absent.
+func (i AdditionalInfo) IsZero() bool { return i == nil }
+
+// MarshalYAML writes keys and texts in quotes.
+func (i AdditionalInfo) MarshalYAML() (any, error) {
 	out := &yaml.Node{Kind: yaml.MappingNode}
-	for _, id := range sortedKeys(m) {
+	for _, id := range sortedKeys(i) {
 		info := &yaml.Node{Kind: yaml.MappingNode}
-		for _, k := range sortedKeys(m[id]) {
-			info.Content = append(info.Content, quoted(k), quoted(m[id][k]))
+		for _, k := range sortedKeys(i[id]) {
+			info.Content = append(info.Content, quoted(k), quoted(i[id][k]))
 		}
 		out.Content = append(out.Content, quoted(id), info)
 	}
-	return out
+	return out, nil
 }
 
 func quoted(s string) *yaml.Node {
-	n := scalar("!!str", s)
-	n.Style = yaml.DoubleQuotedStyle
-	return n
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s, Style: yaml.DoubleQuotedStyle}
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

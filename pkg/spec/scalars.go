@@ -50,7 +50,7 @@ func (d *decoder) special(n *yaml.Node, v any, path string, tag reflect.StructTa
 			return true
 		}
 		return false
-	case *map[string]map[string]string:
+	case *AdditionalInfo:
 		d.additionalInfo(n, v, path)
 	default:
 		return false
@@ -196,12 +196,12 @@ func (d *decoder) optional(n *yaml.Node, v *Optional, path string) {
 
 // additionalInfo reads device id -> key -> text. A device id is a PCI address,
 // or "*" for every device.
-func (d *decoder) additionalInfo(n *yaml.Node, v *map[string]map[string]string, path string) {
+func (d *decoder) additionalInfo(n *yaml.Node, v *AdditionalInfo, path string) {
 	if n.Kind != yaml.MappingNode {
 		d.wrongType(n, path, "a mapping of devices", "")
 		return
 	}
-	*v = make(map[string]map[string]string)
+	*v = make(AdditionalInfo)
 	d.pairs(n, path, func(id string, key, val *yaml.Node, at string) {
 		if id != "*" {
 			norm, msg, hint := checkPCI(id)
