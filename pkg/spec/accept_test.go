@@ -318,7 +318,7 @@ func keyPaths(t reflect.Type, path string) []string {
 // TestReference: the config that explains every key is valid and has them
 // all, each value read; nothing else in it would show a forgotten key.
 func TestReference(t *testing.T) {
-	d := &decoder{spans: make(map[string]span)}
+	d := &decoder{spans: make(map[string]Pos)}
 	n := d.document(Reference())
 	if n == nil {
 		t.Fatal(d.err("reference.yaml"))

@@ -3,6 +3,7 @@ package spec
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -93,35 +94,18 @@ func plainTags(data []byte) map[Pos]bool {
 	return out
 }
 
+// escapes are the escapes of a text in JSON, two that make one character as one; the
+// group is one half of a character alone.
+var escapes = regexp.MustCompile(`(?s)\\(?:u[dD][89abAB][[:xdigit:]]{2}\\u[dD][c-fC-F][[:xdigit:]]{2}` +
+	`|(u[dD][89a-fA-F][[:xdigit:]]{2})|.)`)
+
 // loneSurrogate returns where the first escape of the text stands that is one
 // half of a character: \ud83d without \ude00 after it. JSON allows that, and no
 // text can hold it.
 func loneSurrogate(data []byte) (pos Pos, escape string, found bool) {
-	half := func(i int, low, high rune) bool {
-		if i+6 > len(data) || data[i] != '\\' || data[i+1] != 'u' {
-			return false
-		}
-		var r rune
-		for _, c := range data[i+2 : i+6] {
-			digit := strings.IndexByte("0123456789abcdef", c|0x20)
-			if digit < 0 {
-				return false
-			}
-			r = r<<4 | rune(digit)
-		}
-		return low <= r && r <= high
-	}
-	for i := 0; i < len(data); i++ {
-		if data[i] != '\\' {
-			continue
-		}
-		switch first, second := half(i, 0xd800, 0xdbff), half(i, 0xdc00, 0xdfff); {
-		case first && half(i+6, 0xdc00, 0xdfff):
-			i += 11
-		case first || second:
-			return posAt(data, i), string(data[i : i+6]), true
-		default:
-			i++ // the character after the backslash
+	for _, m := range escapes.FindAllSubmatchIndex(data, -1) {
+		if m[2] >= 0 {
+			return posAt(data, m[0]), string(data[m[0]:m[1]]), true
 		}
 	}
 	return Pos{}, "", false

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -14,16 +15,13 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/vfrules"
 )
 
-// span is where one key of the config and its value stand.
-type span struct{ key, val Pos }
-
 // decoder walks a node tree against the types, by reflection. It is small
 // because the types are: structs, lists, strings, integers, booleans, pointers
 // to these, and the few types of scalars.go.
 type decoder struct {
 	collector
 	where     *posMap         // nil: positions are those of the input
-	spans     map[string]span // by path
+	spans     map[string]Pos  // of the value at each path
 	indexes   int             // VF indexes expanded so far
 	meant     map[string]bool // paths of keys that are there, misspelt
 	shapes    map[reflect.Type]*shape
@@ -54,7 +52,7 @@ func (d *decoder) checkTree(n *yaml.Node) {
 	uses := make(map[*yaml.Node]int)
 	nodes := countNodes(n, uses)
 	d.checkNode(n, uses)
-	d.spans = make(map[string]span, nodes/2)
+	d.spans = make(map[string]Pos, nodes/2)
 }
 
 // countNodes returns the number of nodes below n and counts the aliases of each
@@ -193,7 +191,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 		if s.fold && isNull(val) && name != "selectors" && path != "" {
 			continue
 		}
-		d.spans[at] = span{key: d.at(nodePos(key)), val: d.at(nodePos(val))}
+		d.spans[at] = d.at(nodePos(val))
 		d.value(val, v.FieldByIndex(s.fields[i].Index), at, s.fields[i].Tag)
 	}
 }
@@ -230,7 +228,7 @@ func (d *decoder) sequence(n *yaml.Node, v reflect.Value, path string, tag refle
 			return
 		}
 		at := index(path, i)
-		d.spans[at] = span{key: d.at(nodePos(c)), val: d.at(nodePos(c))}
+		d.spans[at] = d.at(nodePos(c))
 		d.value(c, v.Index(i), at, tag)
 	}
 }
@@ -269,10 +267,8 @@ func (d *decoder) text(n *yaml.Node, path string, tag reflect.StructTag) (string
 }
 
 func (d *decoder) oneOf(n *yaml.Node, path string, allowed []string) bool {
-	for _, a := range allowed {
-		if n.Value == a {
-			return true
-		}
+	if slices.Contains(allowed, n.Value) {
+		return true
 	}
 	hint := ""
 	if best, ok := closest(n.Value, allowed); ok {

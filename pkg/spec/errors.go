@@ -160,15 +160,17 @@ func (c *collector) err(source string) error {
 		return nil
 	}
 	list := slices.Clone(c.list)
-	slices.SortStableFunc(list, func(a, b *Error) int {
-		return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
-	})
+	slices.SortStableFunc(list, byPosition)
 	out := &Errors{Source: source, List: list, More: c.more}
 	if len(list) > maxErrors {
 		out.More += len(list) - maxErrors
 		out.List = list[:maxErrors:maxErrors]
 	}
 	return out
+}
+
+func byPosition(a, b *Error) int {
+	return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
 }
 
 // quote renders a value of the config for a message: quoted, and short.

@@ -54,7 +54,7 @@ func Extract(source string, data []byte) ([]Embedded, error) {
 
 // extract is Extract; it also returns the parsed documents of the file.
 func extract(source string, data []byte) (Embedded, []*yaml.Node, error) {
-	x := extractor{decoder: decoder{spans: make(map[string]span)}, data: data}
+	x := extractor{decoder: decoder{spans: make(map[string]Pos)}, data: data}
 	docs, e := parse(data)
 	if e != nil {
 		x.add(e)
@@ -169,7 +169,7 @@ func (x *extractor) knownKeys(n *yaml.Node, path string, known []string) {
 		switch {
 		case dup:
 			x.fail(nodePos(key), join(path, key.Value), "keep one of them", "is given twice; the first is at line %d", at.Line)
-		case !slices.Contains(known, key.Value) && keyPlaces[key.Value] != "":
+		case !slices.Contains(known, key.Value) && placeOf(key.Value) != "":
 			x.fail(nodePos(key), join(path, key.Value), "it is a key of the config; indent it below content: |", "unknown key")
 		case !slices.Contains(known, key.Value):
 			x.unknownKey(key, path, known, false)

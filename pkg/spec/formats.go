@@ -43,7 +43,7 @@ var formats = map[string]format{
 var (
 	hexID      = regexp.MustCompile(`^[0-9a-fA-F]{4}$`)
 	driverName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
-	dnsLabel   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+	dnsName    = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 	namePart   = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
 	pluginName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 	plainOrder = regexp.MustCompile(`^[0-9][-0-9T:.Z]*$`) // a number, a date
@@ -190,25 +190,14 @@ func checkPrefix(s string) (string, string, string) {
 	case strings.HasPrefix(s, "requests."):
 		return "", fmt.Sprintf(`the resource prefix %s begins with "requests.", which the kubelet refuses`, quote(s)), "use another prefix"
 	}
-	for label := range strings.SplitSeq(s, ".") {
-		if !dnsLabel.MatchString(label) {
-			hint := `use lower-case letters, digits, "-" and ".", as in a domain name`
-			if low := strings.ToLower(s); low != s && validDNS(low) {
-				hint = fmt.Sprintf("write it in lower case: %q", low)
-			}
-			return "", fmt.Sprintf("the resource prefix %s is not a DNS name", quote(s)), hint
+	if !dnsName.MatchString(s) {
+		hint := `use lower-case letters, digits, "-" and ".", as in a domain name`
+		if low := strings.ToLower(s); low != s && dnsName.MatchString(low) {
+			hint = fmt.Sprintf("write it in lower case: %q", low)
 		}
+		return "", fmt.Sprintf("the resource prefix %s is not a DNS name", quote(s)), hint
 	}
 	return s, "", ""
-}
-
-func validDNS(s string) bool {
-	for label := range strings.SplitSeq(s, ".") {
-		if !dnsLabel.MatchString(label) {
-			return false
-		}
-	}
-	return true
 }
 
 // checkPluginName is resourceName of resourceList: the device plugin's rule (no

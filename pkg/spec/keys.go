@@ -84,7 +84,7 @@ func (d *decoder) unknownKey(key *yaml.Node, path string, names []string, fold b
 	var hint string
 	best, near := closest(key.Value, names)
 	slip := near && editDistance(key.Value, best) == 1 // driver for drivers
-	if place, ok := keyPlaces[key.Value]; ok && !fold && !slip {
+	if place := placeOf(key.Value); place != "" && !fold && !slip {
 		hint = "this key belongs in " + place
 	} else if near {
 		hint = fmt.Sprintf("did you mean %q?", best)
@@ -102,50 +102,40 @@ func (d *decoder) unknownKey(key *yaml.Node, path string, names []string, fold b
 	d.fail(nodePos(key), join(path, key.Value), hint, "%s", what)
 }
 
-// keyPlaces says where a key is at home that was found elsewhere. Keys that
+// keyPlaces says where keys are at home that may be found elsewhere. Keys that
 // exist at several levels are left out, because the guess would be one.
-var keyPlaces = map[string]string{
-	"match":             "an entry of physicalFunctions",
-	"required":          "an entry of physicalFunctions",
-	"numVFs":            "an entry of physicalFunctions",
-	"eswitchMode":       "an entry of physicalFunctions",
-	"externallyManaged": "an entry of physicalFunctions",
-	"allowUplink":       "an entry of physicalFunctions",
-	"virtualFunctions":  "an entry of physicalFunctions",
-	"linkType":          "an entry of physicalFunctions",
-	"names":             "match",
-	"pciAddresses":      "match",
-	"vendors":           "match",
-	"devices":           "match",
-	"drivers":           "match",
-	"indexes":           "an entry of virtualFunctions",
-	"driver":            "an entry of virtualFunctions",
-	"rdma":              "an entry of virtualFunctions",
-	"vhostNet":          "an entry of virtualFunctions",
-	"vdpa":              "an entry of virtualFunctions",
-	"trust":             "an entry of virtualFunctions",
-	"spoofCheck":        "an entry of virtualFunctions",
-	"queryRSS":          "an entry of virtualFunctions",
-	"linkState":         "an entry of virtualFunctions",
-	"vlan":              "an entry of virtualFunctions",
-	"rate":              "an entry of virtualFunctions",
-	"guids":             "an entry of virtualFunctions",
-	"physicalFunctions": "the top level of the config",
-	"resourceList":      "the top level of the config",
-	"devicePlugin":      "the top level of the config",
-	"health":            "the top level of the config",
-	"cni":               "the top level of the config",
-	"metrics":           "the top level of the config",
-	"selectors":         "an entry of resourceList",
-	"deviceType":        "an entry of resourceList",
-	"resourcePrefix":    "an entry of resourceList",
-	"isRdma":            "a selector of resourceList",
-	"pfNames":           "a selector of resourceList",
-	"rootDevices":       "a selector of resourceList",
-	"cdi":               "devicePlugin",
-	"holdDown":          "health",
-	"binDir":            "cni",
-	"listen":            "metrics",
+var keyPlaces = []struct {
+	place string
+	keys  []string
+}{
+	{"an entry of physicalFunctions", []string{
+		"match", "required", "numVFs", "eswitchMode", "externallyManaged", "allowUplink", "virtualFunctions",
+		"linkType",
+	}},
+	{"match", []string{"names", "pciAddresses", "vendors", "devices", "drivers"}},
+	{"an entry of virtualFunctions", []string{
+		"indexes", "driver", "rdma", "vhostNet", "vdpa", "trust", "spoofCheck", "queryRSS", "linkState", "vlan",
+		"rate", "guids",
+	}},
+	{"the top level of the config", []string{
+		"physicalFunctions", "resourceList", "devicePlugin", "health", "cni", "metrics",
+	}},
+	{"an entry of resourceList", []string{"selectors", "deviceType", "resourcePrefix"}},
+	{"a selector of resourceList", []string{"isRdma", "pfNames", "rootDevices"}},
+	{"devicePlugin", []string{"cdi"}},
+	{"health", []string{"holdDown"}},
+	{"cni", []string{"binDir"}},
+	{"metrics", []string{"listen"}},
+}
+
+// placeOf is where the key is at home, "" when that is not known.
+func placeOf(key string) string {
+	for _, p := range keyPlaces {
+		if slices.Contains(p.keys, key) {
+			return p.place
+		}
+	}
+	return ""
 }
 
 // closest returns the name that s is most likely a misspelling of.

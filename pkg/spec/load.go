@@ -15,7 +15,7 @@ import (
 // file's name for messages. The error is an [*Errors] with everything that is
 // wrong, and then the Config is nil.
 func Load(source string, data []byte) (*Config, error) {
-	d := &decoder{spans: make(map[string]span)}
+	d := &decoder{spans: make(map[string]Pos)}
 	return d.load(source, d.document(data))
 }
 
@@ -27,7 +27,7 @@ func LoadFile(source string, data []byte) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{spans: make(map[string]span), where: emb.where}
+	d := &decoder{spans: make(map[string]Pos), where: emb.where}
 	if emb.Bare {
 		return d.load(source, d.single(docs, data)) // parsed already
 	}
@@ -41,6 +41,11 @@ func (d *decoder) load(source string, n *yaml.Node) (*Config, error) {
 	}
 	c := new(Config)
 	d.value(n, reflect.ValueOf(c).Elem(), "", "")
+	return d.judge(source, c)
+}
+
+// judge returns the config, or all that is wrong with it.
+func (d *decoder) judge(source string, c *Config) (*Config, error) {
 	validate(c, d)
 	if err := d.err(source); err != nil {
 		return nil, err

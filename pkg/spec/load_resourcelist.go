@@ -17,7 +17,7 @@ type resourceListDocument struct {
 // one, and returns it as the config that says the same. Positions are those
 // of data; the error is an [*Errors].
 func LoadResourceList(source string, data []byte) (*Config, error) {
-	d := &decoder{spans: make(map[string]span)}
+	d := &decoder{spans: make(map[string]Pos)}
 	n := d.document(data)
 	if n == nil {
 		return nil, d.err(source)
@@ -34,17 +34,10 @@ func LoadResourceList(source string, data []byte) (*Config, error) {
 	}
 	var doc resourceListDocument
 	d.value(n, reflect.ValueOf(&doc).Elem(), "", "")
-	if n.Kind == yaml.MappingNode && d.ok("resourceList") {
-		if !d.has("resourceList") && !d.meant["resourceList"] {
-			d.fail(nodePos(n), "resourceList", "a configuration of the device plugin is {resourceList: [...]}", "is missing")
-		}
+	if n.Kind == yaml.MappingNode && d.ok("resourceList") && !d.has("resourceList") && !d.meant["resourceList"] {
+		d.fail(nodePos(n), "resourceList", "a configuration of the device plugin is {resourceList: [...]}", "is missing")
 	}
-	c := &Config{APIVersion: APIVersion, Kind: Kind, ResourceList: doc.ResourceList}
-	validate(c, d)
-	if err := d.err(source); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return d.judge(source, &Config{APIVersion: APIVersion, Kind: Kind, ResourceList: doc.ResourceList})
 }
 
 // configMap returns the one value of a ConfigMap's data that is a

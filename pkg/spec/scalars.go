@@ -121,29 +121,32 @@ func (d *decoder) addresses(n *yaml.Node, path string, size int) (MACMode, []net
 		d.fail(nodePos(n), path, "list one for each index, or remove the key", "the list is empty")
 	}
 	list := make([]net.HardwareAddr, len(n.Content))
-	for i, c := range n.Content {
-		at := index(path, i)
-		d.spans[at] = span{key: d.at(nodePos(c)), val: d.at(nodePos(c))}
-		if c.Kind == yaml.AliasNode {
-			continue
-		}
-		if c.Kind != yaml.ScalarNode || isNull(c) {
-			d.wrongType(c, at, addressWord(size), "")
-			continue
-		}
+	word := "a MAC address"
+	if size == 8 {
+		word = "a GUID"
+	}
+	d.scalars(n, path, word, func(i int, c *yaml.Node, at string) {
 		if list[i] = parseHardwareAddr(c.Value, size); list[i] == nil {
 			d.fail(nodePos(c), at, fmt.Sprintf("write %d pairs of hex digits with colons", size),
-				"want %s, found %s", addressWord(size), quote(c.Value))
+				"want %s, found %s", word, quote(c.Value))
 		}
-	}
+	})
 	return MACList, list
 }
 
-func addressWord(size int) string {
-	if size == 8 {
-		return "a GUID"
+// scalars calls f for each scalar of a list that is to hold nothing else.
+func (d *decoder) scalars(n *yaml.Node, path, want string, f func(i int, c *yaml.Node, at string)) {
+	for i, c := range n.Content {
+		at := index(path, i)
+		d.spans[at] = d.at(nodePos(c))
+		switch {
+		case c.Kind == yaml.AliasNode: // reported with its anchor
+		case c.Kind != yaml.ScalarNode || isNull(c):
+			d.wrongType(c, at, want, "")
+		default:
+			f(i, c, at)
+		}
 	}
-	return "a MAC address"
 }
 
 // parseHardwareAddr reads size pairs of hex digits separated by colons, or
@@ -178,20 +181,11 @@ func (d *decoder) optional(n *yaml.Node, v *Optional, path string) {
 		d.wrongType(n, path, "true, false or a list of keys", "")
 		return
 	}
-	for i, c := range n.Content {
-		at := index(path, i)
-		d.spans[at] = span{key: d.at(nodePos(c)), val: d.at(nodePos(c))}
-		if c.Kind == yaml.AliasNode {
-			continue
-		}
-		if c.Kind != yaml.ScalarNode || isNull(c) {
-			d.wrongType(c, at, "a key of the group", "")
-			continue
-		}
+	d.scalars(n, path, "a key of the group", func(_ int, c *yaml.Node, at string) {
 		if d.oneOf(c, at, OptionalKeys()) {
 			v.Keys = append(v.Keys, c.Value)
 		}
-	}
+	})
 }
 
 // additionalInfo reads device id -> key -> text. A device id is a PCI address,
@@ -248,7 +242,7 @@ func (d *decoder) pairs(n *yaml.Node, path string, f func(name string, key, val 
 			continue
 		}
 		seen[name] = nodePos(key)
-		d.spans[at] = span{key: d.at(nodePos(key)), val: d.at(nodePos(val))}
+		d.spans[at] = d.at(nodePos(val))
 		f(name, key, val, at)
 	}
 }

@@ -65,7 +65,7 @@ func (v *validator) complainAs(place, path, hint, msg string) {
 }
 
 // pos is where the value at path stands.
-func (v *validator) pos(path string) Pos { return v.spans[path].val }
+func (v *validator) pos(path string) Pos { return v.spans[path] }
 
 func (v *validator) line(path string) string { return "line " + strconv.Itoa(v.pos(path).Line) }
 
@@ -113,7 +113,7 @@ func (v *validator) physicalFunction(i int) {
 			continue
 		}
 		v.indexes(pf, at, g)
-		v.group(pf, &pf.VirtualFunctions[g], group)
+		v.group(pf, at, &pf.VirtualFunctions[g], group)
 		v.addressList(pf.VirtualFunctions[g].MACAddresses.List, group+".macAddresses")
 		v.addressList(pf.VirtualFunctions[g].GUIDs.List, group+".guids")
 	}

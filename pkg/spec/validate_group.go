@@ -6,6 +6,12 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/vfrules"
 )
 
+// refusal is an attribute of a VF that cannot be set, and what to do instead.
+type refusal struct {
+	key, hint string
+	set       func(*VFGroup) bool
+}
+
 // switchdevRefuses are the attributes of a VF that exist in eswitch mode legacy
 // only. In switchdev mode the traffic of a VF is ruled at its representor.
 //
@@ -17,10 +23,7 @@ import (
 //	            would act on it is set up in legacy mode only
 //
 // rate, linkState and MAC addresses work in both modes.
-var switchdevRefuses = []struct {
-	key, hint string
-	set       func(*VFGroup) bool
-}{
+var switchdevRefuses = []refusal{
 	{"vlan", "tag at the representor (bridge VLAN filtering, OVS or tc)", func(g *VFGroup) bool { return g.VLAN != nil && g.VLAN.ID != 0 }},
 	{"trust", "remove it; what the VF may send is ruled at its representor", func(g *VFGroup) bool { return g.Trust != nil }},
 	{"spoofCheck", "remove it; filter at the representor with tc", func(g *VFGroup) bool { return g.SpoofCheck != nil }},
@@ -29,10 +32,7 @@ var switchdevRefuses = []struct {
 // infinibandRefuses are the attributes that an IPoIB PF has no operation for
 // (drivers/infiniband/ulp/ipoib/ipoib_main.c, ipoib_netdev_ops_pf: link state,
 // GUIDs, statistics).
-var infinibandRefuses = []struct {
-	key, hint string
-	set       func(*VFGroup) bool
-}{
+var infinibandRefuses = []refusal{
 	{"macAddresses", "use guids", func(g *VFGroup) bool { return g.MACAddresses.Mode != MACDefault }},
 	{"vlan", "use partition keys, which the subnet manager gives", func(g *VFGroup) bool { return g.VLAN != nil }},
 	{"trust", "remove it", func(g *VFGroup) bool { return g.Trust != nil }},
@@ -43,8 +43,8 @@ var infinibandRefuses = []struct {
 }
 
 // group checks the attributes of one VF group against each other and against
-// its PF's.
-func (v *validator) group(pf *PhysicalFunction, g *VFGroup, at string) {
+// its PF's, which is at owner.
+func (v *validator) group(pf *PhysicalFunction, owner string, g *VFGroup, at string) {
 	v.ranges(g, at)
 	noNetdev := g.Driver.Userspace() || g.Driver == DriverNone
 	if noNetdev {
@@ -62,22 +62,15 @@ func (v *validator) group(pf *PhysicalFunction, g *VFGroup, at string) {
 	if g.VDPA != "" && pf.EswitchMode != EswitchSwitchdev {
 		v.complain(at+".vdpa", "add eswitchMode: switchdev to the PF", "vdpa needs eswitchMode switchdev")
 	}
+	linkType := " (" + v.line(owner+".linkType") + ")"
 	if pf.EswitchMode == EswitchSwitchdev {
-		for _, r := range switchdevRefuses {
-			if r.set(g) {
-				v.complain(at+"."+r.key, r.hint, r.key+" exists in eswitch mode legacy only, and this PF's is switchdev ("+v.line(parent(parent(at))+".eswitchMode")+")")
-			}
-		}
+		v.refuse(g, at, switchdevRefuses, " exists in eswitch mode legacy only, and this PF's is switchdev ("+v.line(owner+".eswitchMode")+")")
 	}
 	switch {
 	case pf.LinkType == LinkInfiniBand:
-		for _, r := range infinibandRefuses {
-			if r.set(g) {
-				v.complain(at+"."+r.key, r.hint, r.key+" is for Ethernet, and this PF's linkType is infiniband ("+v.line(parent(parent(at))+".linkType")+")")
-			}
-		}
+		v.refuse(g, at, infinibandRefuses, " is for Ethernet, and this PF's linkType is infiniband"+linkType)
 	case pf.LinkType == LinkEthernet && g.GUIDs.Mode != MACDefault:
-		v.complain(at+".guids", "use macAddresses", "guids is for InfiniBand, and this PF's linkType is ethernet ("+v.line(parent(parent(at))+".linkType")+")")
+		v.complain(at+".guids", "use macAddresses", "guids is for InfiniBand, and this PF's linkType is ethernet"+linkType)
 	case g.GUIDs.Mode != MACDefault && g.MACAddresses.Mode != MACDefault:
 		v.complain(at+".guids", "keep guids for InfiniBand, macAddresses for Ethernet", "guids and macAddresses ("+v.line(at+".macAddresses")+") cannot both apply to one VF")
 	}
@@ -91,6 +84,14 @@ func (v *validator) group(pf *PhysicalFunction, g *VFGroup, at string) {
 	}
 	if len(g.Optional.Keys) > 0 && v.ok(at+".optional") {
 		v.noRepeats(at+".optional", g.Optional.Keys)
+	}
+}
+
+func (v *validator) refuse(g *VFGroup, at string, list []refusal, why string) {
+	for _, r := range list {
+		if r.set(g) {
+			v.complain(at+"."+r.key, r.hint, r.key+why)
+		}
 	}
 }
 
@@ -132,14 +133,4 @@ func (v *validator) listLength(n int, mode MACMode, g *VFGroup, at, key string) 
 	}
 	v.complain(path, "list one for each index, in the order of the indexes",
 		"lists "+strconv.Itoa(n)+", but the group has "+strconv.Itoa(len(g.Indexes))+" VFs ("+v.line(at+".indexes")+")")
-}
-
-// parent drops the last element of a path: a[0].b[1] -> a[0].b -> a[0].
-func parent(path string) string {
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '.' || path[i] == '[' {
-			return path[:i]
-		}
-	}
-	return ""
 }

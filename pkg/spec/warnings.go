@@ -22,21 +22,12 @@ func (c *Config) Warnings() []*Error {
 	for i := range c.ResourceList {
 		w.resource(&c.ResourceList[i], index("resourceList", i))
 	}
-	slices.SortStableFunc(w.out, func(a, b *Error) int {
-		return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
-	})
+	slices.SortStableFunc(w.out, byPosition)
 	if w.more > 0 {
 		w.out = append(w.out, &Error{Msg: fmt.Sprintf("and %d more warnings", w.more)})
 	}
 	return w.out
 }
-
-// Rules for one group of VFs and for one selector. Each looks at one thing.
-var (
-	groupWarnings    = []func(*warner, *PhysicalFunction, *VFGroup, string){mtuAbovePF, noResource}
-	selectorWarnings = []func(*warner, *Resource, *Selector, string){selectsAll, mixedLinkTypes}
-	offerWarnings    = []func(w *warner, resource string, o offered){mixedDrivers, sameVariable}
-)
 
 // warner collects warnings.
 type warner struct {
@@ -68,9 +59,7 @@ func (w *warner) entry(pf *PhysicalFunction, at string) {
 		g := &pf.VirtualFunctions[i]
 		path := index(at+".virtualFunctions", i)
 		grouped += len(g.Indexes)
-		for _, rule := range groupWarnings {
-			rule(w, pf, g, path)
-		}
+		w.group(pf, g, path)
 		if g.Driver != DriverNone { // such VFs are offered to nobody
 			w.offer(cmp.Or(g.ResourceName, pf.ResourceName), offered{g.Pos, path, purpose(g.Driver)})
 		}
@@ -83,9 +72,7 @@ func (w *warner) entry(pf *PhysicalFunction, at string) {
 func (w *warner) resource(r *Resource, at string) {
 	w.offer(r.FullName(), offered{r.Pos, at, ""})
 	for i := range r.Selectors {
-		for _, rule := range selectorWarnings {
-			rule(w, r, &r.Selectors[i], index(at+".selectors", i))
-		}
+		w.selector(r, &r.Selectors[i], index(at+".selectors", i))
 	}
 }
 
@@ -93,24 +80,20 @@ func (w *warner) offer(resource string, o offered) {
 	if resource == "" {
 		return
 	}
-	for _, rule := range offerWarnings {
-		rule(w, resource, o)
-	}
+	w.mixedDrivers(resource, o)
+	w.sameVariable(resource, o)
 }
 
-func mtuAbovePF(w *warner, pf *PhysicalFunction, g *VFGroup, path string) {
+func (w *warner) group(pf *PhysicalFunction, g *VFGroup, path string) {
 	if pf.MTU != nil && g.MTU != nil && *g.MTU > *pf.MTU {
 		w.warn(g.Pos, path+".mtu", "raise the PF's mtu", "is %d, above the PF's %d; many drivers refuse that", *g.MTU, *pf.MTU)
 	}
-}
-
-func noResource(w *warner, pf *PhysicalFunction, g *VFGroup, path string) {
 	if cmp.Or(g.ResourceName, pf.ResourceName) == "" && (g.VhostNet || g.VDPA != "") {
 		w.warn(g.Pos, path, "add resourceName", "the group has no resourceName: no pod can ask for its VFs")
 	}
 }
 
-func mixedDrivers(w *warner, resource string, o offered) {
+func (w *warner) mixedDrivers(resource string, o offered) {
 	first, found := w.resources[resource]
 	switch {
 	case !found:
@@ -121,7 +104,7 @@ func mixedDrivers(w *warner, resource string, o offered) {
 	}
 }
 
-func sameVariable(w *warner, resource string, o offered) {
+func (w *warner) sameVariable(resource string, o offered) {
 	env := EnvName(resource)
 	other, found := w.envs[env]
 	switch {
@@ -132,15 +115,12 @@ func sameVariable(w *warner, resource string, o offered) {
 	}
 }
 
-func selectsAll(w *warner, r *Resource, s *Selector, path string) {
+func (w *warner) selector(r *Resource, s *Selector, path string) {
 	bare := *s
 	bare.Pos = Pos{}
 	if bare.empty() {
 		w.warn(s.Pos, path, "narrow it by vendors, drivers or pfNames", "selects every device of type %s", r.DeviceType)
 	}
-}
-
-func mixedLinkTypes(w *warner, _ *Resource, s *Selector, path string) {
 	if len(s.LinkTypes) > 1 {
 		w.warn(s.Pos, path+".linkTypes", "use two resources", "the resource mixes link types: %s", strings.Join(s.LinkTypes, ", "))
 	}
