@@ -12,22 +12,10 @@ import (
 const patchKey = "$patch"
 
 // deletes reports whether the mapping says that it is to be deleted.
-func deletes(n *yaml.Node) bool {
-	if n.Kind != yaml.MappingNode {
-		return false
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == patchKey {
-			return true
-		}
-	}
-	return false
-}
+func deletes(n *yaml.Node) bool { return n.Kind == yaml.MappingNode && index(n, patchKey) >= 0 }
 
 // hasDeletes is [deletes] for n and everything in it.
-func hasDeletes(n *yaml.Node) bool {
-	return within(n, deletes)
-}
+func hasDeletes(n *yaml.Node) bool { return within(n, deletes) }
 
 // prune removes what says that it is to be deleted, and what is empty then.
 func prune(n *yaml.Node) {
@@ -58,8 +46,7 @@ func prune(n *yaml.Node) {
 // selected is the index of the entry in a list that a deleting entry of a patch
 // means: the first with the value of its first key, -1 for none.
 func selected(list, item *yaml.Node) int {
-	for i := 0; i+1 < len(item.Content); i += 2 {
-		key, value := item.Content[i], item.Content[i+1]
+	for key, value := range Pairs(item) {
 		if key.Value == patchKey {
 			continue
 		}

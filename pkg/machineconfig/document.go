@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
@@ -110,12 +111,11 @@ func decodeAll(raw []byte) ([]*yaml.Node, error) {
 // with a marker.
 func split(raw []byte) [][]byte {
 	var out [][]byte
-	start := 0      // of the part
-	begun := false  // the part has its --- or its first content
-	inText := false // the part is past its prologue
-	for pos := 0; pos < len(raw); {
-		end := lineEnd(raw, pos)
-		line := raw[pos:end]
+	start, pos := 0, 0 // of the part, of the line
+	begun := false     // the part has its --- or its first content
+	inText := false    // the part is past its prologue
+	for line := range lines(raw) {
+		end := pos + len(line)
 		switch {
 		case marker(line, "---"):
 			if begun {
@@ -156,26 +156,31 @@ func prologue(line []byte) bool {
 
 var byteOrderMark = []byte("\ufeff")
 
-// lineEnd is the index after the line break of the line at pos.
-func lineEnd(raw []byte, pos int) int {
-	i := bytes.IndexAny(raw[pos:], "\r\n")
-	switch {
-	case i < 0:
-		return len(raw)
-	case raw[pos+i] == '\r' && pos+i+1 < len(raw) && raw[pos+i+1] == '\n':
-		return pos + i + 2
+// lines are the lines of raw, each with its line break.
+func lines(raw []byte) iter.Seq[[]byte] {
+	return func(yield func(line []byte) bool) {
+		for len(raw) > 0 {
+			end := len(raw)
+			if i := bytes.IndexAny(raw, "\r\n"); i >= 0 {
+				end = i + 1
+				if bytes.HasPrefix(raw[i:], []byte("\r\n")) {
+					end++
+				}
+			}
+			if !yield(raw[:end]) {
+				return
+			}
+			raw = raw[end:]
+		}
 	}
-	return pos + i + 1
 }
 
 func lineBreaks(raw []byte) int {
 	n := 0
-	for pos := 0; pos < len(raw); n++ {
-		end := lineEnd(raw, pos)
-		if end == len(raw) && raw[end-1] != '\n' && raw[end-1] != '\r' {
-			break
+	for line := range lines(raw) {
+		if bytes.ContainsAny(line, "\r\n") {
+			n++
 		}
-		pos = end
 	}
 	return n
 }

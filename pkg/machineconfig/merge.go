@@ -97,8 +97,7 @@ func (d *Document) checkNode(n *yaml.Node, path string) error {
 	switch n.Kind {
 	case yaml.MappingNode:
 		seen := make(map[string]bool)
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key, value := n.Content[i], n.Content[i+1]
+		for key, value := range Pairs(n) {
 			at := join(path, key.Value)
 			switch {
 			case key.Kind != yaml.ScalarNode:
@@ -204,8 +203,8 @@ func (m *merger) add(p *Document) error {
 
 // onlyName reports whether nothing is left of a document but what it is called.
 func onlyName(n *yaml.Node) bool {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if !slices.Contains([]string{"apiVersion", "kind", "name", "version"}, n.Content[i].Value) {
+	for key := range Pairs(n) {
+		if !slices.Contains([]string{"apiVersion", "kind", "name", "version"}, key.Value) {
 			return false
 		}
 	}
@@ -248,15 +247,13 @@ func (m *merger) bytes() ([]byte, error) {
 // marked reports whether a document's bytes begin, after comments and directives,
 // with the marker.
 func marked(raw []byte) bool {
-	for pos := 0; pos < len(raw); {
-		end := lineEnd(raw, pos)
-		if marker(raw[pos:end], "---") {
+	for line := range lines(raw) {
+		if marker(line, "---") {
 			return true
 		}
-		if !prologue(raw[pos:end]) {
+		if !prologue(line) {
 			return false
 		}
-		pos = end
 	}
 	return false
 }

@@ -1,17 +1,33 @@
 package machineconfig
 
-import "gopkg.in/yaml.v3"
+import (
+	"iter"
+	"slices"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Pairs are the keys of a mapping with their values, none when n is no mapping.
+// Aliases are not followed.
+func Pairs(n *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
+	return func(yield func(key, value *yaml.Node) bool) {
+		if n == nil || n.Kind != yaml.MappingNode {
+			return
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if !yield(n.Content[i], n.Content[i+1]) {
+				return
+			}
+		}
+	}
+}
 
 // Child returns the value of a mapping's key, nil when n is no mapping or has no
 // such key. An alias is followed.
 func Child(n *yaml.Node, key string) *yaml.Node {
-	n = resolve(n)
-	if n == nil || n.Kind != yaml.MappingNode {
-		return nil
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			return resolve(n.Content[i+1])
+	for k, value := range Pairs(resolve(n)) {
+		if k.Value == key {
+			return resolve(value)
 		}
 	}
 	return nil
@@ -60,13 +76,6 @@ func resolve(n *yaml.Node) *yaml.Node {
 // equal compares what two trees say: kinds, tags, values and the order of keys,
 // not style and comments.
 func equal(a, b *yaml.Node) bool {
-	if a.Kind != b.Kind || a.ShortTag() != b.ShortTag() || a.Value != b.Value || a.Anchor != b.Anchor || len(a.Content) != len(b.Content) {
-		return false
-	}
-	for i := range a.Content {
-		if !equal(a.Content[i], b.Content[i]) {
-			return false
-		}
-	}
-	return true
+	return a.Kind == b.Kind && a.ShortTag() == b.ShortTag() && a.Value == b.Value && a.Anchor == b.Anchor &&
+		slices.EqualFunc(a.Content, b.Content, equal)
 }

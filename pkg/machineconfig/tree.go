@@ -54,8 +54,7 @@ func (t *tree) mapping(have, patch *yaml.Node, path, rule string) error {
 	if Child(have, "<<") != nil || Child(patch, "<<") != nil {
 		return t.fail(path, "has a YAML merge key (<<), which cannot be merged here")
 	}
-	for i := 0; i+1 < len(patch.Content); i += 2 {
-		key, value := patch.Content[i], patch.Content[i+1]
+	for key, value := range Pairs(patch) {
 		at := join(path, key.Value)
 		j := index(have, key.Value)
 		switch {
@@ -166,9 +165,9 @@ func alike(a, b *yaml.Node) bool {
 	case yaml.SequenceNode:
 		return slices.EqualFunc(a.Content, b.Content, alike)
 	}
-	for i := 0; i+1 < len(a.Content); i += 2 {
-		other := index(b, a.Content[i].Value)
-		if other < 0 || !alike(a.Content[i+1], b.Content[other]) {
+	for key, value := range Pairs(a) {
+		other := index(b, key.Value)
+		if other < 0 || !alike(value, b.Content[other]) {
 			return false
 		}
 	}

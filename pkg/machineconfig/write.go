@@ -62,15 +62,13 @@ func (d *Document) encode(root *yaml.Node) ([]byte, error) {
 func directives(raw []byte) []byte {
 	raw = bytes.TrimPrefix(raw, byteOrderMark)
 	var out []byte
-	for pos := 0; pos < len(raw); {
-		end := lineEnd(raw, pos)
-		if !prologue(raw[pos:end]) {
+	for line := range lines(raw) {
+		if !prologue(line) {
 			break
 		}
-		if raw[pos] == '%' {
-			out = append(append(out, bytes.TrimRight(raw[pos:end], "\r\n")...), '\n')
+		if line[0] == '%' {
+			out = append(append(out, bytes.TrimRight(line, "\r\n")...), '\n')
 		}
-		pos = end
 	}
 	return out
 }
@@ -101,8 +99,7 @@ func indent(n *yaml.Node) int {
 	if n.Kind != yaml.MappingNode || n.Style&yaml.FlowStyle != 0 {
 		return 4
 	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
+	for key, value := range Pairs(n) {
 		if value.Kind == yaml.MappingNode && value.Style&yaml.FlowStyle == 0 && len(value.Content) > 0 && value.Line > key.Line {
 			if columns := value.Column - key.Column; columns > 1 && columns < 10 {
 				return columns

@@ -90,19 +90,11 @@ func (c *check) interfaces(list *yaml.Node) {
 // walk finds selectors wherever a document has them, also in documents that are
 // newer than this program: by the names of their keys.
 func (c *check) walk(n *yaml.Node, path []string) {
-	switch {
-	case n == nil:
-		return
-	case n.Kind == yaml.SequenceNode:
-		for i, item := range machineconfig.Items(n) {
-			c.walk(item, appended(path, fmt.Sprintf("[%d]", i)))
-		}
-		return
-	case n.Kind != yaml.MappingNode:
-		return
+	for i, item := range machineconfig.Items(n) {
+		c.walk(item, appended(path, fmt.Sprintf("[%d]", i)))
 	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i].Value, n.Content[i+1]
+	for node, value := range machineconfig.Pairs(n) {
+		key := node.Value
 		if value.Kind == yaml.AliasNode {
 			value = value.Alias
 		}

@@ -10,6 +10,22 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/machineconfig"
 )
 
+// effects are the keys of an entry that act on a link by being there.
+var effects = []struct{ key, effect string }{
+	{"vlans", "makes the VLANs of the entry on each of them"},
+	{"vip", "may put the virtual address on any of them"},
+	{"routes", "adds the routes of the entry on each of them"},
+	{"bond", "makes a bond of each of them"},
+	{"bridge", "makes a bridge of each of them"},
+	{"bridgePort", "makes each of them a port of the bridge"},
+	{"wireguard", "configures WireGuard on each of them"},
+}
+
+// hasEffect reports whether the key is one of effects.
+func hasEffect(key string) bool {
+	return slices.ContainsFunc(effects, func(e struct{ key, effect string }) bool { return e.key == key })
+}
+
 // effectOf says what Talos does with each link that an entry of
 // machine.network.interfaces selects, and whether that can cost the node its
 // network.
@@ -24,15 +40,7 @@ func effectOf(entry *yaml.Node) (effect string, grave bool) {
 	if isTrue(machineconfig.Child(entry, "dhcp")) {
 		parts = append(parts, "asks for an address on each of them by DHCP")
 	}
-	for _, k := range []struct{ key, effect string }{
-		{"vlans", "makes the VLANs of the entry on each of them"},
-		{"vip", "may put the virtual address on any of them"},
-		{"routes", "adds the routes of the entry on each of them"},
-		{"bond", "makes a bond of each of them"},
-		{"bridge", "makes a bridge of each of them"},
-		{"bridgePort", "makes each of them a port of the bridge"},
-		{"wireguard", "configures WireGuard on each of them"},
-	} {
+	for _, k := range effects {
 		if machineconfig.Child(entry, k.key) != nil {
 			parts = append(parts, k.effect)
 		}
@@ -46,18 +54,17 @@ func effectOf(entry *yaml.Node) (effect string, grave bool) {
 	return "brings each of them up, with the MTU of the entry", false
 }
 
-// entryKeys are the keys of an entry that do nothing to the node's network by
-// themselves, or that effectOf has texts for.
+// entryKeys are the other keys of an entry that are known: they do nothing to the
+// node's network by themselves, or effectOf has a text for them.
 var entryKeys = []string{
-	"interface", "deviceSelector", "ignore", "mtu", "dhcpOptions", "dummy", "addresses", "cidr", "dhcp", "vlans", "vip",
-	"routes", "bond", "bridge", "bridgePort", "wireguard",
+	"interface", "deviceSelector", "ignore", "mtu", "dhcpOptions", "dummy", "addresses", "cidr", "dhcp",
 }
 
 func unknownKeys(entry *yaml.Node) []string {
 	var out []string
-	for i := 0; entry.Kind == yaml.MappingNode && i+1 < len(entry.Content); i += 2 {
-		if key := entry.Content[i].Value; !slices.Contains(entryKeys, key) {
-			out = append(out, key)
+	for key := range machineconfig.Pairs(entry) {
+		if !slices.Contains(entryKeys, key.Value) && !hasEffect(key.Value) {
+			out = append(out, key.Value)
 		}
 	}
 	return out
@@ -66,15 +73,12 @@ func unknownKeys(entry *yaml.Node) []string {
 // onlyDHCP reports whether all that the entry does to a link's network is DHCP,
 // which Talos does not run on links that it ignores.
 func onlyDHCP(entry *yaml.Node) bool {
-	if len(unknownKeys(entry)) > 0 {
-		return false
-	}
-	for _, key := range []string{"addresses", "cidr", "vlans", "vip", "routes", "bond", "bridge", "bridgePort", "wireguard"} {
-		if machineconfig.Child(entry, key) != nil {
+	for key := range machineconfig.Pairs(entry) {
+		if hasEffect(key.Value) || key.Value == "addresses" || key.Value == "cidr" {
 			return false
 		}
 	}
-	return isTrue(machineconfig.Child(entry, "dhcp"))
+	return len(unknownKeys(entry)) == 0 && isTrue(machineconfig.Child(entry, "dhcp"))
 }
 
 func texts(list *yaml.Node) []string {

@@ -17,13 +17,12 @@ func DeviceSelector(n *yaml.Node, l *Link) Certainty {
 		return Maybe
 	}
 	result, asked, strange := Yes, false, false
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		value := n.Content[i+1]
+	for key, value := range machineconfig.Pairs(n) {
 		text := machineconfig.Text(value)
 		if text == "" && isScalar(value) {
 			continue // as good as not there
 		}
-		match, ok := l.selectorKey(n.Content[i].Value, text, isScalar(value))
+		match, ok := l.selectorKey(key.Value, text, isScalar(value))
 		asked, strange = true, strange || !ok
 		result = both(result, match)
 	}

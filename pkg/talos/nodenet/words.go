@@ -25,10 +25,8 @@ func (s deviceSelector) match(l *Link) Certainty { return DeviceSelector(s.node,
 
 func (s deviceSelector) String() string {
 	var parts []string
-	if s.node != nil && s.node.Kind == yaml.MappingNode {
-		for i := 0; i+1 < len(s.node.Content); i += 2 {
-			parts = append(parts, s.node.Content[i].Value+": "+machineconfig.Text(s.node.Content[i+1]))
-		}
+	for key, value := range machineconfig.Pairs(s.node) {
+		parts = append(parts, key.Value+": "+machineconfig.Text(value))
 	}
 	return strings.Join(parts, ", ")
 }
