@@ -47,19 +47,10 @@ func (c *converter) network(kind, name string, meta map[string]any, from any) er
 	}
 	// vlan 0 is what the operator writes for none.
 	if s.VLAN != nil && *s.VLAN != 0 || s.VLANQoS != 0 {
-		n.VLAN = &network.VLAN{QoS: s.VLANQoS, Protocol: strings.ToLower(s.VLANProto)}
-		if s.VLAN != nil {
-			n.VLAN.ID = *s.VLAN
-		}
+		n.VLAN = &network.VLAN{ID: given(s.VLAN, 0), QoS: s.VLANQoS, Protocol: strings.ToLower(s.VLANProto)}
 	}
 	if s.MinTxRate != nil || s.MaxTxRate != nil {
-		n.Rate = &network.Rate{}
-		if s.MinTxRate != nil {
-			n.Rate.Min = *s.MinTxRate
-		}
-		if s.MaxTxRate != nil {
-			n.Rate.Max = *s.MaxTxRate
-		}
+		n.Rate = &network.Rate{Min: given(s.MinTxRate, 0), Max: given(s.MaxTxRate, 0)}
 	}
 	c.text(id, "ipam", s.IPAM, &n.IPAM)
 	c.text(id, "capabilities", s.Capabilities, &n.Capabilities)
@@ -73,6 +64,14 @@ func (c *converter) network(kind, name string, meta map[string]any, from any) er
 	}
 	c.out.Networks = append(c.out.Networks, n)
 	return nil
+}
+
+// given is the number, or what an absent one means.
+func given(n *int, absent int) int {
+	if n == nil {
+		return absent
+	}
+	return *n
 }
 
 // onOff reads on and off; YAML readers make booleans of them, which the operator

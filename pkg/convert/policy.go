@@ -38,12 +38,7 @@ type policy struct {
 }
 
 // priority: 0 is the highest; the operator's webhook makes an absent one 99.
-func (p *policy) priority() int {
-	if p.Priority == nil {
-		return 99
-	}
-	return *p.Priority
-}
+func (p *policy) priority() int { return given(p.Priority, 99) }
 
 // group is the operator's VfGroup.
 type group struct {
@@ -343,25 +338,22 @@ func (c *converter) resource(p *policy) string { return c.o.ResourcePrefix + "/"
 // unequal reports what a policy says and our config cannot, or means
 // differently.
 func (c *converter) unequal(p *policy) {
-	if p.NumVFs == 0 {
-		c.find(p.id, "numVfs", "it is 0, so the operator does nothing, and it is left out")
-	}
-	if p.ExcludeTopology {
-		c.find(p.id, "excludeTopology", "no equivalent for the VFs of a PF; an entry of resourceList has it")
-	}
-	if p.NICSelector.NetFilter != "" {
-		c.find(p.id, "nicSelector.netFilter", "no equivalent: it selects by the networks of a cloud")
-	}
-	if p.Bridge != nil {
-		c.find(p.id, "bridge", "no equivalent: whoever runs Open vSwitch makes its bridges")
-	}
-	if p.LinkType != "" {
-		c.find(p.id, "linkType", "it is checked only: the operator changes it in the firmware of Mellanox cards, which needs a tool on the host")
-	}
-	if strings.HasPrefix(p.DeviceType, "vfio") {
-		c.find(p.id, "deviceType", "the machine config must load vfio_pci and vfio_iommu_type1: sriovctl convert --once writes the patch")
-	}
-	if p.MTU > 0 && !p.ExternallyManaged {
-		c.find(p.id, "mtu", "the PF's MTU becomes exactly this; the operator only ever raises it")
+	for _, u := range []struct {
+		applies    bool
+		field, msg string
+	}{
+		{p.NumVFs == 0, "numVfs", "it is 0, so the operator does nothing, and it is left out"},
+		{p.ExcludeTopology, "excludeTopology", "no equivalent for the VFs of a PF; an entry of resourceList has it"},
+		{p.NICSelector.NetFilter != "", "nicSelector.netFilter", "no equivalent: it selects by the networks of a cloud"},
+		{p.Bridge != nil, "bridge", "no equivalent: whoever runs Open vSwitch makes its bridges"},
+		{p.LinkType != "", "linkType", "it is checked only: the operator changes it in the firmware of Mellanox cards, " +
+			"which needs a tool on the host"},
+		{strings.HasPrefix(p.DeviceType, "vfio"), "deviceType", "the machine config must load vfio_pci and vfio_iommu_type1: " +
+			"sriovctl convert --once writes the patch"},
+		{p.MTU > 0 && !p.ExternallyManaged, "mtu", "the PF's MTU becomes exactly this; the operator only ever raises it"},
+	} {
+		if u.applies {
+			c.find(p.id, u.field, "%s", u.msg)
+		}
 	}
 }

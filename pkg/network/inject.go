@@ -1,7 +1,6 @@
 package network
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -123,28 +122,16 @@ func Policy(networks []Network, api string) ([]byte, error) {
 		n := &networks[i]
 		byResource[n.ResourceName] = append(byResource[n.ResourceName], n.key())
 	}
-	spec := policySpecOf(byResource)
-	var b bytes.Buffer
-	for i, v := range []any{
-		map[string]any{
-			"apiVersion": api, "kind": "MutatingAdmissionPolicy",
-			"metadata": metadata{Name: PolicyName}, "spec": spec,
-		},
-		map[string]any{
-			"apiVersion": api, "kind": "MutatingAdmissionPolicyBinding",
-			"metadata": metadata{Name: PolicyName}, "spec": map[string]string{"policyName": PolicyName},
-		},
-	} {
-		if i > 0 {
-			b.WriteString("---\n")
-		}
-		data, err := encode(v)
-		if err != nil {
-			return nil, err
-		}
-		b.Write(data)
+	meta := metadata{Name: PolicyName}
+	policy, err := manifest(api, "MutatingAdmissionPolicy", meta, policySpecOf(byResource))
+	if err != nil {
+		return nil, err
 	}
-	return b.Bytes(), nil
+	binding, err := manifest(api, "MutatingAdmissionPolicyBinding", meta, map[string]string{"policyName": PolicyName})
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(policy, []byte("---\n"), binding), nil
 }
 
 // policySpecOf is the policy for the networks of each resource.

@@ -13,6 +13,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/vfrules"
 )
 
@@ -43,18 +44,12 @@ type Network struct {
 	LogFile  string `yaml:"logFile"`
 }
 
-// VLAN is the tag that the PF adds and strips.
-type VLAN struct {
-	ID       int    `yaml:"id"`       // 0 to 4094
-	QoS      int    `yaml:"qos"`      // 0 to 7
-	Protocol string `yaml:"protocol"` // 802.1q | 802.1ad
-}
-
-// Rate is in Mbit/s, 0 for no limit.
-type Rate struct {
-	Min int `yaml:"min"`
-	Max int `yaml:"max"`
-}
+// VLAN is the tag that the PF adds and strips, Rate its limit: as in the config of
+// a node.
+type (
+	VLAN = spec.VLAN
+	Rate = spec.Rate
+)
 
 // File is a file with networks.
 type File struct {
@@ -159,94 +154,76 @@ func (n *Network) Check() error {
 	return errors.Join(errs...)
 }
 
-// member is a key of a JSON object; objects keep the order that they are given.
-type member struct {
-	key   string
-	value any
+// plugin is the configuration of a CNI plugin, whose keys are in this order.
+type plugin struct {
+	head
+	Type         string          `json:"type"`
+	VLAN         *int            `json:"vlan,omitempty"`
+	VLANQoS      int             `json:"vlanQoS,omitempty"`
+	VLANProto    string          `json:"vlanProto,omitempty"`
+	SpoofCheck   string          `json:"spoofchk,omitempty"`
+	Trust        string          `json:"trust,omitempty"`
+	MinTxRate    *int            `json:"min_tx_rate,omitempty"`
+	MaxTxRate    *int            `json:"max_tx_rate,omitempty"`
+	Capabilities map[string]bool `json:"capabilities,omitempty"`
+	LinkState    string          `json:"link_state,omitempty"`
+	MTU          int             `json:"mtu,omitempty"`
+	RDMA         bool            `json:"rdma,omitempty"`
+	LogLevel     string          `json:"logLevel,omitempty"`
+	LogFile      string          `json:"logFile,omitempty"`
+	IPAM         map[string]any  `json:"ipam"`
 }
 
-type object []member
-
-// MarshalJSON writes the members in order.
-func (o object) MarshalJSON() ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteByte('{')
-	for i, m := range o {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		key, err := json.Marshal(m.key)
-		if err != nil {
-			return nil, err
-		}
-		value, err := json.Marshal(m.value)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", m.key, err)
-		}
-		b.Write(key)
-		b.WriteByte(':')
-		b.Write(value)
-	}
-	b.WriteByte('}')
-	return b.Bytes(), nil
+// head is what a configuration begins with, and a plugin in a list does not.
+type head struct {
+	CNIVersion string `json:"cniVersion,omitempty"`
+	Name       string `json:"name,omitempty"`
 }
 
-func onOff(v bool) string {
-	if v {
+func onOff(v *bool) string {
+	switch {
+	case v == nil:
+		return ""
+	case *v:
 		return "on"
 	}
 	return "off"
 }
 
-// plugin is the main plugin's configuration without cniVersion and name.
-func (n *Network) plugin() object {
-	o := object{{"type", n.Type}}
-	add := func(is bool, key string, value any) {
-		if is {
-			o = append(o, member{key, value})
-		}
+// plugin is the main plugin's configuration without what stands at its head.
+func (n *Network) plugin() plugin {
+	p := plugin{
+		Type: n.Type, SpoofCheck: onOff(n.SpoofCheck), Trust: onOff(n.Trust), Capabilities: n.Capabilities,
+		LinkState: n.LinkState, MTU: n.MTU, RDMA: n.RDMA, LogLevel: n.LogLevel, LogFile: n.LogFile, IPAM: n.IPAM,
 	}
 	if v := n.VLAN; v != nil {
-		add(true, "vlan", v.ID)
-		add(v.QoS != 0, "vlanQoS", v.QoS)
-		add(v.Protocol != "", "vlanProto", v.Protocol)
-	}
-	if n.SpoofCheck != nil {
-		add(true, "spoofchk", onOff(*n.SpoofCheck))
-	}
-	if n.Trust != nil {
-		add(true, "trust", onOff(*n.Trust))
+		p.VLAN, p.VLANQoS, p.VLANProto = &v.ID, v.QoS, v.Protocol
 	}
 	if r := n.Rate; r != nil {
-		add(true, "min_tx_rate", r.Min)
-		add(true, "max_tx_rate", r.Max)
+		p.MinTxRate, p.MaxTxRate = &r.Min, &r.Max
 	}
-	add(len(n.Capabilities) > 0, "capabilities", n.Capabilities)
-	add(n.LinkState != "", "link_state", n.LinkState)
-	add(n.MTU != 0, "mtu", n.MTU)
-	add(n.RDMA, "rdma", true)
-	add(n.LogLevel != "", "logLevel", n.LogLevel)
-	add(n.LogFile != "", "logFile", n.LogFile)
-	ipam := n.IPAM
-	if ipam == nil {
-		ipam = map[string]any{}
+	if p.IPAM == nil {
+		p.IPAM = map[string]any{}
 	}
-	add(true, "ipam", ipam)
-	return o
+	return p
 }
 
 // Config returns the CNI configuration: a flat one, or a list when there are
 // meta plugins.
 func (n *Network) Config() ([]byte, error) {
-	head := object{{"cniVersion", "1.0.0"}, {"name", n.Name}}
+	begin, first := head{"1.0.0", n.Name}, n.plugin()
 	if len(n.MetaPlugins) == 0 {
-		return json.Marshal(append(head, n.plugin()...))
+		first.head = begin
+		return json.Marshal(first)
 	}
-	plugins := []any{n.plugin()}
+	plugins := []any{first}
 	for _, m := range n.MetaPlugins {
 		plugins = append(plugins, m)
 	}
-	return json.Marshal(append(head, member{"plugins", plugins}))
+	return json.Marshal(struct {
+		head
+		Plugins []any `json:"plugins"`
+	}{begin, plugins})
 }
 
 // Manifest returns the NetworkAttachmentDefinition as YAML.
@@ -260,21 +237,10 @@ func (n *Network) Manifest() ([]byte, error) {
 		return nil, fmt.Errorf("network %s: %w", n.key(), err)
 	}
 	pretty.WriteByte('\n')
-	return encode(nad{
-		APIVersion: "k8s.cni.cncf.io/v1", Kind: "NetworkAttachmentDefinition",
-		Metadata: metadata{
-			Name: n.Name, Namespace: n.Namespace,
-			Annotations: map[string]string{"k8s.v1.cni.cncf.io/resourceName": n.ResourceName},
-		},
-		Spec: nadSpec{Config: pretty.String()},
-	})
-}
-
-type nad struct {
-	APIVersion string   `yaml:"apiVersion"`
-	Kind       string   `yaml:"kind"`
-	Metadata   metadata `yaml:"metadata"`
-	Spec       nadSpec  `yaml:"spec"`
+	return manifest("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition", metadata{
+		Name: n.Name, Namespace: n.Namespace,
+		Annotations: map[string]string{"k8s.v1.cni.cncf.io/resourceName": n.ResourceName},
+	}, map[string]string{"config": pretty.String()})
 }
 
 type metadata struct {
@@ -283,15 +249,13 @@ type metadata struct {
 	Annotations map[string]string `yaml:"annotations,omitempty"`
 }
 
-type nadSpec struct {
-	Config string `yaml:"config"`
-}
-
-func encode(v any) ([]byte, error) {
+// manifest renders an object of Kubernetes.
+func manifest(api, kind string, meta metadata, spec any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
-	if err := enc.Encode(v); err != nil {
+	object := map[string]any{"apiVersion": api, "kind": kind, "metadata": meta, "spec": spec}
+	if err := enc.Encode(object); err != nil {
 		return nil, err
 	}
 	if err := enc.Close(); err != nil {

@@ -30,7 +30,7 @@ func Manifests(networks []Network, policyAPI string) ([]Manifest, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, Manifest{"sriov-network-injection", data})
+		out = append(out, Manifest{PolicyName, data})
 	}
 	return out, nil
 }
