@@ -70,10 +70,7 @@ func (r *reader) readNetwork(ctx context.Context) {
 // team, bridge or VRF that it is a port of, or a VLAN, macvlan or the like above
 // it. What is above it in another network namespace the kernel does not show.
 func uppers(links []nl.Link) map[int]string {
-	byIndex := make(map[int]*nl.Link, len(links))
-	for i := range links {
-		byIndex[links[i].Index] = &links[i]
-	}
+	masters := byIndex(links)
 	out := map[int]string{}
 	for i := range links {
 		l := &links[i]
@@ -83,7 +80,7 @@ func uppers(links []nl.Link) map[int]string {
 		if l.Master == 0 {
 			continue
 		}
-		if m := byIndex[l.Master]; m != nil {
+		if m := masters[l.Master]; m != nil {
 			out[l.Index] = describeLink(m)
 		} else {
 			out[l.Index] = fmt.Sprintf("interface %d", l.Master)

@@ -89,14 +89,10 @@ func (r *reader) equipPF(ctx context.Context, pf *PF, paths map[string]string) {
 
 // equip gives a function its devices and its interfaces, as describe reads them.
 func (r *reader) equip(f *Function, path string, describe func(netRef) Netdev) {
-	r.equipDevices(f)
+	f.RDMA, f.UIO, f.VDPA = r.rdma[f.Address], r.uio[f.Address], r.vdpa[f.Address]
 	for _, ref := range r.refs(f, path) {
 		f.Netdevs = append(f.Netdevs, describe(ref))
 	}
-}
-
-func (r *reader) equipDevices(f *Function) {
-	f.RDMA, f.UIO, f.VDPA = r.rdma[f.Address], r.uio[f.Address], r.vdpa[f.Address]
 }
 
 // refs are the function's interfaces.
@@ -362,15 +358,14 @@ func admin(v nl.VFInfo) *VFAdmin {
 	default:
 		a.VLANProto = fmt.Sprintf("0x%04x", v.VLANProto)
 	}
-	if v.SpoofCheck != nil {
-		a.SpoofCheck = *v.SpoofCheck
-	} else {
-		a.Unreported = append(a.Unreported, "spoofCheck")
+	report := func(name string, have, to *bool) {
+		if have == nil {
+			a.Unreported = append(a.Unreported, name)
+			return
+		}
+		*to = *have
 	}
-	if v.Trust != nil {
-		a.Trust = *v.Trust
-	} else {
-		a.Unreported = append(a.Unreported, "trust")
-	}
+	report("spoofCheck", v.SpoofCheck, &a.SpoofCheck)
+	report("trust", v.Trust, &a.Trust)
 	return a
 }

@@ -153,20 +153,17 @@ func (r *reader) readRDMA(ctx context.Context) {
 	owners := make([]string, len(names))
 	devices := make([]RDMADevice, len(names))
 	each(ctx, len(names), func(i int) {
+		name := names[i]
 		owners[i] = r.owner(links[i])
 		if owners[i] == "" {
-			owners[i] = r.softOwner(names[i])
+			owners[i] = r.softOwner(name)
 		}
-		guid, err := sysfs.ReadString(r.tree, sysfs.Join(sysfs.RDMA(names[i]), sysfs.RDMANodeGUID))
-		if err != nil && !sysfs.IsAbsent(err) {
-			r.note(names[i], sysfs.RDMANodeGUID, err)
+		devices[i] = RDMADevice{
+			Name:     name,
+			NodeGUID: r.attribute(name, sysfs.RDMANodeGUID, sysfs.Join(sysfs.RDMA(name), sysfs.RDMANodeGUID)),
+			PKey:     r.attribute(name, "pkeys", sysfs.Join(sysfs.RDMA(name), sysfs.RDMAFirstPKey)),
+			CharDevs: slices.Sorted(slices.Values(slices.Concat(chars[name], shared))),
 		}
-		pkey, err := sysfs.ReadString(r.tree, sysfs.Join(sysfs.RDMA(names[i]), sysfs.RDMAFirstPKey))
-		if err != nil && !sysfs.IsAbsent(err) {
-			r.note(names[i], "pkeys", err)
-		}
-		devices[i] = RDMADevice{Name: names[i], NodeGUID: guid, PKey: pkey, CharDevs: slices.Sorted(slices.Values(
-			slices.Concat(chars[names[i]], shared)))}
 	})
 	for i, owner := range owners {
 		if owner != "" {

@@ -166,8 +166,6 @@ func (r *reader) readFunction(addr string) *found {
 	if !isVF {
 		r.readSRIOV(f)
 	}
-	path := f.path
-
 	if f.pf || r.needs.VFSettings {
 		f.DriverOverride = r.optString(f, sysfs.AttrDriverOverride)
 		if f.DriverOverride == "(null)" {
@@ -177,17 +175,11 @@ func (r *reader) readFunction(addr string) *found {
 	if f.pf || r.needs.ACPIIndexes {
 		f.ACPIIndex = r.optString(f, sysfs.AttrACPIIndex)
 	}
-	if s := r.optString(f, sysfs.AttrNUMANode); s != "" {
-		if n, err := strconv.Atoi(s); err == nil && n >= 0 {
-			f.NUMANode = n
-		}
+	if n, err := strconv.Atoi(r.optString(f, sysfs.AttrNUMANode)); err == nil && n >= 0 {
+		f.NUMANode = n
 	}
-	if group, err := r.tree.ReadLink(sysfs.Join(path, sysfs.LinkIOMMUGroup)); err == nil {
-		if n, err := strconv.Atoi(sysfs.Base(group)); err == nil {
-			f.IOMMUGroup = n
-		}
-	} else if !sysfs.IsAbsent(err) {
-		r.note(addr, sysfs.LinkIOMMUGroup, err)
+	if n, err := strconv.Atoi(r.optLink(f, sysfs.LinkIOMMUGroup)); err == nil {
+		f.IOMMUGroup = n
 	}
 	if nic.VFIO(f.Driver) && f.IOMMUGroup >= 0 {
 		name, err := sysfs.ReadString(r.tree, sysfs.IOMMUGroupName(f.IOMMUGroup))
@@ -272,13 +264,7 @@ func (r *reader) identifySlowly(f *found) bool {
 		return false
 	}
 	if f.Driver == "" {
-		link, err := r.tree.ReadLink(sysfs.Join(f.path, sysfs.LinkDriver))
-		switch {
-		case err == nil:
-			f.Driver = sysfs.Base(link)
-		case !sysfs.IsAbsent(err):
-			r.note(f.Address, sysfs.LinkDriver, err)
-		}
+		f.Driver = r.optLink(f, sysfs.LinkDriver)
 	}
 	return true
 }
@@ -322,21 +308,39 @@ func (r *reader) readSRIOV(f *found) {
 	if s := r.optString(f, sysfs.AttrDriversAutoprobe); s != "" {
 		f.autoProbe = s != "0"
 	}
-	if s := strings.TrimPrefix(r.optString(f, sysfs.AttrVFDevice), "0x"); s != "" {
-		// The kernel prints it as a bare hexadecimal number.
-		if n, err := strconv.ParseUint(s, 16, 16); err == nil && n != 0 {
-			f.vfDevice = fmt.Sprintf("%04x", n)
-		}
+	// The kernel prints it as a bare hexadecimal number.
+	device := strings.TrimPrefix(r.optString(f, sysfs.AttrVFDevice), "0x")
+	if n, err := strconv.ParseUint(device, 16, 16); err == nil && n != 0 {
+		f.vfDevice = fmt.Sprintf("%04x", n)
 	}
 }
 
 // optString reads an attribute that need not exist, "" when it does not.
 func (r *reader) optString(f *found, attr string) string {
-	s, err := sysfs.ReadString(r.tree, sysfs.Join(f.path, attr))
+	return r.attribute(f.Address, attr, sysfs.Join(f.path, attr))
+}
+
+// attribute reads a file that need not exist, "" when it does not; device and what
+// name it in a note.
+func (r *reader) attribute(device, what, path string) string {
+	s, err := sysfs.ReadString(r.tree, path)
 	if err != nil && !sysfs.IsAbsent(err) {
-		r.note(f.Address, attr, err)
+		r.note(device, what, err)
 	}
 	return s
+}
+
+// optLink is the name of what a link points to that need not exist, "" when it does
+// not.
+func (r *reader) optLink(f *found, name string) string {
+	link, err := r.tree.ReadLink(sysfs.Join(f.path, name))
+	switch {
+	case err == nil:
+		return sysfs.Base(link)
+	case !sysfs.IsAbsent(err):
+		r.note(f.Address, name, err)
+	}
+	return ""
 }
 
 // readAER sums up the totals, nil when the function has no AER capability.

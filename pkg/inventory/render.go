@@ -83,6 +83,14 @@ func Table(w io.Writer, s *Snapshot, verbose bool) error {
 	return nil
 }
 
+// section is a table after an empty line, nothing when it has a head alone.
+func section(b *strings.Builder, rows [][]string) {
+	if len(rows) > 1 {
+		b.WriteString("\n")
+		table(b, rows)
+	}
+}
+
 // table writes rows in aligned columns, headed by the first.
 func table(b *strings.Builder, rows [][]string) {
 	tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
@@ -102,15 +110,10 @@ func pfTable(b *strings.Builder, s *Snapshot) {
 	rows := [][]string{{"PF", "PCI ADDRESS", "PRODUCT", "DRIVER", "VFS", "NUMA", "LINK", "MAC", "ESWITCH"}}
 	for i := range s.PFs {
 		pf := &s.PFs[i]
-		mac := ""
-		name := ""
-		if len(pf.Netdevs) > 0 {
-			name = pf.Netdevs[0].Name
-			mac = pf.Netdevs[0].MAC
-		}
+		d := first(pf.Netdevs)
 		rows = append(rows, []string{
-			name, pf.Address, nic.Name(pf.Vendor, pf.Device), pf.Driver,
-			fmt.Sprintf("%d/%d", pf.NumVFs, pf.TotalVFs), numa(pf.NUMANode), linkOf(&pf.Function), mac, pf.EswitchMode,
+			d.Name, pf.Address, nic.Name(pf.Vendor, pf.Device), pf.Driver, fmt.Sprintf("%d/%d", pf.NumVFs, pf.TotalVFs),
+			number(pf.NUMANode), linkOf(d), d.MAC, pf.EswitchMode,
 		})
 	}
 	table(b, rows)
@@ -122,28 +125,18 @@ func vfTable(b *strings.Builder, s *Snapshot) {
 		pf := &s.PFs[i]
 		for j := range pf.VFs {
 			vf := &pf.VFs[j]
-			name, mac := "", ""
-			if len(vf.Netdevs) > 0 {
-				name, mac = vf.Netdevs[0].Name, vf.Netdevs[0].MAC
-			}
-			group := ""
-			if vf.IOMMUGroup >= 0 {
-				group = strconv.Itoa(vf.IOMMUGroup)
-			}
+			d := first(vf.Netdevs)
 			var rdma []string
 			for _, r := range vf.RDMA {
 				rdma = append(rdma, r.Name)
 			}
 			rows = append(rows, []string{
-				pf.Name() + " #" + strconv.Itoa(vf.Index), vf.Address, vf.Driver, name, mac, group,
+				pf.Name() + " #" + strconv.Itoa(vf.Index), vf.Address, vf.Driver, d.Name, d.MAC, number(vf.IOMMUGroup),
 				strings.Join(rdma, ","), attributes(vf),
 			})
 		}
 	}
-	if len(rows) > 1 {
-		b.WriteString("\n")
-		table(b, rows)
-	}
+	section(b, rows)
 }
 
 // attributes names what differs from an untouched VF.
@@ -185,48 +178,42 @@ func sfTable(b *strings.Builder, s *Snapshot) {
 	rows := [][]string{{"SF", "PARENT", "SFNUM", "DRIVER", "NETDEV"}}
 	for i := range s.Subfunctions {
 		sf := &s.Subfunctions[i]
-		name := ""
-		if len(sf.Netdevs) > 0 {
-			name = sf.Netdevs[0].Name
-		}
-		rows = append(rows, []string{sf.Name, sf.Parent, strconv.Itoa(sf.SFNum), sf.Driver, name})
+		rows = append(rows, []string{sf.Name, sf.Parent, strconv.Itoa(sf.SFNum), sf.Driver, first(sf.Netdevs).Name})
 	}
-	if len(rows) > 1 {
-		b.WriteString("\n")
-		table(b, rows)
-	}
+	section(b, rows)
 }
 
 func otherTable(b *strings.Builder, s *Snapshot) {
 	rows := [][]string{{"WITHOUT SR-IOV", "PCI ADDRESS", "PRODUCT", "DRIVER", "NUMA", "LINK"}}
 	for i := range s.Others {
 		f := &s.Others[i]
-		name := ""
-		if len(f.Netdevs) > 0 {
-			name = f.Netdevs[0].Name
-		}
-		rows = append(rows, []string{name, f.Address, nic.Name(f.Vendor, f.Device), f.Driver, numa(f.NUMANode), linkOf(f)})
+		d := first(f.Netdevs)
+		rows = append(rows, []string{d.Name, f.Address, nic.Name(f.Vendor, f.Device), f.Driver, number(f.NUMANode), linkOf(d)})
 	}
-	if len(rows) > 1 {
-		b.WriteString("\n")
-		table(b, rows)
-	}
+	section(b, rows)
 }
 
-func numa(node int) string {
-	if node < 0 {
+// number is that of a NUMA node or IOMMU group, "" for none.
+func number(n int) string {
+	if n < 0 {
 		return ""
 	}
-	return strconv.Itoa(node)
+	return strconv.Itoa(n)
 }
 
-// linkOf is "up 100G", "no carrier" or "down" for the first interface.
-func linkOf(f *Function) string {
-	if len(f.Netdevs) == 0 {
-		return ""
+// first is the first interface, an empty one when there is none.
+func first(list []Netdev) Netdev {
+	if len(list) == 0 {
+		return Netdev{}
 	}
-	d := &f.Netdevs[0]
+	return list[0]
+}
+
+// linkOf is "up 100G", "no carrier" or "down", "" without an interface.
+func linkOf(d Netdev) string {
 	switch {
+	case d.Name == "":
+		return ""
 	case !d.AdminUp:
 		return "down"
 	case !d.Carrier:

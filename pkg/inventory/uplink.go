@@ -73,11 +73,7 @@ type stacking struct {
 }
 
 func newStacking(links []nl.Link) *stacking {
-	s := &stacking{byIndex: make(map[int]*nl.Link, len(links)), ports: make(map[int][]int)}
-	for i := range links {
-		l := &links[i]
-		s.byIndex[l.Index] = l
-	}
+	s := &stacking{byIndex: byIndex(links), ports: make(map[int][]int)}
 	for i := range links {
 		l := &links[i]
 		if l.Master == 0 {
@@ -89,6 +85,14 @@ func newStacking(links []nl.Link) *stacking {
 		}
 	}
 	return s
+}
+
+func byIndex(links []nl.Link) map[int]*nl.Link {
+	out := make(map[int]*nl.Link, len(links))
+	for i := range links {
+		out[links[i].Index] = &links[i]
+	}
+	return out
 }
 
 // below are the interfaces that l is built on.
@@ -119,9 +123,5 @@ func under(upper *nl.Link, why string) string {
 	if i := strings.LastIndex(why, "which "); i >= 0 {
 		why = why[i+len("which "):]
 	}
-	kind := ""
-	if upper.Kind != "" {
-		kind = " (" + upper.Kind + ")"
-	}
-	return fmt.Sprintf("is below %s%s, which %s", upper.Name, kind, why)
+	return fmt.Sprintf("is below %s, which %s", describeLink(upper), why)
 }
