@@ -1,6 +1,11 @@
 package pci
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // Address is where a function is: domain, bus, device and function number. The
 // domain has more than 16 bits behind a VMD controller.
@@ -24,30 +29,14 @@ func Parse(s string) (Address, bool) {
 	if n < len("0000:00:00.0") || n > len("00000000:00:00.0") || s[n-8] != ':' || s[n-5] != ':' || s[n-2] != '.' {
 		return Address{}, false
 	}
-	domain, ok1 := hex(s[:n-8])
-	bus, ok2 := hex(s[n-7 : n-5])
-	device, ok3 := hex(s[n-4 : n-2])
-	function, ok4 := hex(s[n-1:])
-	if !ok1 || !ok2 || !ok3 || !ok4 || device > 0x1f || function > 7 {
+	domain, err1 := strconv.ParseUint(s[:n-8], 16, 32)
+	bus, err2 := strconv.ParseUint(s[n-7:n-5], 16, 8)
+	device, err3 := strconv.ParseUint(s[n-4:n-2], 16, 5)
+	function, err4 := strconv.ParseUint(s[n-1:], 16, 3)
+	if cmp.Or(err1, err2, err3, err4) != nil || s != strings.ToLower(s) {
 		return Address{}, false
 	}
-	return Address{Domain: domain, Bus: uint8(bus), Device: uint8(device), Function: uint8(function)}, true
-}
-
-// hex reads at most eight digits in lower case.
-func hex(s string) (n uint32, ok bool) {
-	for i := range len(s) {
-		c := s[i]
-		switch {
-		case c >= '0' && c <= '9':
-			n = n<<4 | uint32(c-'0')
-		case c >= 'a' && c <= 'f':
-			n = n<<4 | uint32(c-'a'+10)
-		default:
-			return 0, false
-		}
-	}
-	return n, true
+	return Address{Domain: uint32(domain), Bus: uint8(bus), Device: uint8(device), Function: uint8(function)}, true
 }
 
 // String writes the address as sysfs does.
