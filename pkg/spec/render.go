@@ -93,26 +93,14 @@ func cutRunes(s string, from, n int) string {
 	return s[start:end]
 }
 
+var lineBreaks = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n")
+
 // splitLines cuts where YAML counts lines: LF, CRLF, CR, NEL, LS and PS. The
 // breaks themselves are dropped.
 func splitLines(data []byte) []string {
-	var lines []string
-	s := string(data)
-	start := 0
-	for i := 0; i < len(s); {
-		r, n := utf8.DecodeRuneInString(s[i:])
-		switch r {
-		case '\r', '\n', '\u0085', '\u2028', '\u2029':
-			lines = append(lines, s[start:i])
-			if r == '\r' && i+1 < len(s) && s[i+1] == '\n' {
-				n++
-			}
-			start = i + n
-		}
-		i += n
-	}
-	if start < len(s) {
-		lines = append(lines, s[start:])
+	lines := strings.Split(lineBreaks.Replace(string(data)), "\n")
+	if last := len(lines) - 1; lines[last] == "" {
+		return lines[:last]
 	}
 	return lines
 }

@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"encoding/hex"
 	"fmt"
 	"net"
 	"reflect"
@@ -150,21 +149,13 @@ func (d *decoder) scalars(n *yaml.Node, path, want string, f func(i int, c *yaml
 }
 
 // parseHardwareAddr reads size pairs of hex digits separated by colons, or
-// returns nil. net.ParseMAC is not used because it also takes other forms.
+// returns nil for the other forms that net.ParseMAC takes.
 func parseHardwareAddr(s string, size int) net.HardwareAddr {
-	if len(s) != 3*size-1 {
+	a, err := net.ParseMAC(s)
+	if err != nil || len(a) != size || a.String() != strings.ToLower(s) {
 		return nil
 	}
-	for i := 2; i < len(s); i += 3 {
-		if s[i] != ':' {
-			return nil
-		}
-	}
-	b, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
-	if err != nil || len(b) != size {
-		return nil
-	}
-	return b
+	return a
 }
 
 // OptionalKeys are the keys of a VF group that optional may name.

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"net"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -147,7 +148,7 @@ func (v *validator) match(m *Match, at string) {
 		v.noRepeats(path, l.values)
 	}
 	if !any {
-		v.complain(at, "give at least one of "+strings.Join(matchKeys(), ", "), "is empty: it would match every PF")
+		v.complain(at, "give at least one of "+strings.Join(v.shape(reflect.TypeFor[Match]()).names, ", "), "is empty: it would match every PF")
 	}
 }
 
@@ -166,14 +167,6 @@ func (m *Match) lists() []matchList {
 		{"drivers", m.Drivers},
 		{"macAddresses", m.MACAddresses},
 	}
-}
-
-func matchKeys() []string {
-	var keys []string
-	for _, l := range new(Match).lists() {
-		keys = append(keys, l.key)
-	}
-	return keys
 }
 
 func (v *validator) noRepeats(path string, list []string) {

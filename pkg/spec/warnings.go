@@ -116,9 +116,7 @@ func (w *warner) sameVariable(resource string, o offered) {
 }
 
 func (w *warner) selector(r *Resource, s *Selector, path string) {
-	bare := *s
-	bare.Pos = Pos{}
-	if bare.empty() {
+	if s.empty() {
 		w.warn(s.Pos, path, "narrow it by vendors, drivers or pfNames", "selects every device of type %s", r.DeviceType)
 	}
 	if len(s.LinkTypes) > 1 {
@@ -136,8 +134,8 @@ func purpose(d Driver) string {
 // empty reports whether the selector restricts nothing.
 func (s *Selector) empty() bool {
 	v := reflect.ValueOf(s).Elem()
-	for i := range v.NumField() {
-		f := v.Field(i)
+	for key := range fields(v.Type()) {
+		f := v.FieldByIndex(key.Index)
 		if f.Kind() == reflect.Slice && f.Len() > 0 || f.Kind() != reflect.Slice && !f.IsZero() {
 			return false
 		}
