@@ -19,19 +19,16 @@ func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
 	s := &Snapshot{PFs: []PF{}, IOMMU: r.iommu, DefaultRoute: r.route, Network: r.answers}
 	vfOf := make(map[string]place)
 	for _, f := range funcs {
-		if !f.pf {
+		if !f.isPF {
 			continue
 		}
 		for addr, index := range f.vfs {
 			vfOf[addr] = place{len(s.PFs), index}
 		}
-		s.PFs = append(s.PFs, PF{
-			Function: f.Function, TotalVFs: f.totalVFs, NumVFs: f.numVFs,
-			AutoProbe: f.autoProbe, VFDevice: f.vfDevice,
-		})
+		s.PFs = append(s.PFs, f.PF)
 	}
 	for _, f := range funcs {
-		if f.pf {
+		if f.isPF {
 			continue
 		}
 		if p, ok := vfOf[f.Address]; ok {

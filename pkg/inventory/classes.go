@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -69,6 +70,18 @@ func (r *reader) targets(ctx context.Context, dir string) (names, links []string
 	return names, links
 }
 
+// owned calls f for each link in a directory that leads to a device of a PCI
+// function or SF, and returns how many entries there are.
+func (r *reader) owned(ctx context.Context, dir string, f func(owner, name, link string)) int {
+	names, links := r.targets(ctx, dir)
+	for i, link := range links {
+		if owner := r.owner(link); owner != "" {
+			f(owner, names[i], link)
+		}
+	}
+	return len(names)
+}
+
 // owner is the PCI function or SF that a device path lies below, "" for
 // virtual devices.
 func (c *classes) owner(path string) string {
@@ -114,13 +127,10 @@ func (r *reader) readSubfunctions() {
 
 func (r *reader) readNetClass(ctx context.Context) {
 	r.netdevs = make(map[string][]netRef)
-	names, links := r.targets(ctx, sysfs.NetClass)
-	r.noNetClass = len(names) == 0
-	for i, link := range links {
-		if owner := r.owner(link); owner != "" {
-			r.netdevs[owner] = append(r.netdevs[owner], netRef{names[i], link})
-		}
-	}
+	n := r.owned(ctx, sysfs.NetClass, func(owner, name, link string) {
+		r.netdevs[owner] = append(r.netdevs[owner], netRef{name, link})
+	})
+	r.noNetClass = n == 0
 }
 
 func (r *reader) readRDMA(ctx context.Context) {
@@ -191,23 +201,18 @@ func (r *reader) softOwner(rdma string) string {
 
 func (r *reader) readUIO(ctx context.Context) {
 	r.uio = make(map[string]string)
-	names, links := r.targets(ctx, sysfs.UIOClass)
-	for i, link := range links {
-		if owner := r.owner(link); owner != "" && r.uio[owner] == "" {
-			r.uio[owner] = names[i]
-		}
-	}
+	r.owned(ctx, sysfs.UIOClass, func(owner, name, _ string) {
+		r.uio[owner] = cmp.Or(r.uio[owner], name)
+	})
 }
 
 func (r *reader) readVDPA(ctx context.Context) {
 	r.vdpa = make(map[string]*VDPADevice)
-	names, links := r.targets(ctx, sysfs.VDPADevices)
-	for i, link := range links {
-		owner := r.owner(link)
-		if owner == "" || r.vdpa[owner] != nil {
-			continue
+	r.owned(ctx, sysfs.VDPADevices, func(owner, name, link string) {
+		if r.vdpa[owner] != nil {
+			return
 		}
-		dev := &VDPADevice{Name: names[i]}
+		dev := &VDPADevice{Name: name}
 		if driver, err := r.tree.ReadLink(sysfs.Join(link, sysfs.LinkDriver)); err == nil {
 			dev.Driver = sysfs.Base(driver)
 		}
@@ -219,7 +224,7 @@ func (r *reader) readVDPA(ctx context.Context) {
 			}
 		}
 		r.vdpa[owner] = dev
-	}
+	})
 }
 
 // readIOMMU finds a group that is not of vfio's making.

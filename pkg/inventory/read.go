@@ -122,16 +122,14 @@ func each(ctx context.Context, n int, f func(int)) {
 	wg.Wait()
 }
 
-// found is a PCI function of a class that we care about, half read.
+// found is a PCI function of a class that we care about, half read; what only a PF
+// has is empty in others.
 type found struct {
-	Function
+	PF
 	path string // its physical directory
-	pf   bool
+	isPF bool
 	// vfs maps the address of each VF to its index.
-	vfs              map[string]int
-	totalVFs, numVFs int
-	autoProbe        bool
-	vfDevice         string
+	vfs map[string]int
 }
 
 // scan reads the functions of base class 02 and 12, sorted by address.
@@ -153,7 +151,7 @@ func compareAddress(a, b string) int {
 
 // readFunction returns nil for functions that are of no interest or gone.
 func (r *reader) readFunction(addr string) *found {
-	f := &found{Function: Function{Address: addr, NUMANode: -1, IOMMUGroup: -1}}
+	f := &found{PF: PF{Function: Function{Address: addr, NUMANode: -1, IOMMUGroup: -1}}}
 	known, isVF := r.vfPaths.Load(addr)
 	if isVF {
 		f.path, _ = known.(string)
@@ -166,13 +164,13 @@ func (r *reader) readFunction(addr string) *found {
 	if !isVF {
 		r.readSRIOV(f)
 	}
-	if f.pf || r.needs.VFSettings {
+	if f.isPF || r.needs.VFSettings {
 		f.DriverOverride = r.optString(f, sysfs.AttrDriverOverride)
 		if f.DriverOverride == "(null)" {
 			f.DriverOverride = ""
 		}
 	}
-	if f.pf || r.needs.ACPIIndexes {
+	if f.isPF || r.needs.ACPIIndexes {
 		f.ACPIIndex = r.optString(f, sysfs.AttrACPIIndex)
 	}
 	if n, err := strconv.Atoi(r.optString(f, sysfs.AttrNUMANode)); err == nil && n >= 0 {
@@ -185,7 +183,7 @@ func (r *reader) readFunction(addr string) *found {
 		name, err := sysfs.ReadString(r.tree, sysfs.IOMMUGroupName(f.IOMMUGroup))
 		f.NoIOMMU = err == nil && name == sysfs.GroupNoIOMMU
 	}
-	if f.pf || r.needs.AER != nil && r.needs.AER(addr) {
+	if f.isPF || r.needs.AER != nil && r.needs.AER(addr) {
 		f.AER = r.readAER(f)
 	}
 	return f
@@ -275,7 +273,7 @@ func (r *reader) readSRIOV(f *found) {
 	if sysfs.IsAbsent(err) {
 		return
 	}
-	f.pf, f.totalVFs, f.autoProbe = true, total, true
+	f.isPF, f.TotalVFs, f.AutoProbe = true, total, true
 	if err != nil {
 		r.note(f.Address, sysfs.AttrTotalVFs, err)
 	}
@@ -301,17 +299,17 @@ func (r *reader) readSRIOV(f *found) {
 		f.vfs[sysfs.Base(link)] = index
 		r.vfPaths.Store(sysfs.Base(link), link)
 	}
-	if f.numVFs, err = sysfs.ReadInt(r.tree, sysfs.Join(f.path, sysfs.AttrNumVFs)); err != nil {
-		f.numVFs = len(f.vfs)
+	if f.NumVFs, err = sysfs.ReadInt(r.tree, sysfs.Join(f.path, sysfs.AttrNumVFs)); err != nil {
+		f.NumVFs = len(f.vfs)
 		r.note(f.Address, sysfs.AttrNumVFs, err)
 	}
 	if s := r.optString(f, sysfs.AttrDriversAutoprobe); s != "" {
-		f.autoProbe = s != "0"
+		f.AutoProbe = s != "0"
 	}
 	// The kernel prints it as a bare hexadecimal number.
 	device := strings.TrimPrefix(r.optString(f, sysfs.AttrVFDevice), "0x")
 	if n, err := strconv.ParseUint(device, 16, 16); err == nil && n != 0 {
-		f.vfDevice = fmt.Sprintf("%04x", n)
+		f.VFDevice = fmt.Sprintf("%04x", n)
 	}
 }
 
