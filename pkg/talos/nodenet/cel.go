@@ -64,40 +64,44 @@ func (e *expression) address(call ast.CallExpr) (Certainty, bool) {
 	}
 	switch call.FunctionName() {
 	case operators.Equals, operators.NotEquals:
-		mac, ok := e.mac(args[0])
-		pattern, text := literal(args[1])
+		c, ok := e.equal(args[0], args[1])
 		if !ok {
-			mac, ok = e.mac(args[1])
-			pattern, text = literal(args[0])
+			c, ok = e.equal(args[1], args[0])
 		}
-		if !ok || !text || strings.Contains(pattern, "*") {
-			return No, false
-		}
-		c := e.link.matchesMAC(pattern, mac)
 		if call.FunctionName() == operators.NotEquals {
 			c = not(c)
 		}
-		return c, true
+		return c, ok
 	case "glob":
 		pattern, text := literal(args[0])
 		mac, ok := e.mac(args[1])
 		return e.link.matchesMAC(pattern, mac), ok && text
 	case operators.In:
-		mac, ok := e.mac(args[0])
-		if !ok || args[1].Kind() != ast.ListKind {
+		if args[1].Kind() != ast.ListKind {
 			return No, false
 		}
 		result := No
 		for _, item := range args[1].AsList().Elements() {
-			pattern, text := literal(item)
-			if !text || strings.Contains(pattern, "*") {
+			c, ok := e.equal(args[0], item)
+			if !ok {
 				return No, false
 			}
-			result = either(result, e.link.matchesMAC(pattern, mac))
+			result = either(result, c)
 		}
 		return result, true
 	}
 	return No, false
+}
+
+// equal compares one of the link's addresses with a text; false when they are
+// something else.
+func (e *expression) equal(address, text ast.Expr) (Certainty, bool) {
+	mac, isMAC := e.mac(address)
+	want, isText := literal(text)
+	if !isMAC || !isText || strings.Contains(want, "*") {
+		return No, false
+	}
+	return e.link.matchesMAC(want, mac), true
 }
 
 // mac recognizes mac(link.hardware_addr) and mac(link.permanent_addr).
