@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -220,16 +221,27 @@ func (n *node) status(what string, ok func(*status.Status) bool) *status.Status 
 	end := time.Now().Add(deadline)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
+	var (
+		s    *status.Status
+		seen []byte // what s was read from: most often there is nothing new
+	)
 	for {
-		s, err := status.Read(path)
-		if err != nil {
+		data, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			n.t.Fatal(err)
+		}
+		if err != nil {
+			s, seen = nil, nil
+		} else if s == nil || !bytes.Equal(data, seen) {
+			if s, err = status.Decode(data); err != nil {
+				n.t.Fatal(err)
+			}
+			seen = data
 		}
 		if s != nil && ok(s) {
 			return s
 		}
 		if time.Now().After(end) {
-			data, _ := os.ReadFile(path)
 			n.t.Fatalf("%s: not within %s; status is:\n%s", what, deadline, data)
 		}
 		<-tick.C

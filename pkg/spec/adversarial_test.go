@@ -176,10 +176,10 @@ func judge(t testing.TB, data []byte) {
 // Any document up to the limit of the size is judged within a second of CPU.
 func TestJudgedWithinASecond(t *testing.T) {
 	size := 1 << 20
-	limit := budget(t, size)
+	limit := time.Second
 	if testing.Short() {
-		size /= 8 // within the time of the largest: what does not depend on the size takes as long
-	} else if limit > 4*time.Second {
+		size /= 16 // within the time of the largest: what does not depend on the size takes as long
+	} else if limit = budget(t, size); limit > 4*time.Second {
 		size /= 4 // what is not linear shows in a smaller document too
 		limit = budget(t, size)
 	}
@@ -208,8 +208,10 @@ func TestHundredEntriesWithAllVFs(t *testing.T) {
 	doc := pfs + strings.Repeat("- {match: {names: [a]}, numVFs: 65535, virtualFunctions: [{indexes: \"0-65534\"}]}\n", 100)
 	start := cpu(t)
 	_, err := spec.Load("f", []byte(doc))
-	if used, limit := cpu(t)-start, budget(t, 1<<20); used > limit {
-		t.Errorf("took %v of CPU, at most %v is right", used, limit)
+	if used := cpu(t) - start; used > time.Second { // which is never too much
+		if limit := budget(t, 1<<20); used > limit {
+			t.Errorf("took %v of CPU, at most %v is right", used, limit)
+		}
 	}
 	if err == nil || !strings.Contains(err.Error(), "VFs 0-65534 are in the group at line 4 already") {
 		t.Errorf("got %v", err)

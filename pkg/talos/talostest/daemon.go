@@ -1,8 +1,11 @@
 package talostest
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -163,10 +166,20 @@ func (r *Rig) Await(what string, conditions ...func(*status.Status) bool) *statu
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+	var (
+		s    *status.Status
+		seen []byte // what s was read from: most often there is nothing new
+	)
 	for {
-		s, err := status.Read(filepath.Join(r.state, state.StatusFile))
-		if err != nil {
+		data, err := os.ReadFile(filepath.Join(r.state, state.StatusFile))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			r.t.Fatal(err)
+		}
+		if err == nil && (s == nil || !bytes.Equal(data, seen)) {
+			if s, err = status.Decode(data); err != nil {
+				r.t.Fatal(err)
+			}
+			seen = data
 		}
 		if s != nil && !slices.ContainsFunc(conditions, func(ok func(*status.Status) bool) bool { return !ok(s) }) {
 			return s
