@@ -43,19 +43,20 @@ func TestMain(m *testing.M) {
 //
 // TALOSCONFIG has os:admin; the files reader and expired are other talosconfigs.
 func TestScripts(t *testing.T) {
+	igbTree, cx7Tree, plainTree := fixtureTree(t, "82576"), fixtureTree(t, "connectx7"), fixtureTree(t, "e1000e")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata", UpdateScripts: *update, RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
 			tb := env.T().(testing.TB)
-			igb := fixtureNode(tb, "igb", "82576", "enp33s0")
+			igb := nodeOf(tb, "igb", igbTree, "enp33s0")
 			igb.Services = []*machine.ServiceInfo{{Id: "ext-sriov", State: "Running"}}
 			igb.Log = "level=INFO msg=started version=0.1.0\nlevel=INFO msg=\"document accepted\"\nlevel=INFO msg=\"2 VFs made\" pf=enp33s0\n"
 			writeStatus(tb, igb.Files, igbStatus())
-			cx7 := fixtureNode(tb, "cx7", "connectx7", "")
+			cx7 := nodeOf(tb, "cx7", cx7Tree, "")
 			addMachineConfig(tb, igb)
 			addMachineConfig(tb, cx7)
 			igb.Applied = func(data []byte) { accept(tb, igb.Files, data) }
-			server := talostest.Start(tb, 0, igb, cx7, newerNode(tb), fixtureNode(tb, "plain", "e1000e", ""), silentNode(tb))
+			server := talostest.Start(tb, 0, igb, cx7, newerNode(tb, cx7Tree), nodeOf(tb, "plain", plainTree, ""), silentNode(tb))
 			env.Setenv("TALOSCONFIG", server.Talosconfig(tb, role.Admin, time.Hour))
 			env.Setenv("reader", server.Talosconfig(tb, role.Reader, time.Hour))
 			env.Setenv("expired", server.Talosconfig(tb, role.Admin, -time.Hour))
@@ -66,7 +67,12 @@ func TestScripts(t *testing.T) {
 }
 
 func fixtureNode(tb testing.TB, name, fixture, uplink string) *talostest.Node {
-	return nodeOf(tb, name, talostest.Sysfs(tb, filepath.Join("../../pkg/inventory/testdata", fixture+".sysfs")), uplink)
+	return nodeOf(tb, name, fixtureTree(tb, fixture), uplink)
+}
+
+// fixtureTree is a sysfs, which nodes only read: several may have one.
+func fixtureTree(tb testing.TB, fixture string) string {
+	return talostest.Sysfs(tb, filepath.Join("../../pkg/inventory/testdata", fixture+".sysfs"))
 }
 
 func nodeOf(tb testing.TB, name, sys, uplink string) *talostest.Node {
@@ -85,8 +91,8 @@ func nodeOf(tb testing.TB, name, sys, uplink string) *talostest.Node {
 
 // newerNode takes a machine config only when it kept what a client of an older
 // Talos does not know.
-func newerNode(tb testing.TB) *talostest.Node {
-	n := fixtureNode(tb, "newer", "connectx7", "")
+func newerNode(tb testing.TB, tree string) *talostest.Node {
+	n := nodeOf(tb, "newer", tree, "")
 	n.Version = "v1.14.1"
 	later := append(contracts.Worker114(), "--- # of 1.15\nkind:   'LaterConfig'\napiVersion: v2\nx: [ 1,2 ]\n"...)
 	n.Add(tb, talostest.NewMachineConfig(later))

@@ -102,6 +102,7 @@ func TestWatch(t *testing.T) {
 // Without flags, generate patch asks; a wrong answer is explained and asked for
 // again; without an end to the answers nothing is written.
 func TestAsk(t *testing.T) {
+	nodes := []*talostest.Node{runningNode(t), fixtureNode(t, "cx7", "connectx7", ""), fixtureNode(t, "plain", "e1000e", "")}
 	good := []string{"numVFs: 4\n", `names: ["enp1s0f0np0"]`, "resourceName: nvidia.com/cx7"}
 	for name, x := range map[string]struct {
 		node  string
@@ -128,7 +129,7 @@ func TestAsk(t *testing.T) {
 		"nothing to choose":    {node: "plain", typed: "eth0\n", code: exitError, err: []string{"--pf, --resource, --vfs must be given"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			term := newTerminal(t, x.typed, runningNode(t), fixtureNode(t, "cx7", "connectx7", ""), fixtureNode(t, "plain", "e1000e", ""))
+			term := newTerminal(t, x.typed, nodes...)
 			term.color = false
 			want := x.code
 			if name == "nothing to choose" {
