@@ -10,7 +10,9 @@ import (
 )
 
 // devlink sends a command about one devlink device and decodes the answer.
-func devlink[T any](ctx context.Context, h *Handle, cmd uint8, bus, dev string, decode func(*decoder) (T, error), attributes ...*nl.RtAttr) (T, error) {
+func devlink[T any](ctx context.Context, h *Handle, cmd uint8, bus, dev string,
+	decode func(*decoder) (T, error), attributes ...*nl.RtAttr,
+) (T, error) {
 	family := genlFamily{nl.GENL_DEVLINK_NAME, nl.GENL_DEVLINK_VERSION}
 	device := []*nl.RtAttr{text(nl.DEVLINK_ATTR_BUS_NAME, bus), text(nl.DEVLINK_ATTR_DEV_NAME, dev)}
 	out, err := command(ctx, h, family, cmd, decode, append(device, attributes...)...)
@@ -67,7 +69,8 @@ func (h *Handle) SetEswitchMode(ctx context.Context, bus, dev, mode string) erro
 	default:
 		return &Error{Op: op, Target: target, Value: mode, Err: fmt.Errorf("no such mode: %w", unix.EINVAL)}
 	}
-	_, err := devlink(ctx, h, nl.DEVLINK_CMD_ESWITCH_SET, bus, dev, done, nl.NewRtAttr(nl.DEVLINK_ATTR_ESWITCH_MODE, nl.Uint16Attr(n)))
+	_, err := devlink(ctx, h, nl.DEVLINK_CMD_ESWITCH_SET, bus, dev, done,
+		nl.NewRtAttr(nl.DEVLINK_ATTR_ESWITCH_MODE, nl.Uint16Attr(n)))
 	return wrap(err, op, target, mode)
 }
 

@@ -16,7 +16,9 @@ type genlFamily struct {
 }
 
 // command sends a command to a family and decodes the answer.
-func command[T any](ctx context.Context, h *Handle, to genlFamily, cmd uint8, decode func(*decoder) (T, error), attributes ...*nl.RtAttr) (T, error) {
+func command[T any](ctx context.Context, h *Handle, to genlFamily, cmd uint8,
+	decode func(*decoder) (T, error), attributes ...*nl.RtAttr,
+) (T, error) {
 	id, err := h.family(ctx, to.name)
 	if err != nil {
 		var none T

@@ -96,7 +96,9 @@ func isErrno(err error) bool {
 }
 
 // ask sends one request and decodes the answer.
-func ask[T any](ctx context.Context, h *Handle, proto int, req *nl.NetlinkRequest, decode func([]byte) (T, error)) (T, error) {
+func ask[T any](ctx context.Context, h *Handle, proto int, req *nl.NetlinkRequest,
+	decode func([]byte) (T, error),
+) (T, error) {
 	var out T
 	err := h.do(ctx, proto, req, func(b []byte) (err error) {
 		out, err = decode(b)
@@ -106,7 +108,9 @@ func ask[T any](ctx context.Context, h *Handle, proto int, req *nl.NetlinkReques
 }
 
 // list asks for a dump and decodes each of its messages; ok says whether it counts.
-func list[T any](ctx context.Context, h *Handle, proto int, req *nl.NetlinkRequest, decode func([]byte) (v T, ok bool, err error)) ([]T, error) {
+func list[T any](ctx context.Context, h *Handle, proto int, req *nl.NetlinkRequest,
+	decode func([]byte) (v T, ok bool, err error),
+) ([]T, error) {
 	var out []T
 	err := h.dump(ctx, proto, req, func() { out = nil }, func(b []byte) error {
 		v, ok, err := decode(b)
