@@ -110,9 +110,11 @@ func (n *node_) timeExtension(pfs []string) (time.Duration, map[string]span) {
 	n.t.Helper()
 	before, err := n.Service(ext).Log(n.ctx())
 	n.must(err)
+	// allowUplink: else each PF waits until it was seen for a while without the
+	// node's own network, from a time of its own.
 	spec := "apiVersion: v1alpha1\nkind: SRIOVConfig\nphysicalFunctions:\n"
 	for i, pf := range pfs {
-		spec += fmt.Sprintf("  - match: {pciAddresses: [%q]}\n    numVFs: %d\n    resourceName: example.com/bench%d\n", pf, benchVFs, i)
+		spec += fmt.Sprintf("  - match: {pciAddresses: [%q]}\n    allowUplink: true\n    numVFs: %d\n    resourceName: example.com/bench%d\n", pf, benchVFs, i)
 	}
 	n.document(spec)
 	n.allReady(len(pfs))
