@@ -1,11 +1,11 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -23,106 +23,92 @@ var errNotYet = errors.New("not there yet")
 // not bind: the kernel answers such a probe with success.
 var ErrNotBound = errors.New("the driver did not bind the VF")
 
-// request is what a step asks of the kernel. A few are more than one request;
-// each of those can be repeated.
-type request func(context.Context) error
+// target is what an operation is about as it is now, as far as the operation does not
+// name it.
+type target struct {
+	vf   string     // address of the VF
+	link nl.LinkRef // interface of the VF, or of the PF
+}
 
-// request returns what carries the operation out. What it is about is found before,
-// so that an error here is no write.
-func (r *run) request(o op.Op) (request, error) {
-	links := r.a.opts.Links
+// find finds what the operation is about before anything is written, so that an
+// error here is no write.
+func (r *run) find(o op.Op) (t target, err error) {
+	switch o := o.(type) {
+	case op.SetAutoProbe, op.SetNumVFs, op.SetEswitchMode, op.SetSteeringMode, op.DeleteVDPA:
+	case op.UnbindVF, op.SetDriverOverride, op.ProbeVF, op.AddVDPA, op.BindVDPA:
+		t.vf, err = r.vfAddress(o.VFs()[0])
+	case op.SetMTU:
+		t.link, err = r.link(sysfs.Device(o.Address), o.Netdev)
+	case op.SetVFMTU:
+		t.link, err = r.vfLink(o.OnVF)
+	default:
+		// A change of the eswitch mode may have given the PF another interface.
+		t.link, err = r.link(sysfs.Device(o.PF()), r.pf.Name)
+	}
+	return t, err
+}
+
+// do asks the kernel for what the operation wants. A few operations are more than one
+// request; each of those can be repeated.
+func (r *run) do(ctx context.Context, o op.Op, t target) error {
+	sys, links := r.a.sys, r.a.opts.Links
 	switch o := o.(type) {
 	case op.SetAutoProbe:
-		return r.sysfsWrite(sysfs.DriversAutoprobe(o.Address), flag(o.On)), nil
+		return sys.Write(sysfs.DriversAutoprobe(o.Address), o.On.String())
 	case op.SetNumVFs:
-		return r.sysfsWrite(sysfs.NumVFs(o.Address), strconv.Itoa(int(o.N))), nil
+		return sys.Write(sysfs.NumVFs(o.Address), o.N.String())
 	case op.UnbindVF:
-		return r.onVF(o.OnVF, func(_ context.Context, vf string) error {
-			return r.a.sys.Write(sysfs.DriverUnbind(string(o.Driver)), vf)
-		})
+		return sys.Write(sysfs.DriverUnbind(string(o.Driver)), t.vf)
 	case op.SetDriverOverride:
-		return r.onVF(o.OnVF, func(_ context.Context, vf string) error { return r.override(vf, o.Driver) })
+		// A line end removes it; the empty write is none.
+		return sys.Write(sysfs.DriverOverride(t.vf), cmp.Or(string(o.Driver), "\n"))
 	case op.ProbeVF:
-		return r.onVF(o.OnVF, func(_ context.Context, vf string) error { return r.probe(vf, o.Driver) })
+		return r.probe(t.vf, string(o.Driver))
 	case op.SetEswitchMode:
-		return func(ctx context.Context) error {
-			return links.SetEswitchMode(ctx, nl.BusPCI, o.Address, string(o.Mode))
-		}, nil
+		return links.SetEswitchMode(ctx, nl.BusPCI, o.Address, string(o.Mode))
 	case op.SetSteeringMode:
-		return func(ctx context.Context) error { return r.steering(ctx, o) }, nil
+		return r.steering(ctx, o)
 	case op.SetTCOffload:
-		return r.onPF(o.OnPF, func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetTCOffload(ctx, pf.Name, bool(o.On))
-		})
+		return links.SetTCOffload(ctx, t.link.Name, bool(o.On))
 	case op.SetPFUp:
-		return r.onPF(o.OnPF, func(ctx context.Context, pf nl.LinkRef) error { return links.SetUp(ctx, pf, true) })
+		return links.SetUp(ctx, t.link, true)
 	case op.SetMTU:
-		return onLink(func() (nl.LinkRef, error) { return r.link(sysfs.Device(o.Address), o.Netdev) },
-			func(ctx context.Context, l nl.LinkRef) error { return links.SetMTU(ctx, l, int(o.MTU)) })
+		return links.SetMTU(ctx, t.link, int(o.MTU))
 	case op.SetVFMTU:
-		return onLink(func() (nl.LinkRef, error) { return r.vfLink(o.OnVF) },
-			func(ctx context.Context, l nl.LinkRef) error { return links.SetMTU(ctx, l, int(o.MTU)) })
+		return links.SetMTU(ctx, t.link, int(o.MTU))
 	case op.AddVDPA:
-		return r.onVF(o.OnVF, func(ctx context.Context, vf string) error {
-			return links.VDPAAdd(ctx, op.VDPAName(vf), nl.BusPCI, vf)
-		})
+		return links.VDPAAdd(ctx, op.VDPAName(t.vf), nl.BusPCI, t.vf)
 	case op.DeleteVDPA:
-		return func(ctx context.Context) error { return links.VDPADel(ctx, string(o.Device)) }, nil
+		return links.VDPADel(ctx, string(o.Device))
 	case op.BindVDPA:
-		return r.onVF(o.OnVF, func(_ context.Context, vf string) error { return r.bindVDPA(op.VDPAName(vf), o.Driver) })
+		return r.bindVDPA(op.VDPAName(t.vf), string(o.Driver))
 	}
-	set := attribute(links, o)
-	if set == nil {
-		return nil, fmt.Errorf("an operation of kind %q cannot be run by this version", o.Kind())
-	}
-	return r.onPF(op.OnPF{Address: o.PF(), Name: r.pf.Name}, set)
+	return setAttribute(ctx, links, t.link, o)
 }
 
-// attribute is the request that sets an attribute of a VF through its PF, nil for
-// any other operation.
-func attribute(links Links, o op.Op) func(context.Context, nl.LinkRef) error {
+// setAttribute sets an attribute of a VF through its PF.
+func setAttribute(ctx context.Context, links Links, pf nl.LinkRef, o op.Op) error {
 	switch o := o.(type) {
 	case op.SetVFMAC:
-		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFMAC(ctx, pf, o.Index, net.HardwareAddr(o.To))
-		}
+		return links.SetVFMAC(ctx, pf, o.Index, net.HardwareAddr(o.To))
 	case op.SetVFNodeGUID:
-		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFNodeGUID(ctx, pf, o.Index, net.HardwareAddr(o.To))
-		}
+		return links.SetVFNodeGUID(ctx, pf, o.Index, net.HardwareAddr(o.To))
 	case op.SetVFPortGUID:
-		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFPortGUID(ctx, pf, o.Index, net.HardwareAddr(o.To))
-		}
+		return links.SetVFPortGUID(ctx, pf, o.Index, net.HardwareAddr(o.To))
 	case op.SetVFVLAN:
-		return func(ctx context.Context, pf nl.LinkRef) error { return links.SetVFVLAN(ctx, pf, o.Index, vlan(o.To)) }
+		return links.SetVFVLAN(ctx, pf, o.Index, vlan(o.To))
 	case op.SetVFTrust:
-		return func(ctx context.Context, pf nl.LinkRef) error { return links.SetVFTrust(ctx, pf, o.Index, bool(o.To)) }
+		return links.SetVFTrust(ctx, pf, o.Index, bool(o.To))
 	case op.SetVFSpoofCheck:
-		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFSpoofCheck(ctx, pf, o.Index, bool(o.To))
-		}
+		return links.SetVFSpoofCheck(ctx, pf, o.Index, bool(o.To))
 	case op.SetVFQueryRSS:
-		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFQueryRSS(ctx, pf, o.Index, bool(o.To))
-		}
+		return links.SetVFQueryRSS(ctx, pf, o.Index, bool(o.To))
 	case op.SetVFLinkState:
-		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFLinkState(ctx, pf, o.Index, linkState(o.To))
-		}
+		return links.SetVFLinkState(ctx, pf, o.Index, linkState(o.To))
 	case op.SetVFRate:
-		return func(ctx context.Context, pf nl.LinkRef) error {
-			return links.SetVFRate(ctx, pf, o.Index, o.To.Min, o.To.Max)
-		}
+		return links.SetVFRate(ctx, pf, o.Index, o.To.Min, o.To.Max)
 	}
-	return nil
-}
-
-func flag(on op.Flag) string {
-	if on {
-		return "1"
-	}
-	return "0"
+	return fmt.Errorf("an operation of kind %q cannot be run by this version", o.Kind())
 }
 
 func vlan(l op.VLAN) nl.VLAN {
@@ -144,47 +130,11 @@ func linkState(s op.LinkState) nl.LinkState {
 	}
 }
 
-// onVF is a request about a VF by its address now.
-func (r *run) onVF(vf op.OnVF, f func(ctx context.Context, vf string) error) (request, error) {
-	addr, err := r.vfAddress(vf.Index)
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) error { return f(ctx, addr) }, nil
-}
-
-// onPF is a request through the PF's interface now: a change of the eswitch mode
-// may have given it another.
-func (r *run) onPF(pf op.OnPF, f func(context.Context, nl.LinkRef) error) (request, error) {
-	return onLink(func() (nl.LinkRef, error) { return r.link(sysfs.Device(pf.Address), pf.Name) }, f)
-}
-
-func onLink(find func() (nl.LinkRef, error), f func(context.Context, nl.LinkRef) error) (request, error) {
-	l, err := find()
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) error { return f(ctx, l) }, nil
-}
-
-func (r *run) sysfsWrite(name, value string) request {
-	return func(context.Context) error { return r.a.sys.Write(name, value) }
-}
-
-func (r *run) override(vf string, driver op.Driver) error {
-	value := string(driver)
-	if value == "" {
-		value = "\n" // what removes it; the empty write is none
-	}
-	return r.a.sys.Write(sysfs.DriverOverride(vf), value)
-}
-
 // probe offers the VF to the drivers, of which one is expected to bind it.
-func (r *run) probe(vf string, driver op.Driver) error {
+func (r *run) probe(vf, want string) error {
 	if err := r.a.sys.Write(sysfs.DriversProbe(), vf); err != nil {
 		return err
 	}
-	want := string(driver)
 	if l, err := r.a.sys.ReadLink(sysfs.Driver(vf)); err == nil {
 		if got := sysfs.Base(l); want != "" && got != want && nic.Userspace(want) {
 			return fmt.Errorf("%w: %s did", ErrNotBound, got)
@@ -217,8 +167,7 @@ func (r *run) steering(ctx context.Context, o op.SetSteeringMode) error {
 
 // bindVDPA gives the vDPA device to the driver. The bus binds whatever driver comes
 // first; the override makes it this one for good.
-func (r *run) bindVDPA(name string, driver op.Driver) error {
-	want := string(driver)
+func (r *run) bindVDPA(name, want string) error {
 	if err := r.a.sys.Write(sysfs.VDPADriverOverride(name), want); err != nil {
 		return err
 	}

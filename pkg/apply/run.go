@@ -229,11 +229,11 @@ func (r *run) step(ctx context.Context, s *plan.Step, changed <-chan struct{}) e
 	defer unlock()
 	_, rate := s.Op.(op.SetVFRate)
 	r.linkBefore = !rate || r.carrier()
-	write, err := r.request(s.Op)
+	t, err := r.find(s.Op)
 	if err != nil {
 		return err
 	}
-	return r.write(ctx, s, write)
+	return r.write(ctx, s, t)
 }
 
 func (r *run) notReady(unbound, bare []int) {

@@ -8,9 +8,9 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 )
 
-// write runs one write with its bound. Over time, the write is left to the
+// write runs one write to the target with its bound. Over time, the write is left to the
 // kernel, the PF is marked stuck, and the answer frees it whenever it comes.
-func (r *run) write(ctx context.Context, s *plan.Step, write request) error {
+func (r *run) write(ctx context.Context, s *plan.Step, t target) error {
 	r.point("write/" + s.ID)
 	start := time.Now()
 	answer := make(chan error, 1)
@@ -21,7 +21,7 @@ func (r *run) write(ctx context.Context, s *plan.Step, write request) error {
 	go func() {
 		defer close(done)
 		defer cancel()
-		answer <- write(wctx)
+		answer <- r.do(wctx, s.Op, t)
 	}()
 	limit := r.a.opts.WriteTimeout(s.Op.Kind())
 	if o, ok := s.Op.(op.SetNumVFs); ok {
