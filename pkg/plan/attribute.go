@@ -19,6 +19,8 @@ type attributed struct {
 	rebind string
 	// refused are the config's keys that the driver refuses for the VF.
 	refused []string
+	// unseen: the driver does not report what the PF holds for the VF.
+	unseen bool
 }
 
 // attribute plans what the PF holds for its VFs, and which of them need their
@@ -32,104 +34,79 @@ func (p *port) attribute(vfs []unboundVF) ([]attributed, yield) {
 	var y yield
 	for i := range attributes {
 		for j := range out {
-			if out[j].group == nil {
-				continue
+			if out[j].group != nil {
+				p.set(&attributes[i], &out[j], &y)
 			}
-			set := p.set(&attributes[i], &out[j].vf)
-			y.add(set.yield)
-			out[j] = set.of(out[j])
 		}
 	}
 	for i := range out {
-		var found findings
-		out[i].rebind, found = p.rebind(&out[i])
-		y.found.add(found)
+		p.rebind(&out[i], &y)
 	}
 	return out, y
 }
 
-// attributeSet is what comes of one attribute of one VF.
-type attributeSet struct {
-	yield
-	address string // the step, when it sets what the driver reads when it binds
-	rebind  string // why the driver must be bound again for it
-	refused string // the key, when the driver refuses it
-}
-
-// of is the VF with the attribute set.
-func (s attributeSet) of(v attributed) attributed {
-	if s.address != "" {
-		v.addresses = append(slices.Clone(v.addresses), s.address)
-	}
-	if s.refused != "" {
-		v.refused = append(slices.Clone(v.refused), s.refused)
-	}
-	if s.rebind != "" {
-		v.rebind = s.rebind
-	}
-	return v
-}
-
 // set plans one attribute of one VF.
-func (p *port) set(a *attribute, v *vf) attributeSet {
+func (p *port) set(a *attribute, v *attributed, y *yield) {
 	want, ok := a.want(p.member(v.group, v.index))
 	if !ok {
 		if a.derived != nil && a.derived(v.group) && len(p.pf.Netdevs) > 0 {
-			return attributeSet{}.refusing(vfRefusal{vf: v.index, group: v.group, key: a.key, why: underivable, address: true})
+			y.refuse(v, a, about{kind: underivable}, nil)
 		}
-		return attributeSet{}
+		return
 	}
-	have, known := p.attributeNow(a, v, want)
-	var out attributeSet
-	if v.now != nil && v.now.Admin == nil {
-		out.found.unseen = []int{v.index}
+	have, known := p.attributeNow(a, &v.vf, want)
+	if v.now != nil && v.now.Admin == nil && !v.unseen {
+		v.unseen = true
+		y.find(&v.vf, about{kind: unseen})
 	}
 	o := a.set(p.onVF(v.index), have, want)
 	s := p.vfStep(v.index, o)
 	// A driver that refuses it often does not report it either.
 	r, refused := p.refused(s.ID, want)
 	if known && have.Equal(want) || !known && v.now != nil && !refused && !slices.Contains(p.record.Open, s.ID) {
-		return out
-	}
-	if a.can(&p.nic, want) == nic.No {
-		return out.refusing(vfRefusal{vf: v.index, group: v.group, key: a.key, want: want.String(), why: cannot, address: a.rebind})
-	}
-	if refused {
-		if r.Volatile && !r.Carrier && !v.group.Optional.Has(a.key) {
-			out.found.noLink = []int{v.index}
-			return out
-		}
-		return out.refusing(vfRefusal{vf: v.index, group: v.group, key: a.key, want: want.String(), why: answered, answer: r.Answer, address: a.rebind})
+		return
 	}
 	switch {
+	case a.can(&p.nic, want) == nic.No:
+		y.refuse(v, a, about{kind: cannot}, want)
+		return
+	case refused && r.Volatile && !r.Carrier && !v.group.Optional.Has(a.key):
+		y.find(&v.vf, about{kind: noLink})
+		return
+	case refused:
+		y.refuse(v, a, about{kind: answered, answer: r.Answer}, want)
+		return
 	case len(p.pf.Netdevs) == 0:
-		out.found.noInterface = []int{v.index}
-		return out
-	case p.busy(v):
-		out.found.later(v, a.key)
-		return out
+		y.find(&v.vf, about{kind: noInterface})
+		return
+	case p.busy(&v.vf):
+		y.later(&v.vf, a.key)
+		return
 	}
 	s.Reason, s.Needs = "the config says "+a.key, after(v.made)
-	s.Optional, s.Key, s.Pos, s.Forced = v.group.Optional.Has(a.key), a.key, v.group.Pos, p.over(v)
+	s.Optional, s.Key, s.Pos, s.Forced = v.group.Optional.Has(a.key), a.key, v.group.Pos, p.over(&v.vf)
 	if a.rebind {
-		out.address = s.ID
+		v.addresses = append(v.addresses, s.ID)
 		if v.now != nil && v.bound && v.driver() == spec.DriverDefault {
 			if p.nic.ResetsVFOnMAC {
 				s.Disruption = DisruptReset
 			} else {
-				out.rebind = "the VF's driver reads its address when it binds"
+				v.rebind = "the VF's driver reads its address when it binds"
 			}
 		}
 	}
-	out.steps = []Step{s}
-	return out
+	y.steps = append(y.steps, s)
 }
 
-// refusing is the set with the attribute refused.
-func (s attributeSet) refusing(r vfRefusal) attributeSet {
-	s.refused = r.key
-	s.found.refusals = []vfRefusal{r}
-	return s
+// refuse notes that the VF cannot have the value of the attribute, nil for none.
+func (y *yield) refuse(v *attributed, a *attribute, why about, want op.Value) {
+	v.refused = append(v.refused, a.key)
+	why.group, why.key = v.group, a.key
+	f := finding{about: why, vf: v.index, want: op.Text(want)}
+	if !a.rebind {
+		f.about.want = f.want
+	}
+	y.found = append(y.found, f)
 }
 
 // attributeNow is the attribute of the VF as it is; false when that is not known.
@@ -144,33 +121,30 @@ func (p *port) attributeNow(a *attribute, v *vf, want op.Value) (op.Value, bool)
 	return have, true
 }
 
-// rebind is why the VF's driver must be bound again, "" when it need not: for an
-// attribute, or for what only a new bind brings.
-func (p *port) rebind(v *attributed) (string, findings) {
-	var found findings
+// rebind says at the VF why its driver must be bound again: for an attribute, or for
+// what only a new bind brings.
+func (p *port) rebind(v *attributed, y *yield) {
 	if v.now == nil || v.group == nil || !v.bound || !v.right() || v.driver() != spec.DriverDefault {
-		return v.rebind, found
+		return
 	}
-	why := v.rebind
-	if mac, ok := p.member(v.group, v.index).mac(); ok && why == "" && p.otherAddress(&v.vf, mac) {
+	if mac, ok := p.member(v.group, v.index).mac(); ok && v.rebind == "" && p.otherAddress(&v.vf, mac) {
 		if p.failed(&v.vf, op.AwaitVFAddress{OnVF: p.onVF(v.index), MAC: mac}) {
-			found.problems = append(found.problems, Problem{
+			y.problems = append(y.problems, Problem{
 				Pos: v.group.Pos, VFs: []int{v.index}, Partial: true,
 				Msg:  fmt.Sprintf("macAddresses: the VF's driver %s did not take %s when it was bound; the VF has %s", v.now.Driver, mac, v.now.Netdevs[0].MAC),
 				Hint: "see the kernel log of the VF's driver",
 			})
 		} else {
-			why = "the VF's netdev has another address than its PF gives it"
+			v.rebind = "the VF's netdev has another address than its PF gives it"
 		}
 	}
-	if v.group.RDMA && len(v.now.RDMA) == 0 && why == "" && !use.NetdevAway(&v.now.Function) {
+	if v.group.RDMA && len(v.now.RDMA) == 0 && v.rebind == "" && !use.NetdevAway(&v.now.Function) {
 		if p.nic.RDMA == nic.No || p.failed(&v.vf, op.AwaitVFRDMA{OnVF: p.onVF(v.index)}) {
-			found.problems = append(found.problems, p.noRDMA(&v.vf))
+			y.problems = append(y.problems, p.noRDMA(&v.vf))
 		} else {
-			why = "the VF has no RDMA device, and gets one when its driver binds"
+			v.rebind = "the VF has no RDMA device, and gets one when its driver binds"
 		}
 	}
-	return why, found
 }
 
 // otherAddress reports whether the VF's netdev has another address than the one

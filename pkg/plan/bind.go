@@ -67,13 +67,13 @@ func (p *port) release(vfs []attributed) ([]attributed, yield) {
 		case right && v.rebind == "":
 			continue
 		case right && p.busy(&v.vf):
-			y.found.later(&v.vf, "the address")
+			y.later(&v.vf, "the address")
 			continue
 		case right:
 			reason, needs = v.rebind, v.addresses
 		default:
 			if d := p.notLoaded(&v.vf); d != "" {
-				y.found.missing = append(y.found.missing, missing{d, v.index})
+				y.find(&v.vf, about{kind: missing, driver: d})
 				continue
 			}
 		}
@@ -112,7 +112,9 @@ func (p *port) probe(v *attributed, override, auto, mode string) (string, yield)
 		return "", yield{}
 	}
 	if d := p.notLoaded(&v.vf); d != "" && (v.now != nil || v.driver() != spec.DriverDefault) {
-		return "", yield{found: findings{missing: []missing{{d, v.index}}}}
+		var y yield
+		y.find(&v.vf, about{kind: missing, driver: d})
+		return "", y
 	}
 	if v.driver() != spec.DriverDefault {
 		auto = "" // driver_override binds it with autoprobe off too

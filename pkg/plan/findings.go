@@ -1,8 +1,8 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,189 +11,139 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
-// findings are what is found about single VFs while steps are planned. They are
-// reported once for all VFs that they are true of.
-type findings struct {
-	problems    []Problem
-	refusals    []vfRefusal
-	postponed   []postponed
-	missing     []missing
-	noInterface []int // VFs whose attributes want an interface of the PF
-	noLink      []int // VFs with an attribute that wants a link
-	unseen      []int // VFs whose attributes are not reported
+// finding is something about one VF that is found while steps are planned. It is
+// reported once for all VFs that it is true of.
+type finding struct {
+	about
+	vf   int
+	want string // value that was refused, for people
 }
 
-func (f *findings) add(o findings) {
-	f.problems = append(f.problems, o.problems...)
-	f.refusals = append(f.refusals, o.refusals...)
-	f.postponed = append(f.postponed, o.postponed...)
-	f.missing = append(f.missing, o.missing...)
-	f.noInterface = append(f.noInterface, o.noInterface...)
-	f.noLink = append(f.noLink, o.noLink...)
-	f.unseen = append(f.unseen, o.unseen...)
+// about is what findings that are reported together have in common.
+type about struct {
+	kind  findingKind
+	group *spec.VFGroup // of a refusal
+	key   string        // of the config, or what else differs
+	want  string        // "" for addresses: each VF has its own, and all are one refusal
+	// answer is the driver's, holders are who has the VF, driver is what is not loaded.
+	answer, holders, driver string
 }
 
-// report makes problems and notices of the findings.
-func (w *work) report(f *findings) {
-	for _, pr := range f.problems {
-		w.problem(pr)
-	}
-	w.reportRefusals(f.refusals)
-	if vfs := sorted(f.noLink); len(vfs) > 0 {
-		w.problem(Problem{
-			VFs: vfs, Pending: true,
-			Msg:  "the driver " + w.pf.Driver + " refuses attributes of these VFs while the port has no link",
-			Hint: "set by itself when it has one; the VFs are not offered until then",
-		})
-	}
-	if vfs := sorted(f.unseen); len(vfs) > 0 {
-		w.notice(Problem{
-			VFs:  vfs,
-			Msg:  "what the PF holds for these VFs cannot be seen, so it is not compared with the config",
-			Hint: "attributes are set when the VFs are made; some drivers do not report them, and a look from outside the node does not show them",
-		})
-	}
-	if vfs := sorted(f.noInterface); len(vfs) > 0 {
-		w.problem(Problem{
-			VFs: vfs, Pending: true,
-			Msg:  "the attributes of VFs are set through the PF's interface, and this PF has none",
-			Hint: "taken up when it appears; a PF that is bound to vfio-pci has none",
-		})
-	}
-	w.reportPostponed(f.postponed)
-	w.reportMissing(f.missing)
-}
+type findingKind int
 
-// sorted are the indexes, each once.
-func sorted(vfs []int) []int { return slices.Compact(slices.Sorted(slices.Values(vfs))) }
-
-// vfRefusal is an attribute that a VF cannot have.
-type vfRefusal struct {
-	vf     int
-	group  *spec.VFGroup
-	key    string
-	why    refusalCause
-	want   string // for people
-	answer string // the driver's
-	// address: each VF has its own value, and all are one refusal.
-	address bool
-}
-
-type refusalCause int
-
+// The kinds, in the order in which they are reported.
 const (
-	underivable refusalCause = iota // the address cannot be derived
-	cannot                          // it is known that the driver cannot
-	answered                        // the driver refused it
+	underivable findingKind = iota // the address cannot be derived
+	cannot                         // it is known that the driver cannot
+	answered                       // the driver refused it
+	noLink                         // an attribute wants a link
+	unseen                         // the attributes are not reported
+	noInterface                    // attributes want an interface of the PF
+	// postponed is a difference on a VF that somebody holds. While a pod has a VF,
+	// what the PF holds for it is the pod's as well: the CNI plugin sets VLAN, MAC
+	// and the like for the pod and restores them after it. So it is no step that
+	// waits, but compared again when the VF is free.
+	postponed
+	missing // the driver that the VF should have is not loaded
 )
 
-// alike reports whether both are reported together.
-func (r *vfRefusal) alike(o *vfRefusal) bool {
-	return r.group == o.group && r.key == o.key && r.why == o.why && r.answer == o.answer && (r.want == o.want || o.address)
+// find notes a finding about the VF.
+func (y *yield) find(v *vf, what about) {
+	y.found = append(y.found, finding{about: what, vf: v.index})
 }
 
-// reportRefusals makes problems, or notices where the config allows it.
-func (w *work) reportRefusals(refusals []vfRefusal) {
-	type together struct {
-		vfRefusal
-		vfs []int
-	}
-	var all []*together
-next:
-	for i := range refusals {
-		r := &refusals[i]
-		for _, t := range all {
-			if t.alike(r) {
-				if t.vfs[len(t.vfs)-1] != r.vf {
-					t.vfs = append(t.vfs, r.vf)
-				}
-				continue next
-			}
-		}
-		all = append(all, &together{*r, []int{r.vf}})
-	}
-	for _, t := range all {
-		pr := w.refusalProblem(&t.vfRefusal)
-		pr.Pos, pr.VFs, pr.Partial = t.group.Pos, t.vfs, true
-		if t.group.Optional.Has(t.key) {
-			pr.Hint = "allowed by `optional`"
-			w.notice(pr)
-			continue
-		}
+func (y *yield) later(v *vf, what string) {
+	y.find(v, about{kind: postponed, key: what, holders: use.Names(v.holders)})
+}
+
+// report makes problems and notices of what was found.
+func (w *work) report(y *yield) {
+	for _, pr := range y.problems {
 		w.problem(pr)
 	}
+	vfs := map[about][]int{}
+	var first []finding // of those that are alike
+	for _, f := range y.found {
+		if vfs[f.about] == nil {
+			first = append(first, f)
+		}
+		vfs[f.about] = append(vfs[f.about], f.vf)
+	}
+	slices.SortStableFunc(first, func(a, b finding) int {
+		// Refusals of all kinds are reported as they were found.
+		return cmp.Or(cmp.Compare(max(a.kind, answered), max(b.kind, answered)), cmp.Compare(a.driver, b.driver))
+	})
+	for i := range first {
+		f := &first[i]
+		pr, notice := w.says(f)
+		pr.VFs = slices.Compact(slices.Sorted(slices.Values(vfs[f.about])))
+		if notice {
+			w.notice(pr)
+		} else {
+			w.problem(pr)
+		}
+	}
 }
 
-func (w *work) refusalProblem(r *vfRefusal) Problem {
-	pr := Problem{Hint: fmt.Sprintf("remove %s from this group, or list it under the group's `optional`; everything else of the group is configured", r.key)}
+// says is the finding for people, and whether nothing is wrong by it.
+func (w *work) says(f *finding) (pr Problem, notice bool) {
+	switch f.kind {
+	case noLink:
+		return Problem{
+			Pending: true,
+			Msg:     "the driver " + w.pf.Driver + " refuses attributes of these VFs while the port has no link",
+			Hint:    "set by itself when it has one; the VFs are not offered until then",
+		}, false
+	case unseen:
+		return Problem{
+			Msg:  "what the PF holds for these VFs cannot be seen, so it is not compared with the config",
+			Hint: "attributes are set when the VFs are made; some drivers do not report them, and a look from outside the node does not show them",
+		}, true
+	case noInterface:
+		return Problem{
+			Pending: true,
+			Msg:     "the attributes of VFs are set through the PF's interface, and this PF has none",
+			Hint:    "taken up when it appears; a PF that is bound to vfio-pci has none",
+		}, false
+	case postponed:
+		return Problem{
+			Msg:  f.key + " differs from the config, and is left to its holder: " + f.holders,
+			Hint: "set when the VF is free",
+		}, true
+	case missing:
+		return Problem{
+			Pending: true, Partial: true,
+			Msg:  fmt.Sprintf("the driver %s is not loaded", f.driver),
+			Hint: "taken up when it is; add its module to the machine config (kernel.modules: - name: " + module(f.driver) + ")",
+		}, false
+	}
+	pr = w.refusal(f)
+	if f.group.Optional.Has(f.key) {
+		pr.Hint = "allowed by `optional`"
+		return pr, true
+	}
+	return pr, false
+}
+
+// refusal is why a VF cannot have an attribute.
+func (w *work) refusal(f *finding) Problem {
+	pr := Problem{
+		Pos: f.group.Pos, Partial: true,
+		Hint: fmt.Sprintf("remove %s from this group, or list it under the group's `optional`; everything else of the group is configured", f.key),
+	}
 	switch {
-	case r.why == underivable && w.twin != "":
-		pr.Msg = fmt.Sprintf("%s: stable addresses derive from the PF's permanent address, and %s and %s have the same one", r.key, w.pf.Address, w.twin)
+	case f.kind == underivable && w.twin != "":
+		pr.Msg = fmt.Sprintf("%s: stable addresses derive from the PF's permanent address, and %s and %s have the same one", f.key, w.pf.Address, w.twin)
 		pr.Hint = "list the addresses, for each of the two in an entry of its own"
-	case r.why == underivable:
-		pr.Msg = r.key + ": stable addresses derive from the PF's permanent address, and this PF shows none"
+	case f.kind == underivable:
+		pr.Msg = f.key + ": stable addresses derive from the PF's permanent address, and this PF shows none"
 		pr.Hint = "list the addresses, or remove the key"
-	case r.why == answered:
-		pr.Msg = fmt.Sprintf("%s: the driver %s refuses %q (%s)", r.key, w.pf.Driver, r.want, r.answer)
+	case f.kind == answered:
+		pr.Msg = fmt.Sprintf("%s: the driver %s refuses %q (%s)", f.key, w.pf.Driver, f.want, f.answer)
 	default:
-		pr.Msg = fmt.Sprintf("%s: the driver %s cannot set it to %q", r.key, w.pf.Driver, r.want)
+		pr.Msg = fmt.Sprintf("%s: the driver %s cannot set it to %q", f.key, w.pf.Driver, f.want)
 	}
 	return pr
-}
-
-// postponed is a difference on a VF that somebody holds. While a pod has a VF,
-// what the PF holds for it is the pod's as well: the CNI plugin sets VLAN, MAC
-// and the like for the pod and restores them after it. So it is no step that
-// waits, but compared again when the VF is free.
-type postponed struct {
-	what, holders string
-	vf            int
-}
-
-func (f *findings) later(v *vf, what string) {
-	f.postponed = append(f.postponed, postponed{what, use.Names(v.holders), v.index})
-}
-
-func (w *work) reportPostponed(all []postponed) {
-	type key struct{ what, holders string }
-	vfs := map[key][]int{}
-	var order []key
-	for _, p := range all {
-		k := key{p.what, p.holders}
-		if _, known := vfs[k]; !known {
-			order = append(order, k)
-		}
-		if !slices.Contains(vfs[k], p.vf) {
-			vfs[k] = append(vfs[k], p.vf)
-		}
-	}
-	for _, k := range order {
-		w.notice(Problem{
-			VFs:  vfs[k],
-			Msg:  k.what + " differs from the config, and is left to its holder: " + k.holders,
-			Hint: "set when the VF is free",
-		})
-	}
-}
-
-// missing is a driver that a VF should have, and that is not loaded.
-type missing struct {
-	driver string
-	vf     int
-}
-
-func (w *work) reportMissing(all []missing) {
-	vfs := map[string][]int{}
-	for _, m := range all {
-		vfs[m.driver] = append(vfs[m.driver], m.vf)
-	}
-	for _, d := range slices.Sorted(maps.Keys(vfs)) {
-		w.problem(Problem{
-			VFs: sorted(vfs[d]), Pending: true, Partial: true,
-			Msg:  fmt.Sprintf("the driver %s is not loaded", d),
-			Hint: "taken up when it is; add its module to the machine config (kernel.modules: - name: " + module(d) + ")",
-		})
-	}
 }
 
 // module is the name of the module that has the driver.

@@ -23,10 +23,10 @@ func (w *work) plan() {
 	}
 	y := w.configure()
 	w.out.Steps = y.steps
-	w.report(&y.found)
+	w.report(&y)
 	w.reportSpent()
 	w.guard()
-	w.withdraw(y.found.noLink)
+	w.withdraw(y.found)
 }
 
 // configure are the steps of a PF that can be as its entry says.

@@ -124,7 +124,7 @@ func (p *port) vfMTU(v *awaited) yield {
 	}
 	if !v.again && p.busy(&v.vf) {
 		var y yield
-		y.found.later(&v.vf, "mtu")
+		y.later(&v.vf, "mtu")
 		return y
 	}
 	s := p.setVFMTU(v.index, name, have, *want)

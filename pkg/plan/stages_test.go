@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -148,7 +149,7 @@ func TestAttribute(t *testing.T) {
 		m       made
 		steps   []string
 		rebinds int // VFs whose driver must be bound again
-		found   func(findings) bool
+		found   []findingKind
 	}{
 		"as it is":              {p: stagePort(2, group(spec.VFGroup{Trust: on(false)}))},
 		"differs":               {p: stagePort(2, group(spec.VFGroup{Trust: on(true)})), steps: []string{"vf0/vf-trust", "vf1/vf-trust"}},
@@ -157,16 +158,16 @@ func TestAttribute(t *testing.T) {
 		"new VF, not known":     {p: stagePort(2, group(spec.VFGroup{SpoofCheck: on(true)})), m: made{by: numVFs2}, steps: []string{"vf0/vf-spoof-check <numvfs=2", "vf1/vf-spoof-check <numvfs=2"}},
 		"address of a bound VF": {p: stagePort(2, group(stable)), steps: []string{"vf0/vf-mac", "vf1/vf-mac"}, rebinds: 2},
 		"address of a new VF":   {p: stagePort(2, group(stable)), m: made{by: numVFs2, cold: true}, steps: []string{"vf0/vf-mac <numvfs=2", "vf1/vf-mac <numvfs=2"}},
-		"held":                  {p: stagePort(2, group(spec.VFGroup{Trust: on(true)}), 0), steps: []string{"vf1/vf-trust"}, found: func(f findings) bool { return len(f.postponed) == 1 && f.postponed[0].vf == 0 }},
-		"the driver cannot":     {p: stagePort(2, group(spec.VFGroup{LinkState: spec.LinkStateEnable})), found: func(f findings) bool { return len(f.refusals) == 2 && f.refusals[0].why == cannot }},
+		"held":                  {p: stagePort(2, group(spec.VFGroup{Trust: on(true)}), 0), steps: []string{"vf1/vf-trust"}, found: []findingKind{postponed}},
+		"the driver cannot":     {p: stagePort(2, group(spec.VFGroup{LinkState: spec.LinkStateEnable})), found: []findingKind{cannot, cannot}},
 		"underivable": {p: stagePort(2, func(pf *inventory.PF, e *spec.PhysicalFunction) {
 			group(stable)(pf, e)
 			pf.Netdevs[0].PermMAC = ""
-		}), found: func(f findings) bool { return len(f.refusals) == 2 && f.refusals[0].why == underivable }},
+		}), found: []findingKind{underivable, underivable}},
 		"nothing reported": {p: stagePort(1, func(pf *inventory.PF, e *spec.PhysicalFunction) {
 			group(spec.VFGroup{Trust: on(true)})(pf, e)
 			pf.VFs[0].Admin = nil
-		}), found: func(f findings) bool { return len(f.unseen) == 1 }},
+		}), found: []findingKind{unseen}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			unbound, _, _ := c.p.unbind(made{}, c.p.gather(c.m))
@@ -177,16 +178,21 @@ func TestAttribute(t *testing.T) {
 				if v.rebind != "" {
 					rebinds++
 				}
-				if len(v.refused) > 0 != (len(y.found.refusals) > 0) {
+				if len(v.refused) > 0 != slices.ContainsFunc(y.found, func(f finding) bool { return f.kind <= answered && f.vf == v.index }) {
 					t.Errorf("VF %d is refused %q", v.index, v.refused)
 				}
 			}
 			if rebinds != c.rebinds {
 				t.Errorf("%d VFs to bind again, want %d", rebinds, c.rebinds)
 			}
-			f := y.found
-			if none := len(f.refusals)+len(f.postponed)+len(f.unseen) == 0; none != (c.found == nil) || c.found != nil && !c.found(f) {
-				t.Errorf("found %+v", f)
+			var kinds []findingKind
+			for i, f := range y.found {
+				if kinds = append(kinds, f.kind); f.vf != i {
+					t.Errorf("finding %d is about VF %d", i, f.vf)
+				}
+			}
+			if !slices.Equal(kinds, c.found) {
+				t.Errorf("found %+v", y.found)
 			}
 		})
 	}
@@ -230,7 +236,7 @@ func TestBind(t *testing.T) {
 			}
 			vfs, y := c.p.bind(c.m, c.mode, in)
 			if name == "not loaded" {
-				if len(y.found.missing) == 0 || y.found.missing[0].driver != "uio_pci_generic" {
+				if len(y.found) == 0 || y.found[0].about != (about{kind: missing, driver: "uio_pci_generic"}) {
 					t.Errorf("found %+v", y.found)
 				}
 			}
@@ -315,7 +321,7 @@ func TestVDPA(t *testing.T) {
 			}
 			y := p.settle([]awaited{{vf: p.gather(made{})[0], again: c.again, needs: []string{"ready"}}})
 			checkSteps(t, y.steps, c.steps...)
-			if (len(y.found.refusals) > 0) != (c.refused && c.now == nil) {
+			if (len(y.found) > 0 && y.found[0].kind == answered) != (c.refused && c.now == nil) {
 				t.Errorf("found %+v", y.found)
 			}
 		})

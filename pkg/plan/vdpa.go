@@ -46,7 +46,7 @@ func (p *port) vdpa(v *awaited) (withVDPA, yield) {
 	}
 	var y yield
 	if !v.again && p.busy(&v.vf) {
-		y.found.later(&v.vf, keyVDPA)
+		y.later(&v.vf, keyVDPA)
 		return out, y
 	}
 	o := op.AddVDPA{OnVF: p.onVF(v.index)}
@@ -55,7 +55,8 @@ func (p *port) vdpa(v *awaited) (withVDPA, yield) {
 	}
 	s := p.vfStep(v.index, o)
 	if r, ok := p.refused(s.ID, o.Want()); ok {
-		y.found.refusals = []vfRefusal{{vf: v.index, group: v.group, key: keyVDPA, want: string(v.group.VDPA), why: answered, answer: r.Answer}}
+		want := string(v.group.VDPA)
+		y.found = []finding{{about{kind: answered, group: v.group, key: keyVDPA, want: want, answer: r.Answer}, v.index, want}}
 		return out, y
 	}
 	s.Reason, s.Needs, s.Key, s.Pos = "the config says vdpa", v.needs, keyVDPA, v.group.Pos

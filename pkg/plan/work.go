@@ -37,12 +37,15 @@ type port struct {
 // yield is what a stage of planning gives beside the value for the next stage.
 type yield struct {
 	steps []Step
-	found findings
+	// problems are of single VFs.
+	problems []Problem
+	found    []finding
 }
 
 func (y *yield) add(o yield) {
 	y.steps = append(y.steps, o.steps...)
-	y.found.add(o.found)
+	y.problems = append(y.problems, o.problems...)
+	y.found = append(y.found, o.found...)
 }
 
 // step is the operation as a step of the PF; the qualifier distinguishes it from another of
@@ -192,8 +195,13 @@ func (w *work) about(pr Problem) Problem {
 // withdraw lists the VFs that pools must stop offering: those that a step
 // destroys or resets, whether it can run now or waits, and those that lack an
 // attribute for want of a link.
-func (w *work) withdraw(noLink []int) {
-	taken := slices.Clone(noLink)
+func (w *work) withdraw(found []finding) {
+	var taken []int
+	for i := range found {
+		if found[i].kind == noLink {
+			taken = append(taken, found[i].vf)
+		}
+	}
 	for i := range w.out.Steps {
 		s := &w.out.Steps[i]
 		if s.Disruption == DisruptDestroyed || s.Disruption == DisruptReset {
