@@ -48,7 +48,7 @@ func TestJudge(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			got := use.Judge(c.ev).Of(vf)
 			if got.State != c.want || got.Busy() != (c.want != use.Free) {
-				t.Fatalf("%s, want %s (%+v)", got.State, c.want, got)
+				t.Fatalf("%v, want %v (%+v)", got.State, c.want, got)
 			}
 			if names := use.Names(got.Holders); !strings.Contains(names, c.who) || (c.who == "") != (names == "") {
 				t.Errorf("holders %q, want %q", names, c.who)
@@ -108,7 +108,7 @@ func TestHostUseHolds(t *testing.T) {
 	for _, got := range []use.Status{early, answered} {
 		if got.State != use.Held || got.Holders[0].Evidence != use.EvidenceHost || !strings.Contains(use.Names(got.Holders), "the host") ||
 			!strings.Contains(use.Names(got.Holders), "is below bond0 (bond)") {
-			t.Errorf("%s by %+v, want held by the host", got.State, got.Holders)
+			t.Errorf("%v by %+v, want held by the host", got.State, got.Holders)
 		}
 	}
 	pod := map[string][]use.Holder{vf: {{Device: vf, Namespace: "ns", Pod: "p", Evidence: use.EvidencePodResources}}}
@@ -126,7 +126,7 @@ func TestHostUseNotKnownIsNotFree(t *testing.T) {
 	for _, ev := range []use.Evidence{{Snapshot: s}, {Snapshot: s, KubeletSeen: true, Kubelet: use.Kubelet{Answered: true}}} {
 		got := use.Judge(ev).Of(vf)
 		if got.State != use.Unknown || !got.Busy() || !strings.Contains(use.Names(got.Holders), "addresses: no buffer space") {
-			t.Errorf("%s by %q, want unknown and why", got.State, use.Names(got.Holders))
+			t.Errorf("%v by %q, want unknown and why", got.State, use.Names(got.Holders))
 		}
 	}
 	pod := map[string][]use.Holder{vf: {{Device: vf, Namespace: "ns", Pod: "p", Evidence: use.EvidencePodResources}}}

@@ -49,17 +49,6 @@ const (
 	Held
 )
 
-func (s State) String() string {
-	switch s {
-	case Free:
-		return "free"
-	case Held:
-		return "held"
-	default:
-		return "unknown"
-	}
-}
-
 // Status is one device's use.
 type Status struct {
 	State   State

@@ -218,7 +218,7 @@ func TestUnaskedVFIOIsHeld(t *testing.T) {
 			open := ask.OpenVFs(snap, []string{vf, "0000:99:00.0"})
 			got := use.Judge(use.Evidence{Snapshot: snap, Kubelet: use.Kubelet{Answered: true}, Open: open}).Of(vf)
 			if got.State != use.Held || !strings.Contains(use.Names(got.Holders), c.want) {
-				t.Errorf("%s: %q, want held and %q", got.State, use.Names(got.Holders), c.want)
+				t.Errorf("%v: %q, want held and %q", got.State, use.Names(got.Holders), c.want)
 			}
 			if len(open) != 1 {
 				t.Errorf("answers about %v", open)
