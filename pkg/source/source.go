@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,18 +97,10 @@ type Watcher struct {
 
 // New returns a Watcher for the path, which need not exist yet.
 func New(path string, opt Options) *Watcher {
-	if opt.Settle <= 0 {
-		opt.Settle = 50 * time.Millisecond
-	}
-	if opt.Absent <= 0 {
-		opt.Absent = DefaultAbsent
-	}
-	if opt.Poll <= 0 {
-		opt.Poll = 10 * time.Second
-	}
-	if opt.Log == nil {
-		opt.Log = slog.Default()
-	}
+	opt.Settle = cmp.Or(opt.Settle, 50*time.Millisecond)
+	opt.Absent = cmp.Or(opt.Absent, DefaultAbsent)
+	opt.Poll = cmp.Or(opt.Poll, 10*time.Second)
+	opt.Log = cmp.Or(opt.Log, slog.Default())
 	if opt.Notify == nil {
 		opt.Notify = fsnotify.NewWatcher
 	}

@@ -32,13 +32,9 @@ func (a Allocations) clone() Allocations {
 
 // Noted returns the notes with one for each device that the kubelet takes now.
 func (a Allocations) Noted(devices []string, now time.Time) Allocations {
-	taken := make(map[string]bool, len(devices))
-	for _, id := range devices {
-		taken[id] = true
-	}
 	out := a.clone()
 	out.KubeletSeen = true
-	out.Notes = slices.DeleteFunc(out.Notes, func(n use.Note) bool { return taken[n.Device] })
+	out.Notes = slices.DeleteFunc(out.Notes, func(n use.Note) bool { return slices.Contains(devices, n.Device) })
 	for _, id := range devices {
 		out.Notes = append(out.Notes, use.Note{Device: id, At: now})
 	}
