@@ -24,7 +24,7 @@ func listenAt(cfg *spec.Config) string {
 // act offers what is there and starts what has to be done.
 func (a *Agent) act(ctx context.Context, m *memory, cur *pass) {
 	if cur.readErr != nil {
-		m.logOnChange.do("inventory", cur.readErr.Error(), func() { a.log.Error("cannot read the machine", "err", cur.readErr) })
+		m.logOnChange.failed("inventory", cur.readErr, func() { a.log.Error("cannot read the machine", "err", cur.readErr) })
 		return
 	}
 	if !cur.decision.known {
@@ -42,17 +42,13 @@ func (a *Agent) act(ctx context.Context, m *memory, cur *pass) {
 
 	// Before it is applied: a bad config may follow while writes are under way.
 	if doc, ok := acceptable(m, cur); ok {
-		if err := a.store.SetLastGood(doc); err != nil {
-			a.unsaved(err)
-		}
+		a.saved(a.store.SetLastGood(doc))
 	}
 	a.start(ctx, m, cur, a.reclaimable(m, cur))
-	if err := a.store.Update(func(r record.Record) record.Record {
+	a.saved(a.store.Update(func(r record.Record) record.Record {
 		next, _ := r.Proven(cur.plan.Evidence(), cur.decision.hash)
 		return next
-	}); err != nil {
-		a.unsaved(err)
-	}
+	}))
 	idle := cur.idle()
 	// With a record that was lost, all PFs' force tokens are recorded at once.
 	if a.store.Read() && (len(cur.busy) == 0 || !a.store.Record().Lost) {
@@ -60,9 +56,8 @@ func (a *Agent) act(ctx context.Context, m *memory, cur *pass) {
 	}
 	for pf := range a.store.ForceRequests() {
 		if f := cur.plan.PF(pf); !cur.busy[pf] && (f == nil || len(f.Steps) == 0) {
-			if err := a.store.Acknowledge(pf); err != nil {
-				m.logOnChange.do("force/"+pf, err.Error(), func() { a.log.Error("cannot remove force request", "pf", pf, "err", err) })
-			}
+			err := a.store.Acknowledge(pf)
+			m.logOnChange.failed("force/"+pf, err, func() { a.log.Error("cannot remove force request", "pf", pf, "err", err) })
 		}
 	}
 }
@@ -87,13 +82,11 @@ func acceptable(m *memory, cur *pass) ([]byte, bool) {
 func (a *Agent) acknowledge(p *plan.Plan) {
 	var lost bool
 	var done []string
-	if err := a.store.Update(func(r record.Record) record.Record {
+	a.saved(a.store.Update(func(r record.Record) record.Record {
 		lost = r.Lost
 		r, done = r.Acknowledge(p.Tokens())
 		return r
-	}); err != nil {
-		a.unsaved(err)
-	}
+	}))
 	for _, pf := range done {
 		if f := p.PF(pf); lost {
 			a.log.Warn("force token ignored", "pf", pf, "name", f.Name, "force", f.ForceToken, "reason", "the record of earlier tokens was lost, so it may be an old one", "hint", "write another text")

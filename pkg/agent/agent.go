@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"path/filepath"
@@ -133,7 +134,7 @@ type Agent struct {
 	collector *collector
 	metrics   *metrics.Server
 
-	unsavedLog logOnChange
+	unsaved logOnChange
 
 	writes atomic.Int64 // asked of the kernel, for the status
 }
@@ -141,18 +142,10 @@ type Agent struct {
 // New returns an agent that has not touched anything yet. bootID identifies the
 // boot (/proc/sys/kernel/random/boot_id).
 func New(opts Options, bootID string) (*Agent, error) {
-	if opts.Resync == 0 {
-		opts.Resync = 5 * time.Minute
-	}
-	if opts.NetworkWait == 0 {
-		opts.NetworkWait = 10 * time.Second
-	}
-	if opts.OrphanGrace == 0 {
-		opts.OrphanGrace = 30 * time.Second
-	}
-	if opts.Settle == 0 {
-		opts.Settle = 10 * time.Millisecond
-	}
+	opts.Resync = cmp.Or(opts.Resync, 5*time.Minute)
+	opts.NetworkWait = cmp.Or(opts.NetworkWait, 10*time.Second)
+	opts.OrphanGrace = cmp.Or(opts.OrphanGrace, 30*time.Second)
+	opts.Settle = cmp.Or(opts.Settle, 10*time.Millisecond)
 	a := &Agent{
 		opts:    opts,
 		log:     opts.Log,

@@ -38,9 +38,7 @@ func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) evidence 
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	kubelet := a.opts.Kubelet.Ask(ctx)
-	if err := a.store.Confirm(kubelet, a.offered.assignment().Members(), time.Now()); err != nil {
-		a.unsaved(err)
-	}
+	a.saved(a.store.Confirm(kubelet, a.offered.assignment().Members(), time.Now()))
 	al := a.store.Allocations()
 	held := func(id string) bool {
 		return len(kubelet.Held[id]) > 0 ||
@@ -59,11 +57,12 @@ func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) evidence 
 	return ev
 }
 
-// unsaved logs that something is in force and not on the disk.
-func (a *Agent) unsaved(err error) {
-	a.unsavedLog.do("", err.Error(), func() {
-		a.log.Error("cannot write state, kept in memory", "err", err)
-	})
+// saved logs why something is in force and not on the disk, if there is an error. That
+// it is over, only the next look at the directory shows.
+func (a *Agent) saved(err error) {
+	if err != nil {
+		a.unsaved.failed("", err, func() { a.log.Error("cannot write state, kept in memory", "err", err) })
+	}
 }
 
 // logHealth logs the changes of the devices' health.
@@ -92,9 +91,7 @@ func (a *Agent) allocated(_ context.Context, got deviceplugin.Allocation) error 
 		id := slices.Min(slices.Collect(maps.Keys(taken)))
 		return fmt.Errorf("%s is in use: %s, by a process of no pod that the kubelet knows; it can be allocated when that process has ended", id, taken[id])
 	}
-	if err := a.store.Note(got.IDs, time.Now().UTC().Truncate(time.Second)); err != nil {
-		a.unsaved(err)
-	}
+	a.saved(a.store.Note(got.IDs, time.Now().UTC().Truncate(time.Second)))
 	a.collector.allocate(got.Resource, len(got.IDs))
 	return nil
 }

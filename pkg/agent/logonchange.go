@@ -29,6 +29,18 @@ func (l *logOnChange) do(key, value string, f func()) {
 	}
 }
 
+// failed runs a function for another error than the last one of the key; nil is that
+// there is none any more.
+func (l *logOnChange) failed(key string, err error, f func()) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if l.changed(key, text) && err != nil {
+		f()
+	}
+}
+
 func (l *logOnChange) changed(key, value string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

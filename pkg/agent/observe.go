@@ -91,11 +91,11 @@ func (a *Agent) open(m *memory) {
 		})
 		m.unwritable = nil
 	case o.Unwritable != nil:
-		m.logOnChange.do("state", o.Unwritable.Error(), func() { a.unsaved(o.Unwritable) })
+		m.logOnChange.do("state", o.Unwritable.Error(), func() { a.saved(o.Unwritable) })
 		m.unwritable = o.Unwritable
 	default:
 		m.logOnChange.do("state", "ok", func() { a.log.Info("state directory in use", "path", a.opts.StateDir) })
-		a.unsavedLog.do("", "", func() {})
+		a.unsaved.failed("", nil, nil)
 		if m.unwritable != nil {
 			clear(m.retries) // what failed because no intent could be recorded need not wait
 		}

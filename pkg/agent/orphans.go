@@ -79,15 +79,7 @@ func (a *Agent) reclaimable(m *memory, cur *pass) []cni.Orphan {
 		return nil
 	}
 	list, err := a.opts.Attachments.Orphans()
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	m.logOnChange.do("orphans", text, func() {
-		if err != nil {
-			a.log.Warn("cannot read some files of the CNI plugin", "err", err)
-		}
-	})
+	m.logOnChange.failed("orphans", err, func() { a.log.Warn("cannot read some files of the CNI plugin", "err", err) })
 	due := m.orphans.observe(list, a.opts.OrphanGrace, time.Now())
 	return slices.DeleteFunc(due, func(o cni.Orphan) bool {
 		reason := ""
@@ -152,7 +144,7 @@ func (a *Agent) reclaimEnded(m *memory, list []reclaimed) {
 			m.logOnChange.do(key, r.busy, func() { log.Info("leftover VF is in use, not reclaimed", "reason", r.busy) })
 		case r.err != nil:
 			m.orphans.postpone(r.orphan, r.err.Error(), again)
-			m.logOnChange.do(key, r.err.Error(), func() { log.Warn("cannot reclaim leftover VF, will be retried", "err", r.err) })
+			m.logOnChange.failed(key, r.err, func() { log.Warn("cannot reclaim leftover VF, will be retried", "err", r.err) })
 		default:
 			m.orphans.reclaimed++
 			log.Info("leftover of an ended pod reclaimed, DEL did not come")

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -32,7 +31,7 @@ func (a *Agent) publish(m *memory, cur *pass) {
 	}
 	m.saved = err == nil
 	if err != nil && a.store.Writable() {
-		m.logOnChange.do("status", err.Error(), func() { a.log.Error("cannot write the status file", "err", err) })
+		m.logOnChange.failed("status", err, func() { a.log.Error("cannot write the status file", "err", err) })
 	}
 }
 
@@ -81,7 +80,7 @@ func observed(cur *pass, ran map[string]*apply.Report, offered *pool.Assignment,
 			in.Desired[pf] = &cur.decision.cfg.PhysicalFunctions[b.Entry]
 		}
 		if r := ran[pf]; r != nil {
-			in.Runs[pf] = report.Run{Problems: r.Problems, Failures: failures(r.Err)}
+			in.Runs[pf] = report.Run{Problems: r.Problems, Failures: failures(r.Failed)}
 		}
 		if found := cur.snap.PF(pf); found != nil {
 			in.Missing[pf] = missingInterfaces(found, cur.use)
@@ -90,38 +89,21 @@ func observed(cur *pass, ran map[string]*apply.Report, offered *pool.Assignment,
 	return in
 }
 
-// failures are the step errors that err joins.
-func failures(err error) []report.Failure {
-	var step *apply.StepError
-	if err == nil {
-		return nil
+func failures(failed []*apply.StepError) []report.Failure {
+	var out []report.Failure
+	for _, e := range failed {
+		out = append(out, report.Failure{Step: &e.Step, Answer: e.Meaning, Remedy: e.Remedy})
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // a walk over the join, not a test of one error
-		var out []report.Failure
-		for _, e := range joined.Unwrap() {
-			out = append(out, failures(e)...)
-		}
-		return out
-	}
-	if errors.As(err, &step) {
-		return []report.Failure{{Step: &step.Step, Answer: step.Meaning, Remedy: step.Remedy}}
-	}
-	return nil
+	return out
 }
 
 // logStatus logs what is new: each problem, whom changes wait for, what is wrong
 // with the config.
 func (a *Agent) logStatus(m *memory, s *status.Status) {
-	metrics := ""
 	err := a.metrics.Err()
-	if err != nil {
-		metrics = err.Error()
-	}
-	m.logOnChange.do("metrics", metrics, func() {
-		if err != nil {
-			p := listenProblem(err)
-			a.log.Warn("problem found", "problem", p.Msg, "hint", p.Hint)
-		}
+	m.logOnChange.failed("metrics", err, func() {
+		p := listenProblem(err)
+		a.log.Warn("problem found", "problem", p.Msg, "hint", p.Hint)
 	})
 	for i := range s.PFs {
 		a.logPF(m, &s.PFs[i])

@@ -66,9 +66,5 @@ func (a *Agent) ended(m *memory, e ended) {
 	}
 	m.retries.ended(e.plan, r, time.Now())
 	m.reports[e.pf] = r
-	if r.Err != nil {
-		m.logOnChange.do("run/"+e.pf, r.Err.Error(), func() { a.log.Error("not applied", "pf", e.pf, "name", r.Name, "err", r.Err) })
-		return
-	}
-	m.logOnChange.do("run/"+e.pf, "", func() {})
+	m.logOnChange.failed("run/"+e.pf, r.Err, func() { a.log.Error("not applied", "pf", e.pf, "name", r.Name, "err", r.Err) })
 }

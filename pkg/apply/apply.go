@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -104,9 +105,7 @@ func New(sys Sysfs, opts Options) (*Applier, error) {
 	if opts.WriteTimeout == nil {
 		opts.WriteTimeout = defaultWriteTimeout
 	}
-	if opts.AwaitTimeout == 0 {
-		opts.AwaitTimeout = 10 * time.Second
-	}
+	opts.AwaitTimeout = cmp.Or(opts.AwaitTimeout, 10*time.Second)
 	if opts.OnWrite == nil {
 		opts.OnWrite = func(Write) {}
 	}
@@ -148,8 +147,9 @@ type Report struct {
 	Problems []plan.Problem
 	// Stuck is true while the kernel has not answered a write.
 	Stuck bool
-	// Err joins a *StepError for each failed step.
-	Err error
+	// Failed are the failures of steps. Err joins them and what else went wrong.
+	Failed []*StepError
+	Err    error
 }
 
 // Run runs what can run now of a PF's plan, and returns when it is through or stuck.

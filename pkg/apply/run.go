@@ -281,9 +281,9 @@ func (r *run) ended(s *plan.Step, err error) {
 
 func (r *run) fail(s *plan.Step, err error) {
 	meaning, remedy := explain(s, err)
-	r.out.Err = errors.Join(r.out.Err, &StepError{
-		PF: r.pf.Address, Name: r.pf.Name, Step: *s, Meaning: meaning, Remedy: remedy, Err: err,
-	})
+	failed := &StepError{PF: r.pf.Address, Name: r.pf.Name, Step: *s, Meaning: meaning, Remedy: remedy, Err: err}
+	r.out.Failed = append(r.out.Failed, failed)
+	r.out.Err = errors.Join(r.out.Err, failed)
 }
 
 func (r *run) point(name string) { r.a.opts.Point(r.pf.Address + "/" + name) }
