@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/selection"
@@ -135,11 +136,8 @@ func specErrors(list []*spec.Error) []spec.Error {
 func refused(p *plan.Plan) []string {
 	var out []string
 	for i := range p.PFs {
-		for _, pr := range p.PFs[i].Problems {
-			if !pr.Pending && !pr.Partial {
-				out = append(out, p.PFs[i].Address)
-				break
-			}
+		if slices.ContainsFunc(p.PFs[i].Problems, func(pr plan.Problem) bool { return !pr.Pending && !pr.Partial }) {
+			out = append(out, p.PFs[i].Address)
 		}
 	}
 	return out

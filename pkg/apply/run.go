@@ -169,12 +169,7 @@ func (r *run) addresses(vfs []int) map[int]string {
 }
 
 func needs(s *plan.Step, out map[string]bool) bool {
-	for _, n := range s.Needs {
-		if out[n] {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.Needs, func(id string) bool { return out[id] })
 }
 
 func (r *run) steps(ctx context.Context, ready []*plan.Step) {
@@ -189,8 +184,7 @@ func (r *run) steps(ctx context.Context, ready []*plan.Step) {
 	for i, s := range ready {
 		if ctx.Err() != nil || r.out.Stuck {
 			for _, s := range ready[i:] {
-				r.out.Skipped = append(r.out.Skipped, s.ID)
-				r.unfinished = append(r.unfinished, s.ID)
+				r.skip(s)
 			}
 			if err := ctx.Err(); err != nil && !r.out.Stuck {
 				r.out.Err = errors.Join(r.out.Err, fmt.Errorf("%s (%s): stopped: %w", r.pf.Name, r.pf.Address, context.Cause(ctx)))
@@ -199,23 +193,26 @@ func (r *run) steps(ctx context.Context, ready []*plan.Step) {
 		}
 		if needs(s, failed) {
 			failed[s.ID] = true
-			r.out.Skipped = append(r.out.Skipped, s.ID)
-			r.unfinished = append(r.unfinished, s.ID)
+			r.skip(s)
 			continue
 		}
-		if err := r.step(ctx, s, changed); err != nil {
-			failed[s.ID] = true
-			if errors.Is(err, errNotYet) {
-				// What it is about is not there yet, which an earlier step reported.
-				r.out.Skipped = append(r.out.Skipped, s.ID)
-				r.unfinished = append(r.unfinished, s.ID)
-				continue
-			}
+		switch err := r.step(ctx, s, changed); {
+		case err == nil:
+			r.out.Done = append(r.out.Done, s.ID)
+			continue
+		case errors.Is(err, errNotYet):
+			r.skip(s) // an earlier step reported that what it is about is not there yet
+		default:
 			r.ended(s, err)
-			continue
 		}
-		r.out.Done = append(r.out.Done, s.ID)
+		failed[s.ID] = true
 	}
+}
+
+// skip leaves a step out that should have run.
+func (r *run) skip(s *plan.Step) {
+	r.out.Skipped = append(r.out.Skipped, s.ID)
+	r.unfinished = append(r.unfinished, s.ID)
 }
 
 func (r *run) step(ctx context.Context, s *plan.Step, changed <-chan struct{}) error {

@@ -162,10 +162,5 @@ func Settle(notes []Note, k Kubelet, now time.Time) []Note {
 
 // Unlisted reports whether any note is not confirmed by the kubelet yet.
 func Unlisted(notes []Note) bool {
-	for _, n := range notes {
-		if n.Listed == nil {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(notes, func(n Note) bool { return n.Listed == nil })
 }
