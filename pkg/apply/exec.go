@@ -51,7 +51,7 @@ func (r *run) find(o op.Op) (t target, err error) {
 // do asks the kernel for what the operation wants. A few operations are more than one
 // request; each of those can be repeated.
 func (r *run) do(ctx context.Context, o op.Op, t target) error {
-	sys, links := r.a.sys, r.a.opts.Links
+	sys := r.a.sys
 	switch o := o.(type) {
 	case op.SetAutoProbe:
 		return sys.Write(sysfs.DriversAutoprobe(o.Address), o.On.String())
@@ -64,10 +64,22 @@ func (r *run) do(ctx context.Context, o op.Op, t target) error {
 		return sys.Write(sysfs.DriverOverride(t.vf), cmp.Or(string(o.Driver), "\n"))
 	case op.ProbeVF:
 		return r.probe(t.vf, string(o.Driver))
+	case op.BindVDPA:
+		return r.bindVDPA(op.VDPAName(t.vf), string(o.Driver))
+	}
+	return setLink(ctx, r.a.opts.Links, o, t)
+}
+
+// setLink does what netlink, devlink and ethtool do.
+func setLink(ctx context.Context, links Links, o op.Op, t target) error {
+	if _, none := links.(NoLinks); none {
+		return ErrNoNetlink
+	}
+	switch o := o.(type) {
 	case op.SetEswitchMode:
 		return links.SetEswitchMode(ctx, nl.BusPCI, o.Address, string(o.Mode))
 	case op.SetSteeringMode:
-		return r.steering(ctx, o)
+		return steering(ctx, links, o)
 	case op.SetTCOffload:
 		return links.SetTCOffload(ctx, t.link.Name, bool(o.On))
 	case op.SetPFUp:
@@ -80,8 +92,6 @@ func (r *run) do(ctx context.Context, o op.Op, t target) error {
 		return links.VDPAAdd(ctx, op.VDPAName(t.vf), nl.BusPCI, t.vf)
 	case op.DeleteVDPA:
 		return links.VDPADel(ctx, string(o.Device))
-	case op.BindVDPA:
-		return r.bindVDPA(op.VDPAName(t.vf), string(o.Driver))
 	}
 	return setAttribute(ctx, links, t.link, o)
 }
@@ -149,8 +159,8 @@ func (r *run) probe(vf, want string) error {
 
 // steering sets the devlink parameter, where there is one: what has none works
 // as it is.
-func (r *run) steering(ctx context.Context, o op.SetSteeringMode) error {
-	links, want := r.a.opts.Links, string(o.Mode)
+func steering(ctx context.Context, links Links, o op.SetSteeringMode) error {
+	want := string(o.Mode)
 	p, err := links.DevlinkParam(ctx, nl.BusPCI, o.Address, op.ParamSteeringMode)
 	if errors.Is(err, nl.ErrUnsupported) || err == nil && p.Value == want {
 		return nil

@@ -33,40 +33,10 @@ type Links interface {
 	VDPADel(ctx context.Context, name string) error
 }
 
-// ErrNoNetlink is the answer of NoLinks.
+// ErrNoNetlink is what comes of an operation that needs netlink with NoLinks.
 var ErrNoNetlink = errors.New("there is no netlink beside this sysfs, which is not the running kernel's")
 
 // NoLinks are the Links of a sysfs that is not the running kernel's: netlink would
-// not speak of the same devices.
-type NoLinks struct{}
-
-func (NoLinks) SetMTU(context.Context, nl.LinkRef, int) error { return ErrNoNetlink }
-func (NoLinks) SetUp(context.Context, nl.LinkRef, bool) error { return ErrNoNetlink }
-
-func (NoLinks) SetVFMAC(context.Context, nl.LinkRef, int, net.HardwareAddr) error {
-	return ErrNoNetlink
-}
-func (NoLinks) SetVFVLAN(context.Context, nl.LinkRef, int, nl.VLAN) error    { return ErrNoNetlink }
-func (NoLinks) SetVFTrust(context.Context, nl.LinkRef, int, bool) error      { return ErrNoNetlink }
-func (NoLinks) SetVFSpoofCheck(context.Context, nl.LinkRef, int, bool) error { return ErrNoNetlink }
-func (NoLinks) SetVFQueryRSS(context.Context, nl.LinkRef, int, bool) error   { return ErrNoNetlink }
-func (NoLinks) SetVFRate(context.Context, nl.LinkRef, int, int, int) error   { return ErrNoNetlink }
-func (NoLinks) SetEswitchMode(context.Context, string, string, string) error { return ErrNoNetlink }
-func (NoLinks) SetTCOffload(context.Context, string, bool) error             { return ErrNoNetlink }
-func (NoLinks) VDPAAdd(context.Context, string, string, string) error        { return ErrNoNetlink }
-func (NoLinks) VDPADel(context.Context, string) error                        { return ErrNoNetlink }
-func (NoLinks) SetVFLinkState(context.Context, nl.LinkRef, int, nl.LinkState) error {
-	return ErrNoNetlink
-}
-func (NoLinks) SetVFNodeGUID(context.Context, nl.LinkRef, int, net.HardwareAddr) error {
-	return ErrNoNetlink
-}
-func (NoLinks) SetVFPortGUID(context.Context, nl.LinkRef, int, net.HardwareAddr) error {
-	return ErrNoNetlink
-}
-func (NoLinks) DevlinkParam(context.Context, string, string, string) (nl.Param, error) {
-	return nl.Param{}, ErrNoNetlink
-}
-func (NoLinks) SetDevlinkParam(context.Context, string, string, string, any) error {
-	return ErrNoNetlink
-}
+// not speak of the same devices. An Applier asks them nothing, and they have nothing to
+// ask.
+type NoLinks struct{ Links }
