@@ -64,7 +64,7 @@ func (a *Agent) wait(ctx context.Context, m *memory, cur *pass, resync <-chan ti
 		case e := <-m.done:
 			a.ended(m, e)
 		case <-m.kubelet.C:
-		case <-m.quiet.alarm.C:
+		case <-m.quietAt.C:
 		case <-m.retry.C:
 		case <-m.recheck.C:
 		case <-m.orphans.alarm.C:

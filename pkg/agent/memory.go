@@ -6,6 +6,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/cni"
 	"github.com/talos-sriov/talos-sriov/pkg/health"
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/source"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
@@ -26,7 +27,7 @@ type memory struct {
 	orphans orphans
 	retries retries
 	drift   drift
-	quiet   quiet
+	quiet   plan.Watch // which has no clock
 	health  health.Judge
 	// unhealthy is as last logged.
 	unhealthy map[string]pool.Reason
@@ -40,6 +41,9 @@ type memory struct {
 	finished time.Time
 	took     time.Duration
 
+	// quietAt goes off when the next PF may have been quiet for long enough: no event of
+	// the kernel announces it.
+	quietAt alarm
 	retry   alarm // when a failed step may be tried again
 	recheck alarm // when the health is to be judged again
 	rest    alarm // when the memory that passes need is given back
@@ -50,8 +54,8 @@ func newMemory() *memory {
 	return &memory{
 		reports: map[string]*apply.Report{}, runs: map[string]bool{}, done: make(chan ended),
 		orphans: orphans{known: map[cni.Orphan]*leftover{}, alarm: newAlarm()},
-		retries: retries{}, drift: drift{}, quiet: quiet{alarm: newAlarm()},
-		retry: newAlarm(), recheck: newAlarm(), rest: newAlarm(), kubelet: newAlarm(),
+		retries: retries{}, drift: drift{},
+		quietAt: newAlarm(), retry: newAlarm(), recheck: newAlarm(), rest: newAlarm(), kubelet: newAlarm(),
 	}
 }
 
@@ -61,7 +65,7 @@ func (m *memory) end() {
 	for range m.runs {
 		<-m.done
 	}
-	for _, x := range []alarm{m.orphans.alarm, m.quiet.alarm, m.retry, m.recheck, m.rest, m.kubelet} {
+	for _, x := range []alarm{m.orphans.alarm, m.quietAt, m.retry, m.recheck, m.rest, m.kubelet} {
 		x.Stop()
 	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"maps"
+	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
@@ -40,7 +41,10 @@ func (a *Agent) observe(ctx context.Context, m *memory) *pass {
 	if cur.readErr != nil {
 		cur.snap = &inventory.Snapshot{}
 	}
-	cur.quiet = m.quiet.observe(cur.snap, a.opts.NetworkWait)
+	// A read that failed has seen no PF.
+	quiet, next := m.quiet.See(cur.snap, time.Now(), a.opts.NetworkWait)
+	cur.quiet = quiet
+	m.quietAt.in(next)
 	if cur.readErr != nil {
 		return cur
 	}

@@ -135,13 +135,13 @@ func (r *run) awaitNetdevs(ctx context.Context, o op.AwaitNetdevs, changed <-cha
 		unbound, bare = nil, nil
 		var still []int
 		for _, i := range left {
-			switch r.netdev(i) {
-			case vfReady:
+			switch bound, ready := r.netdev(i); {
+			case ready:
 				continue
-			case vfUnbound:
-				unbound = append(unbound, i)
-			case vfBare:
+			case bound:
 				bare = append(bare, i)
+			default:
+				unbound = append(unbound, i)
 			}
 			still = append(still, i)
 		}
@@ -151,21 +151,12 @@ func (r *run) awaitNetdevs(ctx context.Context, o op.AwaitNetdevs, changed <-cha
 	return unbound, bare, err
 }
 
-type vfState int
-
-const (
-	vfReady vfState = iota
-	vfUnbound
-	vfBare
-)
-
-func (r *run) netdev(index int) vfState {
+// netdev reports whether the VF has a driver, and whether it has a netdev.
+func (r *run) netdev(index int) (bound, ready bool) {
 	pf := r.pf.Address
 	if names, err := r.a.sys.ReadDir(sysfs.Nets(sysfs.VirtFn(pf, index))); err == nil && len(names) > 0 {
-		return vfReady
+		return true, true
 	}
-	if _, err := r.a.sys.ReadLink(sysfs.VFDriver(pf, index)); err != nil {
-		return vfUnbound
-	}
-	return vfBare
+	_, err := r.a.sys.ReadLink(sysfs.VFDriver(pf, index))
+	return err == nil, false
 }
