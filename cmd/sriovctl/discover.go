@@ -68,7 +68,7 @@ func discoveryText(w io.Writer, found []*talos.Discovery, verbose bool) error {
 			fmt.Fprintln(w, "  note: its VFs are seen with os:admin only")
 			continue
 		}
-		if err := inventory.Table(w, d.View.Snapshot, true); err != nil {
+		if err := inventory.Table(w, d.View.Snapshot); err != nil {
 			return err
 		}
 	}

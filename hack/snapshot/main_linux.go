@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 
@@ -30,5 +31,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	return inventory.JSON(os.Stdout, snap)
+	enc := json.NewEncoder(os.Stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(snap)
 }

@@ -134,7 +134,7 @@ func TestReadWithNetwork(t *testing.T) {
 		t.Errorf("VF attributes:\n%s", cmp.Diff(want, got))
 	}
 	var table bytes.Buffer
-	if err := Table(&table, s, true); err != nil {
+	if err := Table(&table, s); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "testdata/82576-network.txt", table.Bytes())
@@ -205,10 +205,10 @@ func TestNetworkErrors(t *testing.T) {
 
 func TestTableWithoutPFs(t *testing.T) {
 	var b strings.Builder
-	if err := Table(&b, &Snapshot{Others: make([]Function, 2)}, false); err != nil {
+	if err := Table(&b, &Snapshot{}); err != nil {
 		t.Fatal(err)
 	}
-	want := "No SR-IOV capable network device or accelerator was found.\n2 without SR-IOV (-v lists them).\n"
+	want := "No SR-IOV capable network device or accelerator was found.\n"
 	if b.String() != want {
 		t.Errorf("table %q, want %q", b.String(), want)
 	}
@@ -270,15 +270,31 @@ devices/virtual/misc/vhost-net
 	}
 }
 
-// TestTableRDMAMode: the mode is printed with what changes it.
-func TestTableRDMAMode(t *testing.T) {
-	for mode, want := range map[string]string{"shared": "ib_core.netns_mode=0", "exclusive": "one network namespace each", "": ""} {
-		var b strings.Builder
-		if err := Table(&b, &Snapshot{RDMANetns: mode}, false); err != nil {
+// rdmaNet also has the mode of RDMA devices.
+type rdmaNet struct {
+	*fakeNet
+	mode nl.RDMANetnsMode
+}
+
+func (n *rdmaNet) RDMANetnsMode(context.Context) (nl.RDMANetnsMode, error) { return n.mode, nil }
+
+// TestRDMAMode: the mode is that of the machine's RDMA devices, and nothing without any.
+func TestRDMAMode(t *testing.T) {
+	for _, tc := range []struct {
+		machine string
+		mode    nl.RDMANetnsMode
+		want    string
+	}{
+		{"82576", nl.RDMAShared, "shared"},
+		{"82576", nl.RDMAExclusive, "exclusive"},
+		{"e1000e", nl.RDMAShared, ""},
+	} {
+		s, err := Read(t.Context(), sysfstest.Load(t, "testdata/"+tc.machine+".sysfs").Tree(t), &rdmaNet{igbNet(), tc.mode})
+		if err != nil {
 			t.Fatal(err)
 		}
-		if printed := strings.Contains(b.String(), "RDMA"); printed != (mode != "") || !strings.Contains(b.String(), want) {
-			t.Errorf("mode %q: %s", mode, b.String())
+		if s.RDMANetns != tc.want {
+			t.Errorf("%s, mode %q: %q", tc.machine, tc.mode, s.RDMANetns)
 		}
 	}
 }

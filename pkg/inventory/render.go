@@ -1,75 +1,31 @@
 package inventory
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
 )
 
-// JSON writes the snapshot, indented. Equal snapshots give equal bytes.
-func JSON(w io.Writer, s *Snapshot) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(s); err != nil {
-		return fmt.Errorf("write inventory: %w", err)
-	}
-	return nil
-}
-
-// YAML writes the snapshot with the same keys as JSON.
-func YAML(w io.Writer, s *Snapshot) error {
-	enc := yaml.NewEncoder(w)
-	enc.SetIndent(2)
-	if err := enc.Encode(s); err != nil {
-		return fmt.Errorf("write inventory: %w", err)
-	}
-	if err := enc.Close(); err != nil {
-		return fmt.Errorf("write inventory: %w", err)
-	}
-	return nil
-}
-
-// RDMAExclusive is what has to be done so that a pod can have an RDMA device to
-// itself: the kernel changes the mode only while there is no other network
-// namespace (rdma_compatdev_set in drivers/infiniband/core/device.c), so it has
-// to be given at boot.
-const RDMAExclusive = "for devices that move into their pod's, boot with the kernel argument ib_core.netns_mode=0"
-
-// Table writes the snapshot for people: one line for each PF, with verbose one
-// for each VF, subfunction and other network function too, and what could not
-// be read.
-func Table(w io.Writer, s *Snapshot, verbose bool) error {
+// Table writes what the Talos API shows of a machine for people: one line for each
+// PF, VF, subfunction and other network function, and what could not be read.
+func Table(w io.Writer, s *Snapshot) error {
 	var b strings.Builder
 	if len(s.PFs) == 0 {
 		b.WriteString("No SR-IOV capable network device or accelerator was found.\n")
 	} else {
 		pfTable(&b, s)
 	}
-	if verbose {
-		vfTable(&b, s)
-		sfTable(&b, s)
-		otherTable(&b, s)
-	} else if n := len(s.Others); n > 0 && len(s.PFs) == 0 {
-		fmt.Fprintf(&b, "%d without SR-IOV (-v lists them).\n", n)
-	}
+	vfTable(&b, s)
+	sfTable(&b, s)
+	otherTable(&b, s)
 	for i := range s.PFs {
 		if pf := &s.PFs[i]; pf.Uplink != "" {
 			fmt.Fprintf(&b, "\n%s is an uplink of this node: it %s.\n", pf.Name(), pf.Uplink)
 		}
-	}
-	switch s.RDMANetns {
-	case "shared":
-		b.WriteString("\nRDMA devices are shared by all network namespaces; " + RDMAExclusive + ".\n")
-	case "exclusive":
-		b.WriteString("\nRDMA devices belong to one network namespace each.\n")
 	}
 	if len(s.Notes) > 0 {
 		b.WriteString("\nCould not be read:\n")
@@ -147,26 +103,6 @@ func attributes(vf *VF) string {
 	}
 	if vf.VDPA != nil {
 		out = append(out, "vdpa="+vf.VDPA.Name)
-	}
-	if a := vf.Admin; a != nil {
-		if a.VLAN != 0 {
-			out = append(out, "vlan="+strconv.Itoa(a.VLAN))
-		}
-		if a.Trust {
-			out = append(out, "trust")
-		}
-		if !a.SpoofCheck && !slices.Contains(a.Unreported, "spoofCheck") {
-			out = append(out, "nospoofcheck")
-		}
-		if a.MinRate != 0 {
-			out = append(out, "min="+strconv.Itoa(a.MinRate))
-		}
-		if a.MaxRate != 0 {
-			out = append(out, "max="+strconv.Itoa(a.MaxRate))
-		}
-		if a.LinkState != "auto" {
-			out = append(out, "link="+a.LinkState)
-		}
 	}
 	if vf.HostUse != "" {
 		out = append(out, "host: "+vf.HostUse)

@@ -113,6 +113,12 @@ type Function struct {
 	AER *AER `json:"aer,omitempty" yaml:"aer,omitempty"`
 }
 
+// RDMAExclusive is what has to be done so that a pod can have an RDMA device to
+// itself: the kernel changes the mode only while there is no other network
+// namespace (rdma_compatdev_set in drivers/infiniband/core/device.c), so it has
+// to be given at boot.
+const RDMAExclusive = "for devices that move into their pod's, boot with the kernel argument ib_core.netns_mode=0"
+
 // PCI classes, as far as they are told apart.
 const (
 	classNetwork     = "02"
