@@ -61,11 +61,11 @@ func (a *app) read(name string) (*configFile, error) {
 	if d.config, err = spec.LoadFile(name, data); err != nil {
 		return d, err
 	}
-	docs, err := spec.Extract(name, data)
+	emb, err := spec.Extract(name, data)
 	if err != nil {
 		return d, err
 	}
-	d.hash, d.bare = spec.Hash(docs[0].Data), bytes.Equal(docs[0].Data, data)
+	d.hash, d.bare = spec.Hash(emb.Data), emb.Bare
 	if !d.bare {
 		if d.notes, err = checkPatch(name, data); err != nil {
 			return d, err

@@ -151,15 +151,15 @@ func writeStatus(tb testing.TB, files string, s *status.Status) {
 // accept does what the daemon does with a new document, as far as the status
 // shows: it is in force.
 func accept(tb testing.TB, files string, machineConfig []byte) {
-	docs, err := spec.Extract("applied", machineConfig)
+	emb, err := spec.Extract("applied", machineConfig)
 	if err != nil {
 		tb.Errorf("applied a machine config without a document: %v", err)
 		return
 	}
 	s := igbStatus()
-	s.Spec.Hash = spec.Hash(docs[0].Data)
+	s.Spec.Hash = spec.Hash(emb.Data)
 	s.Spec.InForce = s.Spec.Hash
-	if strings.Contains(string(docs[0].Data), "refuse.me") {
+	if strings.Contains(string(emb.Data), "refuse.me") {
 		s.Spec.State, s.Spec.InForce = status.SpecRefused, ""
 	}
 	writeStatus(tb, files, s)

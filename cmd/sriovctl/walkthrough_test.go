@@ -178,12 +178,12 @@ func (w *walk) sriovctl(line string) string {
 func (w *walk) inForce(machineConfig []byte) {
 	s := &status.Status{APIVersion: status.APIVersion, Kind: status.Kind, Spec: status.Spec{State: status.SpecAbsent}}
 	if machineConfig != nil {
-		docs, err := spec.Extract("applied", machineConfig)
+		emb, err := spec.Extract("applied", machineConfig)
 		if err != nil {
 			w.t.Error(err)
 			return
 		}
-		hash := spec.Hash(docs[0].Data)
+		hash := spec.Hash(emb.Data)
 		s.Spec = status.Spec{State: status.SpecAccepted, Hash: hash, InForce: hash}
 	}
 	writeStatus(w.t, w.node.Files, s)

@@ -32,33 +32,22 @@ type Embedded struct {
 	Data []byte
 	// Bare is true when the file is the config itself.
 	Bare bool
-	// Pos is where the config starts in the file.
-	Pos Pos
 
+	docs  []*yaml.Node // of a bare file
 	where *posMap
 }
 
 // Extract finds our document in data: the bare document, or the content of the
 // [extension service document] named sriov in a machine-config patch of any
-// number of documents. Without an error there is exactly one. What is inside is
-// not judged; the error is an [*Errors].
+// number of documents. What is inside is not judged; the error is an [*Errors].
 //
 // [extension service document]: https://www.talos.dev/latest/reference/configuration/extensions/extensionserviceconfig/
-func Extract(source string, data []byte) ([]Embedded, error) {
-	emb, _, err := extract(source, data)
-	if err != nil {
-		return nil, err
-	}
-	return []Embedded{emb}, nil
-}
-
-// extract is Extract; it also returns the parsed documents of the file.
-func extract(source string, data []byte) (Embedded, []*yaml.Node, error) {
+func Extract(source string, data []byte) (*Embedded, error) {
 	x := extractor{decoder: decoder{spans: make(map[string]Pos)}, data: data}
 	docs, e := parse(data)
 	if e != nil {
 		x.add(e)
-		return Embedded{}, nil, x.err(source)
+		return nil, x.err(source)
 	}
 	var ours, others []*yaml.Node // extension service documents by name
 	var specs []*yaml.Node        // our kind at the top level
@@ -84,7 +73,7 @@ func extract(source string, data []byte) (Embedded, []*yaml.Node, error) {
 	switch {
 	case len(ours)+len(others) == 0 && !machine && (len(docs) <= 1 || len(specs) > 0 && !talos):
 		// Load knows what to say about it, also about a second document.
-		return Embedded{Data: data, Bare: true, Pos: Pos{Line: 1, Column: 1}}, docs, nil
+		return &Embedded{Data: data, Bare: true, docs: docs}, nil
 	case len(specs) > 0:
 		x.fail(nodePos(specs[0]), "", "make it the content of an "+ExtensionKind+" named "+ExtensionName,
 			"Talos does not know the kind %s: it cannot stand beside machine-config documents", Kind)
@@ -93,11 +82,11 @@ func extract(source string, data []byte) (Embedded, []*yaml.Node, error) {
 	case len(ours) == 0:
 		x.missing(docs, others)
 	default:
-		if emb, ok := x.extension(ours[0]); ok {
-			return emb, docs, nil
+		if emb := x.extension(ours[0]); emb != nil {
+			return emb, nil
 		}
 	}
-	return Embedded{}, nil, x.err(source)
+	return nil, x.err(source)
 }
 
 type extractor struct {
@@ -180,7 +169,7 @@ func (x *extractor) knownKeys(n *yaml.Node, path string, known []string) {
 
 // extension checks the one document of our name: what concerns us, and that
 // Talos takes it.
-func (x *extractor) extension(n *yaml.Node) (Embedded, bool) {
+func (x *extractor) extension(n *yaml.Node) *Embedded {
 	x.knownKeys(n, "", extensionKeys)
 	if v := child(n, "apiVersion"); v == nil {
 		x.fail(nodePos(n), "apiVersion", "add apiVersion: v1alpha1", "is missing")
@@ -191,10 +180,10 @@ func (x *extractor) extension(n *yaml.Node) (Embedded, bool) {
 	switch {
 	case files == nil:
 		x.fail(nodePos(n), "configFiles", "add an entry with mountPath: "+MountPath, "is missing")
-		return Embedded{}, false
+		return nil
 	case files.Kind != yaml.SequenceNode:
 		x.wrongType(files, "configFiles", "a list", "")
-		return Embedded{}, false
+		return nil
 	}
 	var found *yaml.Node
 	at := ""
@@ -216,7 +205,7 @@ func (x *extractor) extension(n *yaml.Node) (Embedded, bool) {
 	}
 	if found == nil {
 		x.noMount(n, files)
-		return Embedded{}, false
+		return nil
 	}
 	content := child(found, "content")
 	at += ".content"
@@ -229,14 +218,13 @@ func (x *extractor) extension(n *yaml.Node) (Embedded, bool) {
 		x.wrongType(content, at, "a text", "")
 	}
 	if len(x.list) > 0 {
-		return Embedded{}, false
+		return nil
 	}
 	if isNull(content) {
 		x.fail(nodePos(content), at, "add the config below content: |", "is empty")
-		return Embedded{}, false
+		return nil
 	}
-	where := newPosMap(x.data, content)
-	return Embedded{Data: []byte(content.Value), Pos: where.at(Pos{Line: 1, Column: 1}), where: where}, true
+	return &Embedded{Data: []byte(content.Value), where: newPosMap(x.data, content)}
 }
 
 func (x *extractor) noMount(n, files *yaml.Node) {

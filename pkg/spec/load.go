@@ -23,13 +23,13 @@ func Load(source string, data []byte) (*Config, error) {
 // patch that carries it. Positions, in errors and in the Config, are those of
 // the file.
 func LoadFile(source string, data []byte) (*Config, error) {
-	emb, docs, err := extract(source, data)
+	emb, err := Extract(source, data)
 	if err != nil {
 		return nil, err
 	}
 	d := &decoder{spans: make(map[string]Pos), where: emb.where}
 	if emb.Bare {
-		return d.load(source, d.single(docs, data)) // parsed already
+		return d.load(source, d.single(emb.docs, data)) // parsed already
 	}
 	return d.load(source, d.document(emb.Data))
 }

@@ -146,16 +146,16 @@ func TestEmbeddedPositions(t *testing.T) {
 						text += l + "\n"
 					}
 					text += "environment: []\n"
-					docs, err := Extract("f", []byte(strings.ReplaceAll(text, "\n", eol)))
+					emb, err := Extract("f", []byte(strings.ReplaceAll(text, "\n", eol)))
 					if err != nil {
 						t.Errorf("%s: %v", name, err)
 						continue
 					}
 					outer := strings.Split(text, "\n")
 					found := 0
-					for i, l := range splitLines(docs[0].Data) {
+					for i, l := range splitLines(emb.Data) {
 						for j := range []rune(l) {
-							p := docs[0].where.at(Pos{i + 1, j + 1})
+							p := emb.where.at(Pos{i + 1, j + 1})
 							want := []rune(l)[j]
 							if p.Line > len(outer) || p.Column > len([]rune(outer[p.Line-1])) {
 								// A folded line break is a space that stands nowhere.
@@ -180,15 +180,15 @@ func TestEmbeddedPositions(t *testing.T) {
 }
 
 func TestExtract(t *testing.T) {
-	docs, err := Extract("f", []byte("apiVersion: v1\nkind: Whatever\n"))
-	if err != nil || len(docs) != 1 || !docs[0].Bare || docs[0].where.at(Pos{2, 7}) != (Pos{2, 7}) {
-		t.Errorf("a bare document: %+v, %v", docs, err)
+	emb, err := Extract("f", []byte("apiVersion: v1\nkind: Whatever\n"))
+	if err != nil || !emb.Bare || emb.where.at(Pos{2, 7}) != (Pos{2, 7}) {
+		t.Errorf("a bare document: %+v, %v", emb, err)
 	}
-	docs, err = Extract("f", []byte("apiVersion: v1alpha1\nkind: ExtensionServiceConfig\nname: sriov\nconfigFiles:\n- {mountPath: /etc/sriov/config.yaml, content: 'kind: x'}\n"))
-	if err != nil || len(docs) != 1 || docs[0].Bare || string(docs[0].Data) != "kind: x" {
-		t.Fatalf("a quoted content: %+v, %v", docs, err)
+	emb, err = Extract("f", []byte("apiVersion: v1alpha1\nkind: ExtensionServiceConfig\nname: sriov\nconfigFiles:\n- {mountPath: /etc/sriov/config.yaml, content: 'kind: x'}\n"))
+	if err != nil || emb.Bare || string(emb.Data) != "kind: x" {
+		t.Fatalf("a quoted content: %+v, %v", emb, err)
 	}
-	if got, want := docs[0].where.at(Pos{1, 3}), (Pos{5, 48}); got != want {
+	if got, want := emb.where.at(Pos{1, 3}), (Pos{5, 48}); got != want {
 		t.Errorf("a quoted content is at %v, want %v", got, want)
 	}
 	_, err = Extract("f", []byte("a: [\n"))

@@ -67,7 +67,7 @@ func TestGeneratedPatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkDocument(t, "generated", patch)
-		docs, err := spec.Extract("generated", patch)
+		emb, err := spec.Extract("generated", patch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func TestGeneratedPatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(string(want), string(docs[0].Data)); diff != "" {
+		if diff := cmp.Diff(string(want), string(emb.Data)); diff != "" {
 			t.Errorf("the config in the patch (-want +got):\n%s", diff)
 		}
 		base := generated(t, version, machine.TypeWorker)

@@ -211,8 +211,8 @@ func TestAllPatchesTogether(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(config[0].Data), "nvidia.com/cx7_dpdk") {
-		t.Errorf("the last patch did not win:\n%s", config[0].Data)
+	if !strings.Contains(string(config.Data), "nvidia.com/cx7_dpdk") {
+		t.Errorf("the last patch did not win:\n%s", config.Data)
 	}
 }
 
