@@ -168,7 +168,7 @@ func (x *extractor) knownKeys(n *yaml.Node, path string, known []string) {
 }
 
 // extension checks the one document of our name: what concerns us, and that
-// Talos takes it.
+// Talos takes it. It returns nil where something is wrong.
 func (x *extractor) extension(n *yaml.Node) *Embedded {
 	x.knownKeys(n, "", extensionKeys)
 	if v := child(n, "apiVersion"); v == nil {

@@ -192,6 +192,11 @@ type entry struct {
 	dir  bool
 }
 
+// has reports whether an entry has the name.
+func has(entries []entry, name string) bool {
+	return slices.ContainsFunc(entries, func(e entry) bool { return e.name == name })
+}
+
 // list returns the entries of a directory. It needs os:reader.
 func (n *Node) list(ctx context.Context, path string) ([]entry, error) {
 	stream, err := n.client.LS(n.ctx(ctx), &machine.ListRequest{Root: path})
@@ -222,7 +227,7 @@ func (n *Node) list(ctx context.Context, path string) ([]entry, error) {
 func (n *Node) HasFile(ctx context.Context, dir, name string) (bool, error) {
 	entries, err := n.list(ctx, dir)
 	if err == nil {
-		return slices.ContainsFunc(entries, func(e entry) bool { return e.name == name }), nil
+		return has(entries, name), nil
 	}
 	failed := explain(n.Name, "list "+dir, err)
 	if ctx.Err() != nil || fatal(err) || dir == "/" {

@@ -4,12 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
@@ -126,83 +124,58 @@ func (d *Discovery) fromListings(ctx context.Context, n *Node, network *network)
 	if err != nil {
 		return err
 	}
-	l := &listings{n: n, vfs: make(map[string]bool)}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(inFlight)
+	isCard := make(map[string]bool) // of the devices to look at, by address
 	for i := range network.links {
 		if addr := network.links[i].ParentDev; onPCI(addr) {
-			group.Go(func() error { return l.readLink(ctx, addr) })
+			isCard[addr] = false
 		}
 	}
 	for addr, dev := range devices {
 		if class := strings.TrimPrefix(dev.ClassID, "0x"); class == "02" || class == "12" {
-			out := DiscoveryPF{Address: addr, Vendor: hexID(dev.VendorID), Device: hexID(dev.ProductID), Product: dev.Product}
-			group.Go(func() error { return l.readCard(ctx, out) })
+			isCard[addr] = true
 		}
 	}
-	if err := group.Wait(); err != nil {
+	directories, err := gather(ctx, slices.Sorted(maps.Keys(isCard)), func(ctx context.Context, addr string) ([]entry, error) {
+		directory := "/sys/" + sysfs.Device(addr)
+		entries, err := n.list(ctx, directory)
+		// A link's device that is gone, or cannot be listed, is not known to be a VF.
+		if err != nil && (fatal(err) || isCard[addr]) {
+			return nil, explain(n.Name, "list "+directory, err)
+		}
+		return entries, nil
+	})
+	if err != nil {
 		return err
 	}
-	d.IOMMU = l.iommu
+	vfs := make(map[string]bool)
 	uplinks := inventory.Uplinks(network.links, network.addrs, network.routes)
-	for i := range l.pfs {
-		l.pfs[i].setLink(network, uplinks)
+	for addr, entries := range directories {
+		vfs[addr] = has(entries, sysfs.LinkPhysFn)
+		d.IOMMU = d.IOMMU || isCard[addr] && has(entries, sysfs.LinkIOMMUGroup)
+		if !isCard[addr] || !has(entries, sysfs.AttrNumVFs) {
+			continue
+		}
+		dev := devices[addr]
+		pf := DiscoveryPF{Address: addr, Vendor: hexID(dev.VendorID), Device: hexID(dev.ProductID), Product: dev.Product}
+		pf.setListing(entries)
+		pf.setLink(network, uplinks)
+		d.PFs = append(d.PFs, pf)
 	}
-	d.PFs = append(d.PFs, l.pfs...)
-	d.Links = network.nodeLinks(n.Name, l.vfs)
+	d.Links = network.nodeLinks(n.Name, vfs)
 	slices.SortFunc(d.PFs, func(a, b DiscoveryPF) int { return cmp.Compare(a.Address, b.Address) })
 	return nil
 }
 
-// listings are what the directories of a node's devices show, read in parallel.
-type listings struct {
-	n *Node
-
-	mu    sync.Mutex
-	vfs   map[string]bool // by the PCI address of every link: whether it is a VF
-	pfs   []DiscoveryPF
-	iommu bool // any network card is in an IOMMU group
-}
-
-// readLink sees whether the device of a link is a VF.
-func (l *listings) readLink(ctx context.Context, addr string) error {
-	entries, err := l.n.list(ctx, "/sys/"+sysfs.Device(addr))
-	if fatal(err) {
-		return explain(l.n.Name, "list /sys/"+sysfs.Device(addr), err)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	// One that is gone, or cannot be listed, is not known to be a VF.
-	l.vfs[addr] = slices.ContainsFunc(entries, func(e entry) bool { return e.name == sysfs.LinkPhysFn })
-	return nil
-}
-
-// readCard sees whether a network card is a PF, and what its directory shows of it.
-func (l *listings) readCard(ctx context.Context, out DiscoveryPF) error {
-	entries, err := l.n.list(ctx, "/sys/"+sysfs.Device(out.Address))
-	if err != nil {
-		return explain(l.n.Name, "list /sys/"+sysfs.Device(out.Address), err)
-	}
-	capable, iommu := false, false
+// setListing takes what the PF's directory shows.
+func (pf *DiscoveryPF) setListing(entries []entry) {
 	for _, e := range entries {
 		switch {
-		case e.name == sysfs.AttrNumVFs:
-			capable = true
 		case e.name == sysfs.LinkDriver:
-			out.Driver = sysfs.Base(e.link)
-		case e.name == sysfs.LinkIOMMUGroup:
-			iommu = true
+			pf.Driver = sysfs.Base(e.link)
 		case strings.HasPrefix(e.name, sysfs.PrefixVirtFn):
-			out.NumVFs++
+			pf.NumVFs++
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.iommu = l.iommu || iommu
-	if capable {
-		l.pfs = append(l.pfs, out)
-	}
-	return nil
 }
 
 // setLink takes the PF's interface from the links of the node.

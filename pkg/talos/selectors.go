@@ -6,9 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/machineconfig"
@@ -121,32 +118,22 @@ func HardwareOf(c *spec.Config, s *inventory.Snapshot) []Hardware {
 }
 
 // places reads where VFs of the PFs would be. A kernel that does not say leaves
-// them out.
+// places where no VF is.
 func (n *Node) places(ctx context.Context, s *inventory.Snapshot) (map[string]Place, error) {
-	out := make(map[string]Place)
-	var mu sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(inFlight)
+	var pfs []string
 	for i := range s.PFs {
-		addr := s.PFs[i].Address
-		group.Go(func() error {
-			var values [2]int
-			for i, attr := range []string{sysfs.AttrOffset, sysfs.AttrStride} {
-				data, err := n.ReadFile(ctx, "/sys/"+sysfs.DeviceAttr(addr, attr))
-				if fatal(err) {
-					return err
-				}
-				// What cannot be read leaves 0, which no VF has.
-				values[i], _ = strconv.Atoi(strings.TrimSpace(string(data)))
-			}
-			if values[0] <= 0 || values[1] <= 0 {
-				return nil
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			out[addr] = Place{values[0], values[1]}
-			return nil
-		})
+		pfs = append(pfs, s.PFs[i].Address)
 	}
-	return out, group.Wait()
+	return gather(ctx, pfs, func(ctx context.Context, addr string) (Place, error) {
+		var values [2]int
+		for i, attr := range []string{sysfs.AttrOffset, sysfs.AttrStride} {
+			data, err := n.ReadFile(ctx, "/sys/"+sysfs.DeviceAttr(addr, attr))
+			if fatal(err) {
+				return Place{}, err
+			}
+			// What cannot be read leaves 0, which no VF has.
+			values[i], _ = strconv.Atoi(strings.TrimSpace(string(data)))
+		}
+		return Place{values[0], values[1]}, nil
+	})
 }

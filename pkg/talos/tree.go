@@ -3,6 +3,7 @@ package talos
 import (
 	"context"
 	"errors"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -32,16 +33,16 @@ var errNotFetched = errors.New("not fetched yet")
 // tree is a node's sysfs, as far as it has been fetched. A question that it
 // cannot answer is noted, and answered in the next round.
 type tree struct {
-	mu          sync.Mutex
-	files       map[string]answer[[]byte]
-	directories map[string]answer[[]entry]
-	asked       map[question]bool
-	denied      bool // some read was refused for want of a role
+	mu      sync.Mutex
+	answers map[question]answer
+	asked   map[question]bool
 }
 
-type answer[T any] struct {
-	value T
-	err   error
+// answer is a file's content or a directory's entries.
+type answer struct {
+	data    []byte
+	entries []entry
+	err     error
 }
 
 type question struct {
@@ -50,10 +51,7 @@ type question struct {
 }
 
 func newTree() *tree {
-	return &tree{
-		files: make(map[string]answer[[]byte]), directories: make(map[string]answer[[]entry]),
-		asked: make(map[question]bool),
-	}
+	return &tree{answers: make(map[question]answer), asked: make(map[question]bool)}
 }
 
 var _ sysfs.Tree = (*tree)(nil)
@@ -63,7 +61,8 @@ var _ sysfs.Tree = (*tree)(nil)
 func (t *tree) ReadFile(name string) ([]byte, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if a, ok := t.files[name]; ok {
+	q := question{name: name}
+	if a, ok := t.answers[q]; ok {
 		if a.err != nil {
 			err := t.refine(name, a.err)
 			op := "read"
@@ -72,26 +71,26 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 			}
 			return nil, &sysfs.PathError{Op: op, Path: "/sys/" + name, Err: err}
 		}
-		return a.value, nil
+		return a.data, nil
 	}
-	if has, known := t.listed(name); known && !has {
+	if there, known := t.listed(name); known && !there {
 		return nil, &sysfs.PathError{Op: "open", Path: "/sys/" + name, Err: unix.ENOENT}
 	}
-	t.asked[question{name: name}] = true
+	t.asked[q] = true
 	return nil, errNotFetched
 }
 
 // listed says whether the listing of name's directory has it; it is known when that was
 // fetched.
-func (t *tree) listed(name string) (has, known bool) {
-	directory, known := t.directories[path.Dir(name)]
-	return slices.ContainsFunc(directory.value, func(e entry) bool { return e.name == path.Base(name) }), known
+func (t *tree) listed(name string) (there, known bool) {
+	directory, known := t.answers[question{directory: true, name: path.Dir(name)}]
+	return has(directory.entries, path.Base(name)), known
 }
 
 // refine says what a failed read means. The API gives no errno; but a file that
 // is listed is there, and then it was the driver that could not answer.
 func (t *tree) refine(name string, err error) error {
-	if has, _ := t.listed(name); has && errors.Is(err, unix.ENOENT) {
+	if there, _ := t.listed(name); there && errors.Is(err, unix.ENOENT) {
 		return unix.EIO
 	}
 	return err
@@ -114,13 +113,14 @@ func (t *tree) ReadDir(name string) ([]string, error) {
 }
 
 func (t *tree) list(name string) ([]entry, error) {
-	if a, ok := t.directories[name]; ok {
+	q := question{directory: true, name: name}
+	if a, ok := t.answers[q]; ok {
 		if a.err != nil {
 			return nil, &sysfs.PathError{Op: "readdir", Path: "/sys/" + name, Err: a.err}
 		}
-		return a.value, nil
+		return a.entries, nil
 	}
-	t.asked[question{directory: true, name: name}] = true
+	t.asked[q] = true
 	return nil, errNotFetched
 }
 
@@ -188,43 +188,65 @@ func (t *tree) physical(name string) (string, error) {
 func (t *tree) take() []question {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := make([]question, 0, len(t.asked))
-	for q := range t.asked {
-		out = append(out, q)
-	}
-	clear(t.asked)
-	return out
+	defer clear(t.asked)
+	return slices.Collect(maps.Keys(t.asked))
 }
 
-// fetch asks the node everything in questions, many at a time. An answer that
-// concerns one file alone is kept; an error that concerns the whole node ends it.
+// fetch asks the node everything in questions. An answer that concerns one file alone
+// is kept; an error that concerns the whole node ends it.
 func (t *tree) fetch(ctx context.Context, n *Node, questions []question) error {
+	answers, err := gather(ctx, questions, func(ctx context.Context, q question) (a answer, err error) {
+		full := "/sys/" + q.name
+		if q.directory {
+			a.entries, err = n.list(ctx, full)
+		} else {
+			a.data, err = n.ReadFile(ctx, full)
+		}
+		if fatal(err) {
+			return a, explain(n.Name, "list "+full, err)
+		}
+		a.err = err
+		return a, nil
+	})
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for q, a := range answers {
+		if Denied(a.err) {
+			return &Error{
+				Node: n.Name, Msg: "reading sysfs: the role of this talosconfig does not allow it", Code: codes.PermissionDenied,
+				Hint: "it needs os:admin; sriovctl discover shows what os:reader may see",
+			}
+		}
+		if a.err != nil {
+			// The API answers with texts only. That something is not there is by far the
+			// most frequent reason; refine knows better when the directory was listed.
+			a.err = unix.ENOENT
+		}
+		t.answers[q] = a
+	}
+	return nil
+}
+
+// gather asks for each of keys, many at a time, and returns the answers. The first
+// error ends it.
+func gather[K comparable, V any](ctx context.Context, keys []K, ask func(context.Context, K) (V, error)) (map[K]V, error) {
+	var mu sync.Mutex
+	out := make(map[K]V, len(keys))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(inFlight)
-	for _, q := range questions {
+	for _, key := range keys {
 		group.Go(func() error {
-			full := "/sys/" + q.name
-			if q.directory {
-				entries, err := n.list(ctx, full)
-				if fatal(err) {
-					return explain(n.Name, "list "+full, err)
-				}
-				t.mu.Lock()
-				defer t.mu.Unlock()
-				t.directories[q.name] = answer[[]entry]{entries, t.meaning(err)}
-				return nil
-			}
-			data, err := n.ReadFile(ctx, full)
-			if fatal(err) {
-				return err
-			}
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			t.files[q.name] = answer[[]byte]{data, t.meaning(err)}
-			return nil
+			v, err := ask(ctx, key)
+			mu.Lock()
+			defer mu.Unlock()
+			out[key] = v
+			return err
 		})
 	}
-	return group.Wait()
+	return out, group.Wait()
 }
 
 // fatal reports whether no other question will fare better.
@@ -234,19 +256,6 @@ func fatal(err error) bool {
 		return true
 	}
 	return false
-}
-
-func (t *tree) meaning(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case Denied(err):
-		t.denied = true
-		return unix.EACCES
-	}
-	// The API answers with texts only. That something is not there is by far
-	// the most frequent reason; refine knows better when the directory was listed.
-	return unix.ENOENT
 }
 
 // View reads the node's sysfs and network through the API, with the code that reads
@@ -275,12 +284,6 @@ func (n *Node) view(ctx context.Context, network *network) (*View, error) {
 		trips += (len(questions) + inFlight - 1) / inFlight
 		if err := t.fetch(ctx, n, questions); err != nil {
 			return nil, err
-		}
-		if t.denied {
-			return nil, &Error{
-				Node: n.Name, Msg: "reading sysfs: the role of this talosconfig does not allow it", Code: codes.PermissionDenied,
-				Hint: "it needs os:admin; sriovctl discover shows what os:reader may see",
-			}
 		}
 	}
 	return nil, &Error{Node: n.Name, Msg: "reading sysfs does not come to an end", Hint: "please report this, with the output of sriovctl discover"}
