@@ -74,14 +74,13 @@ func selectorProblems(ctx context.Context, n *talos.Node, v *talos.View, d *conf
 		}
 		found = talos.Ignored(v, patch)
 	}
-	var out []status.Problem
-	for _, f := range append(found, selectors.Check(d.config, patch)...) {
-		out = append(out, status.Problem{Msg: f.Msg, Hint: f.Hint, Pending: !f.Refuse})
-	}
+	found = append(found, selectors.Check(d.config, patch)...)
 	if d.bare {
-		for _, f := range needsFor(d.config, v).Unselected {
-			out = append(out, status.Problem{Msg: f.Msg, Hint: f.Hint, Pending: true})
-		}
+		found = append(found, needsFor(d.config, v).Unselected...)
+	}
+	var out []status.Problem
+	for _, f := range found {
+		out = append(out, status.Problem{Msg: f.Msg, Hint: f.Hint, Pending: !f.Refuse})
 	}
 	return out, nil
 }
@@ -94,7 +93,7 @@ func needsFor(c *spec.Config, v *talos.View) talos.Needs {
 }
 
 // findings writes findings as notes.
-func findings(w io.Writer, list []talos.Finding) {
+func findings(w io.Writer, list []nodenet.Finding) {
 	for _, f := range list {
 		fmt.Fprintf(w, "note: %s\nhint: %s\n", f.Msg, f.Hint)
 	}

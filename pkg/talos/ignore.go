@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/nodenet"
 )
 
 // ownEntries is what to write when no PCI id selects the VFs alone.
@@ -53,7 +54,7 @@ func (n *Needs) selectVFs(all, seen []Hardware) {
 
 // leave notes VFs that Talos is not kept off.
 func (n *Needs) leave(hint, format string, args ...any) {
-	n.Unselected = append(n.Unselected, Finding{Msg: fmt.Sprintf(format, args...), Hint: hint})
+	n.Unselected = append(n.Unselected, nodenet.Finding{Msg: fmt.Sprintf(format, args...), Hint: hint})
 }
 
 // pciID is the id as Talos writes it in a LinkStatus, and so in selectors.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/nodenet"
 )
 
 // Needs is what a node needs beside the config, so that the config can be
@@ -19,16 +20,13 @@ type Needs struct {
 	// function can have are among them.
 	VFs []string
 	// Unselected say which VFs Talos is not kept off, why, and what to write.
-	Unselected []Finding
+	Unselected []nodenet.Finding
 	// KernelArgs and Extensions go into the schematic. Each has its reason.
 	KernelArgs, Extensions []Reasoned
 }
 
 // Reasoned is a value and why it is there.
 type Reasoned struct{ Value, Why string }
-
-// Finding is something that a person has to know, and what to do about it.
-type Finding struct{ Msg, Hint string }
 
 // Hardware are the ids of a PF that the config is for, as in sysfs.
 type Hardware struct{ Vendor, Device, Driver string }

@@ -58,7 +58,6 @@ func (s *Selectors) Check(c *spec.Config, patch []machineconfig.Document) []node
 	var out []nodenet.Finding
 	if s.unread != nil {
 		out = append(out, nodenet.Finding{
-			Where: "machine config", Certainty: nodenet.Maybe,
 			Msg:  fmt.Sprintf("it is not known whether the node's own selectors select the VFs too: %v", s.unread),
 			Hint: "docs/install.md, \"The node's own selectors\", says what to look for",
 		})
@@ -87,22 +86,7 @@ func Ignored(v *View, patch []machineconfig.Document) []nodenet.Finding {
 			links = append(links, l.Link)
 		}
 	}
-	var out []nodenet.Finding
-	for _, h := range nodenet.Ignored(patch, links) {
-		f := nodenet.Finding{Where: h.Where, Certainty: h.Certainty, Refuse: h.Certainty == nodenet.Yes}
-		verb := "selects"
-		if !f.Refuse {
-			verb = "may select"
-		}
-		why := "is no VF of a PF of this node"
-		if h.Link.Uplink != "" {
-			why = h.Link.Uplink
-		}
-		f.Msg = fmt.Sprintf("%s with ignore: true %s %s, which %s: Talos would take its addresses away", h.Where, verb, h.Link.Name, why)
-		f.Hint = "select what only the VFs have, for example each by its place (busPath: \"0000:21:10.0\"), or take the entry out of the file for this node"
-		out = append(out, f)
-	}
-	return out
+	return nodenet.Ignored(patch, links)
 }
 
 // HardwareOf are the PFs of a node that a document is for, never nil.

@@ -10,17 +10,14 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/machineconfig"
 )
 
-// Finding is one place of the machine config that selects interfaces to be.
+// Finding is something about the node's interfaces that a person has to know, mostly a
+// place of the machine config that selects some that it must not.
 type Finding struct {
-	// Where is the place: machine.network.interfaces[0].deviceSelector, or
-	// LinkAliasConfig net0: selector.match.
-	Where string
-	// Certainty is Yes or Maybe.
-	Certainty Certainty
 	// Refuse: what Talos would do with the interfaces can cost the node its
 	// network, and it is sure that it would.
 	Refuse bool
-	// Msg says what is selected and what Talos does with it, Hint what to write.
+	// Msg says what it is (what is selected where, and what Talos does with it), Hint
+	// what to write.
 	Msg, Hint string
 }
 
@@ -135,7 +132,6 @@ func (c *check) named(parent, value *yaml.Node, where string) {
 			continue
 		}
 		c.found = append(c.found, Finding{
-			Where: where, Certainty: Maybe,
 			Msg:  fmt.Sprintf("%s names %s, which is or will be an interface of %s: Talos configures it, and a pod that gets it takes it away", where, name, names(c.toBe[i:i+1])),
 			Hint: "a VF is for the node or for pods: name one that is in no resource, or leave this VF to the pods",
 		})

@@ -173,13 +173,14 @@ func TestIgnored(t *testing.T) {
 		{Name: "ens16", Driver: "iavf", PCIID: "8086:1889"}, {Name: "eno1", Driver: "igb", PCIID: "8086:1521"}, {Name: "br0", Virtual: true},
 	}
 	var got []string
-	for _, h := range nodenet.Ignored(documents(t, config), links[:2]) {
-		got = append(got, h.Link.Name+" "+map[nodenet.Certainty]string{nodenet.Maybe: "maybe", nodenet.Yes: "yes"}[h.Certainty]+" "+h.Where)
+	for _, f := range nodenet.Ignored(documents(t, config), links[:2]) {
+		what, _, _ := strings.Cut(f.Msg, ", which is no VF of a PF of this node: Talos would take its addresses away")
+		got = append(got, map[bool]string{false: "warned: ", true: "refused: "}[f.Refuse]+what)
 	}
 	want := []string{
-		"ens16 yes machine.network.interfaces[0].deviceSelector (driver: iavf)",
-		"ens16 maybe machine.network.interfaces[3].deviceSelector (pciID: 8086:*, shape: round)",
-		"eno1 maybe machine.network.interfaces[3].deviceSelector (pciID: 8086:*, shape: round)",
+		"refused: machine.network.interfaces[0].deviceSelector (driver: iavf) with ignore: true selects ens16",
+		"warned: machine.network.interfaces[3].deviceSelector (pciID: 8086:*, shape: round) with ignore: true may select ens16",
+		"warned: machine.network.interfaces[3].deviceSelector (pciID: 8086:*, shape: round) with ignore: true may select eno1",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -1,6 +1,7 @@
 package nodenet
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -81,7 +82,7 @@ func (c *check) add(where string, toBe []Link, s selector, effect string, grave 
 	if len(hit) == 0 {
 		return
 	}
-	f := Finding{Where: where, Certainty: sure, Refuse: sure == Yes && grave}
+	f := Finding{Refuse: sure == Yes && grave}
 	verb := "selects"
 	if sure == Maybe {
 		verb = "may select"
@@ -149,17 +150,10 @@ func names(links []Link) string {
 	return "the " + strings.Join(parts, ", and the ")
 }
 
-// Hit is a link that an entry with ignore selects.
-type Hit struct {
-	Where     string
-	Link      Link
-	Certainty Certainty
-}
-
-// Ignored are the links that entries with `ignore: true` select, in the order of
-// the entries.
-func Ignored(docs []machineconfig.Document, links []Link) []Hit {
-	var out []Hit
+// Ignored says which of the links, none of which it must, the entries with
+// `ignore: true` select, in the order of the entries.
+func Ignored(docs []machineconfig.Document, links []Link) []Finding {
+	var out []Finding
 	for i := range docs {
 		if docs[i].Kind != machineconfig.KindV1Alpha1 {
 			continue
@@ -169,13 +163,27 @@ func Ignored(docs []machineconfig.Document, links []Link) []Hit {
 			if selector == nil || !isTrue(machineconfig.Child(entry, "ignore")) {
 				continue
 			}
+			where := fmt.Sprintf("machine.network.interfaces[%d].deviceSelector (%s)", j, deviceSelector{selector})
 			for k := range links {
 				if m := DeviceSelector(selector, &links[k]); m != No {
-					where := fmt.Sprintf("machine.network.interfaces[%d].deviceSelector (%s)", j, deviceSelector{selector})
-					out = append(out, Hit{Where: where, Link: links[k], Certainty: m})
+					out = append(out, ignored(where, &links[k], m))
 				}
 			}
 		}
 	}
 	return out
+}
+
+func ignored(where string, l *Link, sure Certainty) Finding {
+	verb := "selects"
+	if sure == Maybe {
+		verb = "may select"
+	}
+	return Finding{
+		Refuse: sure == Yes,
+		Msg: fmt.Sprintf("%s with ignore: true %s %s, which %s: Talos would take its addresses away",
+			where, verb, l.Name, cmp.Or(l.Uplink, "is no VF of a PF of this node")),
+		Hint: "select what only the VFs have, for example each by its place (busPath: \"0000:21:10.0\"), " +
+			"or take the entry out of the file for this node",
+	}
 }
