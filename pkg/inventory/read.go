@@ -41,14 +41,8 @@ func ReadNeeded(ctx context.Context, tree sysfs.Tree, network Network, needs Nee
 	wg.Go(func() { r.readClasses(ctx) })
 	funcs := r.scan(ctx, addrs)
 	wg.Wait()
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("read inventory: %w", err)
-	}
 
 	s := r.assemble(ctx, funcs)
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("read inventory: %w", err)
-	}
 	r.applyNetwork(ctx, s)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("read inventory: %w", err)
