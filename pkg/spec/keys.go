@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"iter"
 	"reflect"
 	"slices"
 	"strings"
@@ -61,14 +62,10 @@ func (s *shape) find(key string) int {
 }
 
 // fields yields the fields of t that are keys of the config.
-func fields(t reflect.Type) func(func(reflect.StructField) bool) {
+func fields(t reflect.Type) iter.Seq[reflect.StructField] {
 	return func(yield func(reflect.StructField) bool) {
-		for i := range t.NumField() {
-			f := t.Field(i)
-			if name := yamlName(f); name == "" || name == "-" {
-				continue
-			}
-			if !yield(f) {
+		for f := range t.Fields() {
+			if name := yamlName(f); name != "" && name != "-" && !yield(f) {
 				return
 			}
 		}
