@@ -3,7 +3,6 @@ package network
 import (
 	"bytes"
 	"fmt"
-	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
 )
@@ -40,21 +39,13 @@ func Manifests(networks []Network, policyAPI string) ([]Manifest, error) {
 // a list that it appends to.
 func Patch(manifests []Manifest, v talos.Minor) []byte {
 	var b bytes.Buffer
-	indented := func(text []byte, indent string) {
-		for line := range strings.Lines(string(text)) {
-			if strings.TrimSpace(line) != "" {
-				b.WriteString(indent)
-			}
-			b.WriteString(line)
-		}
-	}
 	if v.RepeatableLists {
 		for i, m := range manifests {
 			if i > 0 {
 				b.WriteString("---\n")
 			}
 			fmt.Fprintf(&b, "apiVersion: v1alpha1\nkind: KubeInlineManifestConfig\nname: %s\nmanifest: |\n", m.Name)
-			indented(m.Data, "  ")
+			talos.Indent(&b, m.Data, "  ")
 		}
 		return b.Bytes()
 	}
@@ -62,7 +53,7 @@ func Patch(manifests []Manifest, v talos.Minor) []byte {
 	b.WriteString("cluster:\n  inlineManifests:\n")
 	for _, m := range manifests {
 		fmt.Fprintf(&b, "    - name: %s\n      contents: |\n", m.Name)
-		indented(m.Data, "        ")
+		talos.Indent(&b, m.Data, "        ")
 	}
 	return b.Bytes()
 }

@@ -44,13 +44,18 @@ func WrapDocument(doc []byte, n Needs, v Minor) ([]byte, error) {
 	}
 	fmt.Fprintf(&b, "apiVersion: v1alpha1\nkind: %s\nname: %s\nconfigFiles:\n", spec.ExtensionKind, spec.ExtensionName)
 	fmt.Fprintf(&b, "  - mountPath: %s\n    content: |\n", spec.MountPath)
-	for line := range strings.Lines(string(doc)) {
+	Indent(&b, doc, "      ")
+	return b.Bytes(), nil
+}
+
+// Indent writes a text as the content of a block scalar.
+func Indent(b *bytes.Buffer, text []byte, indent string) {
+	for line := range strings.Lines(string(text)) {
 		if strings.TrimSpace(line) != "" {
-			b.WriteString("      ")
+			b.WriteString(indent)
 		}
 		b.WriteString(line)
 	}
-	return b.Bytes(), nil
 }
 
 // OncePatch renders what the node needs and what must be applied once only, nil
