@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"gopkg.in/yaml.v3"
 
 	"github.com/talos-sriov/talos-sriov/pkg/printable"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
@@ -115,8 +114,7 @@ func (a *app) report(err error) {
 		return
 	}
 	fmt.Fprintf(a.err, "%s %v\n", a.paint(red, "error:"), err)
-	var e *talos.Error
-	if errors.As(err, &e) && e.Hint != "" {
+	if e, ok := errors.AsType[*talos.Error](err); ok && e.Hint != "" {
 		fmt.Fprintf(a.err, "hint: %s\n", e.Hint)
 	}
 }
@@ -194,12 +192,12 @@ func (a *app) write(v any, table func(io.Writer) error) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
 	case "yaml":
-		enc := yaml.NewEncoder(a.out)
-		enc.SetIndent(2)
-		if err := enc.Encode(v); err != nil {
+		text, err := spec.YAML(v)
+		if err != nil {
 			return err
 		}
-		return enc.Close()
+		_, err = a.out.Write(text)
+		return err
 	}
 	return table(a.out)
 }
@@ -256,6 +254,17 @@ func failures[T any](a *app, answers []oneNode[T]) error {
 	return failed
 }
 
+// given are the answers that there are, never nil.
+func given[T any](answers []oneNode[T]) []T {
+	out := []T{}
+	for _, n := range answers {
+		if n.err == nil {
+			out = append(out, n.value)
+		}
+	}
+	return out
+}
+
 // valuesOf are the answers of all nodes; when one has none it says so and returns
 // errFailed.
 func valuesOf[T any](ctx context.Context, a *app, f func(context.Context, *talos.Node) (T, error)) ([]T, error) {
@@ -266,22 +275,13 @@ func valuesOf[T any](ctx context.Context, a *app, f func(context.Context, *talos
 	if err := failures(a, answers); err != nil {
 		return nil, err
 	}
-	out := make([]T, 0, len(answers))
-	for _, n := range answers {
-		out = append(out, n.value)
-	}
-	return out, nil
+	return given(answers), nil
 }
 
 // show writes what the nodes answered, with an empty line between their texts, and
 // says whether every node answered and is well.
 func show[T any](a *app, answers []oneNode[T], well func(T) bool, text func(io.Writer, T) error) error {
-	list := []T{}
-	for _, n := range answers {
-		if n.err == nil {
-			list = append(list, n.value)
-		}
-	}
+	list := given(answers)
 	err := a.write(list, func(w io.Writer) error {
 		for i, v := range list {
 			if i > 0 {

@@ -250,16 +250,6 @@ type metadata struct {
 }
 
 // manifest renders an object of Kubernetes.
-func manifest(api, kind string, meta metadata, spec any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := yaml.NewEncoder(&b)
-	enc.SetIndent(2)
-	object := map[string]any{"apiVersion": api, "kind": kind, "metadata": meta, "spec": spec}
-	if err := enc.Encode(object); err != nil {
-		return nil, err
-	}
-	if err := enc.Close(); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
+func manifest(api, kind string, meta metadata, content any) ([]byte, error) {
+	return spec.YAML(map[string]any{"apiVersion": api, "kind": kind, "metadata": meta, "spec": content})
 }

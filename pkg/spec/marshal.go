@@ -10,19 +10,28 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Marshal writes the config that [Load] reads as c, without positions. Keys
-// stand in the order of the types, and those that say nothing are left out.
-func Marshal(c *Config) ([]byte, error) {
+// YAML writes v as this project writes YAML.
+func YAML(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
-	if err := enc.Encode(c); err != nil {
-		return nil, fmt.Errorf("write the config: %w", err)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
 	}
 	if err := enc.Close(); err != nil {
-		return nil, fmt.Errorf("write the config: %w", err)
+		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// Marshal writes the config that [Load] reads as c, without positions. Keys
+// stand in the order of the types, and those that say nothing are left out.
+func Marshal(c *Config) ([]byte, error) {
+	out, err := YAML(c)
+	if err != nil {
+		return nil, fmt.Errorf("write the config: %w", err)
+	}
+	return out, nil
 }
 
 // MarshalYAML writes the duration as Go does.

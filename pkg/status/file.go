@@ -1,7 +1,6 @@
 package status
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/google/renameio/v2"
 	"gopkg.in/yaml.v3"
+
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
 // KindError is about a file that is another one than a status, or one of an
@@ -24,16 +25,11 @@ func (e *KindError) Error() string {
 
 // Encode returns the file.
 func Encode(s *Status) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := yaml.NewEncoder(&buf)
-	enc.SetIndent(2)
-	if err := enc.Encode(s); err != nil {
+	out, err := spec.YAML(s)
+	if err != nil {
 		return nil, fmt.Errorf("encode status: %w", err)
 	}
-	if err := enc.Close(); err != nil {
-		return nil, fmt.Errorf("encode status: %w", err)
-	}
-	return buf.Bytes(), nil
+	return out, nil
 }
 
 // Decode reads the file of any daemon that writes this apiVersion. The error is a
