@@ -166,8 +166,7 @@ func (w *patchRequest) takeResource(line string) error {
 	trial := *w
 	trial.resource, trial.vfs = line, max(w.vfs, 1)
 	_, err := trial.config(nil)
-	var errs *spec.Errors
-	if errors.As(err, &errs) {
+	if errs, ok := errors.AsType[*spec.Errors](err); ok {
 		return fmt.Errorf("%q: %s", line, errs.List[0].Msg)
 	}
 	if line == "" {

@@ -34,8 +34,8 @@ func (a *app) load(name string) (*configFile, error) {
 
 // complain tells what is wrong with a file.
 func (a *app) complain(d *configFile, err error) {
-	var errs *spec.Errors
-	if !errors.As(err, &errs) {
+	errs, ok := errors.AsType[*spec.Errors](err)
+	if !ok {
 		a.report(err)
 		return
 	}

@@ -36,12 +36,7 @@ does not have.`,
 			if err != nil {
 				return err
 			}
-			found := []*talos.Discovery{}
-			for _, n := range answers {
-				if n.err == nil {
-					found = append(found, n.value)
-				}
-			}
+			found := given(answers)
 			if err := a.write(found, func(w io.Writer) error { return discoveryText(w, found, verbose) }); err != nil {
 				return err
 			}

@@ -225,16 +225,13 @@ func (w *patchRequest) choose(found []*talos.Discovery) ([]talos.DiscoveryPF, er
 
 // config is what is requested, checked by the decoder that will read it.
 func (w *patchRequest) config(chosen []talos.DiscoveryPF) (*spec.Config, error) {
-	pf := spec.PhysicalFunction{NumVFs: &w.vfs, AllowUplink: w.uplink && uplink(chosen)}
+	pf := spec.PhysicalFunction{NumVFs: &w.vfs, AllowUplink: w.uplink && (len(chosen) == 0 || slices.ContainsFunc(chosen, isUplink))}
 	for _, name := range w.pfs {
 		if strings.Contains(name, ":") {
 			pf.Match.PCIAddresses = append(pf.Match.PCIAddresses, name)
 		} else {
 			pf.Match.Names = append(pf.Match.Names, name)
 		}
-	}
-	if len(chosen) == 0 {
-		pf.AllowUplink = w.uplink
 	}
 	if w.mtu > 0 {
 		pf.MTU = &w.mtu
@@ -267,9 +264,7 @@ func (w *patchRequest) config(chosen []talos.DiscoveryPF) (*spec.Config, error) 
 	return c, nil
 }
 
-func uplink(pfs []talos.DiscoveryPF) bool {
-	return slices.ContainsFunc(pfs, func(pf talos.DiscoveryPF) bool { return pf.Uplink != "" })
-}
+func isUplink(pf talos.DiscoveryPF) bool { return pf.Uplink != "" }
 
 func (a *app) generateSchematic() *cobra.Command {
 	image := "ghcr.io/talos-sriov/sriov:" + version

@@ -37,8 +37,7 @@ func Denied(err error) bool { return code(err) == codes.PermissionDenied }
 // code is the gRPC code of an answer, before or after explain; OK for an error
 // that is none of the API's.
 func code(err error) codes.Code {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
 	}
 	var withStatus interface{ GRPCStatus() *status.Status }
@@ -68,8 +67,7 @@ func explain(node, what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var known *Error
-	if errors.As(err, &known) {
+	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}
 	e := &Error{Node: node, Msg: what, Err: apiText(err), Code: code(err)}
