@@ -98,7 +98,7 @@ type extractor struct {
 func (x *extractor) missing(docs, others []*yaml.Node) {
 	for _, n := range others {
 		name, pos := child(n, "name"), nodePos(n)
-		if x.carries(n) == nil {
+		if x.carries(n) < 0 {
 			continue
 		}
 		if name == nil {
@@ -111,30 +111,29 @@ func (x *extractor) missing(docs, others []*yaml.Node) {
 	x.fail(nodePos(docs[0]), "", "add it, with a configFiles entry for "+MountPath, "there is no %s named %s in this file", ExtensionKind, ExtensionName)
 }
 
-// carries returns the configFiles entry that holds a document of ours.
-func (x *extractor) carries(n *yaml.Node) *yaml.Node {
+// carries returns the index of the configFiles entry that holds a document of ours,
+// -1 when none does.
+func (x *extractor) carries(n *yaml.Node) int {
 	files := child(n, "configFiles")
 	if files == nil || files.Kind != yaml.SequenceNode {
-		return nil
+		return -1
 	}
-	for _, f := range files.Content {
+	return slices.IndexFunc(files.Content, func(f *yaml.Node) bool {
 		if mount := child(f, "mountPath"); mount != nil && mount.Value == MountPath {
-			return f
+			return true
 		}
 		content := child(f, "content")
 		if content == nil || content.Kind != yaml.ScalarNode {
-			continue
+			return false
 		}
 		// Whether it is ours is asked, not what is wrong with it.
 		inner, err := parseText([]byte(content.Value))
 		if err != nil || len(inner) == 0 {
-			continue
+			return false
 		}
-		if kind := child(inner[0], "kind"); kind != nil && kind.Value == Kind {
-			return f
-		}
-	}
-	return nil
+		kind := child(inner[0], "kind")
+		return kind != nil && kind.Value == Kind
+	})
 }
 
 // Keys of an ExtensionServiceConfig and of an entry of its configFiles (Talos,
@@ -228,17 +227,12 @@ func (x *extractor) extension(n *yaml.Node) *Embedded {
 }
 
 func (x *extractor) noMount(n, files *yaml.Node) {
-	f := x.carries(n)
-	if f == nil {
+	i := x.carries(n)
+	if i < 0 {
 		x.fail(nodePos(files), "configFiles", "add an entry with this mountPath", "no entry has mountPath %s", MountPath)
 		return
 	}
-	at := ""
-	for i, c := range files.Content {
-		if c == f {
-			at = index("configFiles", i) + ".mountPath"
-		}
-	}
+	f, at := files.Content[i], index("configFiles", i)+".mountPath"
 	mount := child(f, "mountPath")
 	if mount == nil {
 		x.fail(nodePos(f), at, "add mountPath: "+MountPath, "is missing")
