@@ -33,15 +33,10 @@ func (s deviceSelector) String() string {
 }
 
 func (deviceSelector) instead(links []Link, id string) string {
-	var each []string
-	for i := range links {
-		if l := &links[i]; l.PermMAC != "" {
-			each = append(each, fmt.Sprintf("permanentAddr: %q (%s)", l.PermMAC, l.Name))
-		}
-	}
+	each := byAddress(links, "permanentAddr: %q (%s)")
 	hint := "write permanentAddr of the interface that is meant: talosctl get links -o yaml shows it"
-	if len(each) > 0 {
-		hint = "write a selector for each interface that is meant: " + strings.Join(each, ", ")
+	if each != "" {
+		hint = "write a selector for each interface that is meant: " + each
 	}
 	if id != "" {
 		hint += "; or pciID: " + id + ", which no VF here has"
@@ -56,16 +51,30 @@ func (s celExpression) match(l *Link) Certainty { return Expression(string(s), l
 func (s celExpression) String() string { return strings.Join(strings.Fields(string(s)), " ") }
 
 func (celExpression) instead(links []Link, _ string) string {
+	each := byAddress(links, "mac(link.permanent_addr) == %q for %s")
+	if each == "" {
+		return `write mac(link.permanent_addr) == "..." with the address of the link that is meant: talosctl get links -o yaml shows it`
+	}
+	return "select by what no VF has: " + each
+}
+
+// byAddress writes the permanent address and the name of each link that has one.
+func byAddress(links []Link, format string) string {
 	var each []string
 	for i := range links {
 		if l := &links[i]; l.PermMAC != "" {
-			each = append(each, fmt.Sprintf("mac(link.permanent_addr) == %q for %s", l.PermMAC, l.Name))
+			each = append(each, fmt.Sprintf(format, l.PermMAC, l.Name))
 		}
 	}
-	if len(each) == 0 {
-		return `write mac(link.permanent_addr) == "..." with the address of the link that is meant: talosctl get links -o yaml shows it`
+	return strings.Join(each, ", ")
+}
+
+// selects is the verb for what a selector does to a link that it may match.
+func selects(c Certainty) string {
+	if c == Yes {
+		return "selects"
 	}
-	return "select by what no VF has: " + strings.Join(each, ", ")
+	return "may select"
 }
 
 // add makes a finding of a selector, if it selects any of the links to be.
@@ -83,14 +92,10 @@ func (c *check) add(where string, toBe []Link, s selector, effect string, grave 
 		return
 	}
 	f := Finding{Refuse: sure == Yes && grave}
-	verb := "selects"
-	if sure == Maybe {
-		verb = "may select"
-	}
 	if text := s.String(); text != "" {
 		where += " (" + text + ")"
 	}
-	f.Msg = fmt.Sprintf("%s %s %s too: Talos %s", where, verb, names(hit), effect)
+	f.Msg = fmt.Sprintf("%s %s %s too: Talos %s", where, selects(sure), names(hit), effect)
 	meant := c.meant(s)
 	f.Hint = s.instead(meant, c.idOf(meant))
 	c.found = append(c.found, f)
@@ -175,14 +180,10 @@ func Ignored(docs []machineconfig.Document, links []Link) []Finding {
 }
 
 func ignored(where string, l *Link, sure Certainty) Finding {
-	verb := "selects"
-	if sure == Maybe {
-		verb = "may select"
-	}
 	return Finding{
 		Refuse: sure == Yes,
 		Msg: fmt.Sprintf("%s with ignore: true %s %s, which %s: Talos would take its addresses away",
-			where, verb, l.Name, cmp.Or(l.Uplink, "is no VF of a PF of this node")),
+			where, selects(sure), l.Name, cmp.Or(l.Uplink, "is no VF of a PF of this node")),
 		Hint: "select what only the VFs have, for example each by its place (busPath: \"0000:21:10.0\"), " +
 			"or take the entry out of the file for this node",
 	}
