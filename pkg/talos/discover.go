@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/siderolabs/talos/pkg/machinery/resources/hardware"
+
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
@@ -120,26 +122,28 @@ func (d *Discovery) fromSnapshot(s *inventory.Snapshot) {
 
 // fromListings finds PFs by the files that only they have.
 func (d *Discovery) fromListings(ctx context.Context, n *Node, network *network) error {
-	devices, err := n.pciDevices(ctx)
+	// The functions as they were at the boot: VFs that were made later are not among them.
+	devices, err := listAll[*hardware.PCIDevice](ctx, n)
 	if err != nil {
 		return err
 	}
-	isCard := make(map[string]bool) // of the devices to look at, by address
+	cards := make(map[string]*hardware.PCIDeviceSpec) // by the address of what to look at, nil for other links
 	for i := range network.links {
 		if addr := network.links[i].ParentDev; onPCI(addr) {
-			isCard[addr] = false
+			cards[addr] = nil
 		}
 	}
-	for addr, dev := range devices {
+	for _, device := range devices {
+		dev := device.TypedSpec()
 		if class := strings.TrimPrefix(dev.ClassID, "0x"); class == "02" || class == "12" {
-			isCard[addr] = true
+			cards[device.Metadata().ID()] = dev
 		}
 	}
-	directories, err := gather(ctx, slices.Sorted(maps.Keys(isCard)), func(ctx context.Context, addr string) ([]entry, error) {
+	directories, err := gather(ctx, slices.Sorted(maps.Keys(cards)), func(ctx context.Context, addr string) ([]entry, error) {
 		directory := "/sys/" + sysfs.Device(addr)
 		entries, err := n.list(ctx, directory)
 		// A link's device that is gone, or cannot be listed, is not known to be a VF.
-		if err != nil && (fatal(err) || isCard[addr]) {
+		if err != nil && (fatal(err) || cards[addr] != nil) {
 			return nil, explain(n.Name, "list "+directory, err)
 		}
 		return entries, nil
@@ -151,11 +155,11 @@ func (d *Discovery) fromListings(ctx context.Context, n *Node, network *network)
 	uplinks := inventory.Uplinks(network.links, network.addrs, network.routes)
 	for addr, entries := range directories {
 		vfs[addr] = has(entries, sysfs.LinkPhysFn)
-		d.IOMMU = d.IOMMU || isCard[addr] && has(entries, sysfs.LinkIOMMUGroup)
-		if !isCard[addr] || !has(entries, sysfs.AttrNumVFs) {
+		dev := cards[addr]
+		d.IOMMU = d.IOMMU || dev != nil && has(entries, sysfs.LinkIOMMUGroup)
+		if dev == nil || !has(entries, sysfs.AttrNumVFs) {
 			continue
 		}
-		dev := devices[addr]
 		pf := DiscoveryPF{Address: addr, Vendor: hexID(dev.VendorID), Device: hexID(dev.ProductID), Product: dev.Product}
 		pf.setListing(entries)
 		pf.setLink(network, uplinks)

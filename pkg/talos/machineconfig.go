@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/cosi-project/runtime/pkg/resource"
-	"github.com/cosi-project/runtime/pkg/resource/protobuf"
 	"github.com/cosi-project/runtime/pkg/state"
 	"github.com/siderolabs/talos/pkg/machinery/api/machine"
 	configpb "github.com/siderolabs/talos/pkg/machinery/api/resource/config"
@@ -57,16 +55,12 @@ func (n *Node) machineConfig(ctx context.Context) (raw []byte, there bool, err e
 	if err != nil {
 		return nil, false, explain(n.Name, what, err)
 	}
-	wire, ok := current.(*protobuf.Resource)
-	if !ok {
-		return nil, false, &Error{Node: n.Name, Msg: what, Err: fmt.Errorf("the answer is a %T", current)}
-	}
-	marshaled, err := wire.Marshal()
+	sent, err := sentSpec(current)
 	if err != nil {
 		return nil, false, &Error{Node: n.Name, Msg: what, Err: err}
 	}
 	var spec configpb.MachineConfigSpec
-	if err := proto.Unmarshal(marshaled.GetSpec().GetProtoSpec(), &spec); err != nil {
+	if err := proto.Unmarshal(sent.GetProtoSpec(), &spec); err != nil {
 		return nil, false, &Error{Node: n.Name, Msg: what, Err: err, Hint: "is sriovctl as new as Talos?"}
 	}
 	return spec.GetYamlMarshalled(), true, nil

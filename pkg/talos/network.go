@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/siderolabs/talos/pkg/machinery/nethelpers"
-	"github.com/siderolabs/talos/pkg/machinery/resources/hardware"
 	talosnet "github.com/siderolabs/talos/pkg/machinery/resources/network"
 
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
@@ -102,20 +101,6 @@ func (n *network) TCOffload(context.Context, string) (bool, error) { return fals
 
 // RDMANetnsMode implements [inventory.Network].
 func (n *network) RDMANetnsMode(context.Context) (nl.RDMANetnsMode, error) { return "", unanswerable }
-
-// pciDevices are the node's PCI functions as they were at its boot, by address:
-// VFs that were made later are not among them. It needs os:reader.
-func (n *Node) pciDevices(ctx context.Context) (map[string]*hardware.PCIDeviceSpec, error) {
-	list, err := listAll[*hardware.PCIDevice](ctx, n)
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]*hardware.PCIDeviceSpec, len(list))
-	for _, d := range list {
-		out[d.Metadata().ID()] = d.TypedSpec()
-	}
-	return out, nil
-}
 
 // InOrder runs all functions at the same time, and returns the error of the
 // first one in the order given: what is reported does not depend on who was faster.

@@ -3,8 +3,10 @@ package talos
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/netip"
 
+	"github.com/cosi-project/runtime/api/v1alpha1"
 	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/resource/protobuf"
 	"github.com/cosi-project/runtime/pkg/state"
@@ -57,7 +59,12 @@ func (n *Node) defaultRoutes(ctx context.Context) ([]defaultRoute, error) {
 	var out []defaultRoute
 	for _, item := range list.Items {
 		var r defaultRoute
-		if err := decodeSpec(item, &r); err != nil {
+		sent, err := sentSpec(item)
+		if err == nil {
+			// Keys that are not known are left out.
+			err = yaml.Unmarshal([]byte(sent.GetYamlSpec()), &r)
+		}
+		if err != nil {
 			return nil, &Error{Node: n.Name, Msg: what + ": " + item.Metadata().ID(), Err: err}
 		}
 		if r.leads() {
@@ -67,21 +74,14 @@ func (n *Node) defaultRoutes(ctx context.Context) ([]defaultRoute, error) {
 	return out, nil
 }
 
-// decodeSpec decodes the YAML that a resource is sent with; keys that are not
-// known are left out.
-func decodeSpec(r resource.Resource, into any) error {
-	if wire, ok := r.(*protobuf.Resource); ok {
-		sent, err := wire.Marshal()
-		if err != nil {
-			return err
-		}
-		return yaml.Unmarshal([]byte(sent.GetSpec().GetYamlSpec()), into)
+// sentSpec is what a resource is sent with, of whichever version of Talos.
+func sentSpec(r resource.Resource) (*v1alpha1.Spec, error) {
+	wire, ok := r.(*protobuf.Resource)
+	if !ok {
+		return nil, fmt.Errorf("the answer is a %T", r)
 	}
-	text, err := yaml.Marshal(r.Spec())
-	if err != nil {
-		return err
-	}
-	return yaml.Unmarshal(text, into)
+	sent, err := wire.Marshal()
+	return sent.GetSpec(), err
 }
 
 // place finds the links of the routes. A route of which any link is not known
