@@ -15,6 +15,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/nodenet"
 )
 
 // Discovery is what the API shows of one node's SR-IOV hardware.
@@ -27,7 +28,7 @@ type Discovery struct {
 	// Notes say what could not be seen, and what would show it.
 	Notes []string `json:"notes,omitempty" yaml:"notes,omitempty"`
 	// Links are all interfaces of the node, as Talos' selectors see them.
-	Links []NodeLink `json:"-" yaml:"-"`
+	Links []nodenet.Link `json:"-" yaml:"-"`
 	// View is what d is made of, nil without os:admin.
 	View *View `json:"-" yaml:"-"`
 }

@@ -63,9 +63,9 @@ func pciID(vendor, device string) string { return strings.ToUpper(vendor + ":" +
 // Spare takes out of the ids of the VFs those that a link of the nodes has which
 // is no VF of a PF of its node: the node's own card in a virtual machine is often
 // a VF of its host. links are those of the nodes that the needs are for.
-func (n *Needs) Spare(links []NodeLink) {
+func (n *Needs) Spare(links []nodenet.Link) {
 	n.VFs = slices.DeleteFunc(slices.Clone(n.VFs), func(id string) bool {
-		i := slices.IndexFunc(links, func(l NodeLink) bool { return !l.VF && l.PCIID == id })
+		i := slices.IndexFunc(links, func(l nodenet.Link) bool { return !l.VF && l.PCIID == id })
 		if i < 0 {
 			return false
 		}

@@ -87,11 +87,11 @@ func TestUnselected(t *testing.T) {
 }
 
 func TestSpare(t *testing.T) {
-	link := func(name, id string, vf bool) talos.NodeLink {
-		return talos.NodeLink{Node: "n1", VF: vf, Link: nodenet.Link{Name: name, PCIID: id}}
+	link := func(name, id string, vf bool) nodenet.Link {
+		return nodenet.Link{Node: "n1", VF: vf, Name: name, PCIID: id}
 	}
 	needs := talos.Needs{VFs: []string{"15B3:101E", "8086:1889"}}
-	needs.Spare([]talos.NodeLink{link("enp1s0f0v0", "15B3:101E", true), link("eno1", "8086:1521", false), link("ens16", "8086:1889", false)})
+	needs.Spare([]nodenet.Link{link("enp1s0f0v0", "15B3:101E", true), link("eno1", "8086:1521", false), link("ens16", "8086:1889", false)})
 	if diff := cmp.Diff([]string{"15B3:101E"}, needs.VFs); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -62,7 +62,7 @@ func (s *Selectors) Check(c *spec.Config, patch []machineconfig.Document) []node
 			Hint: "docs/install.md, \"The node's own selectors\", says what to look for",
 		})
 	}
-	own := Own(s.view.Links)
+	own := slices.DeleteFunc(slices.Clone(s.view.Links), func(l nodenet.Link) bool { return l.VF })
 	return append(append(out, nodenet.Check(kept(s.docs, patch), toBe, own)...), nodenet.Check(patch, toBe, own)...)
 }
 
@@ -80,13 +80,8 @@ func kept(docs, patch []machineconfig.Document) []machineconfig.Document {
 // Ignored says which links of the node a patch makes Talos ignore that it must
 // not: those that are no VFs of the node's PFs, and those that carry its network.
 func Ignored(v *View, patch []machineconfig.Document) []nodenet.Finding {
-	var links []nodenet.Link
-	for i := range v.Links {
-		if l := &v.Links[i]; !l.VF || l.Uplink != "" {
-			links = append(links, l.Link)
-		}
-	}
-	return nodenet.Ignored(patch, links)
+	mayIgnore := func(l nodenet.Link) bool { return l.VF && l.Uplink == "" }
+	return nodenet.Ignored(patch, slices.DeleteFunc(slices.Clone(v.Links), mayIgnore))
 }
 
 // HardwareOf are the PFs of a node that a document is for, never nil.

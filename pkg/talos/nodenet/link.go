@@ -53,6 +53,10 @@ type Link struct {
 	// Uplink says why the node's own network runs over the interface, "" when it
 	// does not.
 	Uplink string
+	// Node is the node of an interface that is there. VF says that it belongs to a VF of
+	// a PF of that node; false also when that is not known.
+	Node string
+	VF   bool
 	// PF is the interface name or PCI address of the PF of an interface to be, and
 	// Representor says that it stands for a VF on the host in switchdev mode.
 	PF          string
