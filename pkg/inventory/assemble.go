@@ -304,14 +304,7 @@ func (r *reader) vfAdmin(ctx context.Context, pf *PF) {
 
 // applyOthers asks the network about the functions that are no part of a PF.
 func (r *reader) applyOthers(ctx context.Context, s *Snapshot) {
-	use := func(id string, netdevs []Netdev) {
-		if why := r.hostUse(netdevs); why != "" {
-			if s.OtherUse == nil {
-				s.OtherUse = map[string]string{}
-			}
-			s.OtherUse[id] = why
-		}
-	}
+	use := func(id string, netdevs []Netdev) { say(&s.OtherUse, id, r.hostUse(netdevs)) }
 	for i := range s.Others {
 		r.ddpProfile(ctx, &s.Others[i])
 		use(s.Others[i].Address, s.Others[i].Netdevs)

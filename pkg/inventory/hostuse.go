@@ -25,16 +25,10 @@ func (r *reader) hostUse(netdevs []Netdev) string {
 // applyHostUnknown records of which functions the answers of netlink do not show
 // whether the host uses them. What one list does show counts without the others.
 func (r *reader) applyHostUnknown(s *Snapshot) {
-	s.HostUnknown = nil
 	judge := func(id, use string, netdevs []Netdev) {
-		why := r.hostUnknown(netdevs)
-		if use != "" || why == "" {
-			return
+		if use == "" {
+			say(&s.HostUnknown, id, r.hostUnknown(netdevs))
 		}
-		if s.HostUnknown == nil {
-			s.HostUnknown = map[string]string{}
-		}
-		s.HostUnknown[id] = why
 	}
 	for i := range s.PFs {
 		pf := &s.PFs[i]
@@ -49,6 +43,17 @@ func (r *reader) applyHostUnknown(s *Snapshot) {
 	for i := range s.Subfunctions {
 		judge(s.Subfunctions[i].Name, s.OtherUse[s.Subfunctions[i].Name], s.Subfunctions[i].Netdevs)
 	}
+}
+
+// say notes a reason in a map that is made when there is one.
+func say(reasons *map[string]string, id, why string) {
+	if why == "" {
+		return
+	}
+	if *reasons == nil {
+		*reasons = map[string]string{}
+	}
+	(*reasons)[id] = why
 }
 
 // hostUnknown says what was not listed of the interfaces, "" when all was.
