@@ -57,18 +57,10 @@ func (v *validator) complainAs(place, path, hint, msg string) {
 	if !v.ok(path) {
 		return
 	}
-	if v.full() {
-		v.count(path)
-		return
-	}
-	e := &Error{Pos: v.pos(place), Path: path, Msg: msg, Hint: hint}
-	v.add(e)
+	v.add(&Error{Pos: v.spans[place], Path: path, Msg: msg, Hint: hint})
 }
 
-// pos is where the value at path stands.
-func (v *validator) pos(path string) Pos { return v.spans[path] }
-
-func (v *validator) line(path string) string { return "line " + strconv.Itoa(v.pos(path).Line) }
+func (v *validator) line(path string) string { return "line " + strconv.Itoa(v.spans[path].Line) }
 
 // problems adds an error for each rule that the value at path, or a part of it,
 // breaks.

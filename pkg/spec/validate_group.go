@@ -117,7 +117,7 @@ func (v *validator) vlan(l *VLAN, path string) {
 	if !v.has(path + ".id") {
 		switch {
 		case v.has(path+".qos") && v.ok(path):
-			v.complainAs(path+".qos", path+".qos", "add id", "qos has no effect without a VLAN id")
+			v.complain(path+".qos", "add id", "qos has no effect without a VLAN id")
 		case v.ok(path):
 			v.missing(path, "id", "add id, from 1 to 4094; 0 removes the tag")
 		}

@@ -128,7 +128,7 @@ func (v *validator) selectors(r *Resource, at string) {
 			if types := typesWith(key); len(types) > 0 {
 				hint = "remove it; it is for " + vfrules.OrList(types)
 			}
-			v.complainAs(sel+"."+key, sel+"."+key, hint, "has no meaning for deviceType "+r.DeviceType)
+			v.complain(sel+"."+key, hint, "has no meaning for deviceType "+r.DeviceType)
 		}
 		if s.IsRDMA && s.VDPAType != "" {
 			v.complain(sel+".vdpaType", "remove one of the two, or use two selectors",
