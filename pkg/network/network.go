@@ -51,14 +51,11 @@ type (
 	Rate = spec.Rate
 )
 
-// File is a file with networks.
-type File struct {
-	Networks []Network `yaml:"networks"`
-}
-
 // Load reads a description: `networks:` with a list. Every error is reported.
 func Load(source string, data []byte) ([]Network, error) {
-	var f File
+	var f struct {
+		Networks []Network `yaml:"networks"`
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
 	if err := dec.Decode(&f); err != nil {
