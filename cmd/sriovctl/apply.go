@@ -11,6 +11,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/versions"
 )
 
 func (a *app) apply() *cobra.Command {
@@ -113,7 +114,7 @@ func wrap(ctx context.Context, n *talos.Node, d *configFile) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	minor, err := talos.VersionOf(version)
+	minor, err := versions.Of(version)
 	if err != nil {
 		return nil, &talos.Error{Node: n.Name, Msg: err.Error()}
 	}

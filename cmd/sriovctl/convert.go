@@ -13,6 +13,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/network"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/versions"
 )
 
 // conversion is what convert is asked for.
@@ -61,7 +62,7 @@ func (a *app) runConvert(ctx context.Context, o *conversion, files []string) err
 		}
 		o.talos = node.Talos
 	}
-	minor, err := talos.VersionOf(o.talos)
+	minor, err := versions.Of(o.talos)
 	if err != nil {
 		return &talos.Error{Msg: err.Error()}
 	}
@@ -151,7 +152,7 @@ func (a *app) convertedNeeds(c *spec.Config, node *observed) talos.Needs {
 	return needs
 }
 
-func (a *app) writeConverted(r *convert.Result, node *observed, v talos.Minor, networks, once bool) error {
+func (a *app) writeConverted(r *convert.Result, node *observed, v versions.Minor, networks, once bool) error {
 	if networks {
 		if len(r.Networks) == 0 {
 			return &talos.Error{Msg: "there is no network to convert", Hint: "SriovNetwork and SriovIBNetwork objects are"}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/versions"
 )
 
 func (a *app) generate() *cobra.Command {
@@ -92,7 +93,7 @@ func (a *app) runPatch(ctx context.Context, w *patchRequest) error {
 	if err != nil {
 		return err
 	}
-	minor, err := talos.VersionOf(w.talos)
+	minor, err := versions.Of(w.talos)
 	if err != nil {
 		return &talos.Error{Msg: err.Error()}
 	}
@@ -137,7 +138,7 @@ func (w *patchRequest) missing() []string {
 }
 
 // writeOnce writes the patch that must be applied once only.
-func (a *app) writeOnce(needs talos.Needs, v talos.Minor) error {
+func (a *app) writeOnce(needs talos.Needs, v versions.Minor) error {
 	once := talos.OncePatch(needs, v)
 	if once == nil {
 		_, err := fmt.Fprintf(a.out, "# Nothing has to be applied once on Talos %s.\n", v.Version)
@@ -148,7 +149,7 @@ func (a *app) writeOnce(needs talos.Needs, v talos.Minor) error {
 }
 
 // writePatch writes the patch, and notes what is needed beside it.
-func (a *app) writePatch(c *spec.Config, needs talos.Needs, v talos.Minor) error {
+func (a *app) writePatch(c *spec.Config, needs talos.Needs, v versions.Minor) error {
 	patch, err := talos.Patch(c, needs, v)
 	if err != nil {
 		return err

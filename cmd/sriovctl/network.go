@@ -8,6 +8,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/convert"
 	"github.com/talos-sriov/talos-sriov/pkg/network"
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/versions"
 )
 
 // networkPatch is what generate network is asked for.
@@ -51,7 +52,7 @@ func (a *app) runNetwork(o *networkPatch, file string) error {
 	if err != nil {
 		return &talos.Error{Msg: "read the networks", Err: err}
 	}
-	minor, err := talos.VersionOf(o.talos)
+	minor, err := versions.Of(o.talos)
 	if err != nil {
 		return &talos.Error{Msg: err.Error()}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/machineconfig"
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/versions"
 )
 
 // checkPatch checks a file that carries the config, as far as that can be done
@@ -55,7 +56,7 @@ func fixed(kind string) bool {
 
 func unchecked(kind string) string {
 	const not = "so it was not checked as Talos does"
-	for _, v := range talos.Versions() {
+	for _, v := range versions.All() {
 		if _, ok := v.Kinds[kind]; ok {
 			return fmt.Sprintf("%s is known to Talos %s and later only, %s", kind, v.Version, not)
 		}

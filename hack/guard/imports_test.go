@@ -82,10 +82,10 @@ var order = [][]string{
 	{"pkg/report"},
 	{"pkg/metrics"},
 	{"pkg/agent"},
-	{"pkg/talos/nodenet"},
-	{"pkg/talos"},
+	{"pkg/talos/versions", "pkg/talos/nodenet"},
 	{"pkg/network"},
 	{"pkg/convert"},
+	{"pkg/talos"},
 	{"cmd/*"},
 }
 
@@ -104,6 +104,7 @@ var narrow = map[string][]string{
 	"pkg/plan/terms":        {"pkg/spec"},
 	"pkg/status":            {"pkg/spec", "pkg/printable", "pkg/pci", "pkg/install/outcome", "pkg/use/holder", "pkg/plan/terms"},
 	"pkg/use/holder":        {},
+	"pkg/talos/versions":    {},
 	"pkg/vfrules":           {},
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -114,5 +115,15 @@ func strip(n *yaml.Node) {
 	n.HeadComment, n.LineComment, n.FootComment = "", "", ""
 	for _, c := range n.Content {
 		strip(c)
+	}
+}
+
+// Indent writes a text as the content of a block scalar.
+func Indent(b *bytes.Buffer, text []byte, indent string) {
+	for line := range strings.Lines(string(text)) {
+		if strings.TrimSpace(line) != "" {
+			b.WriteString(indent)
+		}
+		b.WriteString(line)
 	}
 }

@@ -4,5 +4,5 @@
 // that goes with a network.
 //
 // All JSON is built from values, none by joining text. The package may import
-// pkg/talos for the table of versions, and pkg/vfrules; it talks to nobody.
+// pkg/talos/versions, pkg/machineconfig, pkg/spec and pkg/vfrules; it talks to nobody.
 package network

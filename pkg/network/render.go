@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/talos-sriov/talos-sriov/pkg/talos"
+	"github.com/talos-sriov/talos-sriov/pkg/machineconfig"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/versions"
 )
 
 // Manifest is a named Kubernetes manifest.
@@ -37,7 +38,7 @@ func Manifests(networks []Network, policyAPI string) ([]Manifest, error) {
 // Patch renders the manifests as a control-plane patch for the version: by
 // documents that may be applied again and again where Talos has them, else by
 // a list that it appends to.
-func Patch(manifests []Manifest, v talos.Minor) []byte {
+func Patch(manifests []Manifest, v versions.Minor) []byte {
 	var b bytes.Buffer
 	if v.RepeatableLists {
 		for i, m := range manifests {
@@ -45,7 +46,7 @@ func Patch(manifests []Manifest, v talos.Minor) []byte {
 				b.WriteString("---\n")
 			}
 			fmt.Fprintf(&b, "apiVersion: v1alpha1\nkind: KubeInlineManifestConfig\nname: %s\nmanifest: |\n", m.Name)
-			talos.Indent(&b, m.Data, "  ")
+			machineconfig.Indent(&b, m.Data, "  ")
 		}
 		return b.Bytes()
 	}
@@ -53,7 +54,7 @@ func Patch(manifests []Manifest, v talos.Minor) []byte {
 	b.WriteString("cluster:\n  inlineManifests:\n")
 	for _, m := range manifests {
 		fmt.Fprintf(&b, "    - name: %s\n      contents: |\n", m.Name)
-		talos.Indent(&b, m.Data, "        ")
+		machineconfig.Indent(&b, m.Data, "        ")
 	}
 	return b.Bytes()
 }

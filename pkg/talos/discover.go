@@ -16,6 +16,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 	"github.com/talos-sriov/talos-sriov/pkg/talos/nodenet"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/versions"
 )
 
 // Discovery is what the API shows of one node's SR-IOV hardware.
@@ -89,7 +90,7 @@ func (n *Node) Discover(ctx context.Context) (*Discovery, error) {
 	if network.unplaced != "" {
 		d.Notes = append(d.Notes, "any interface that is up "+network.unplaced)
 	}
-	if _, err := VersionOf(d.Talos); err != nil {
+	if _, err := versions.Of(d.Talos); err != nil {
 		d.Notes = append(d.Notes, err.Error())
 	}
 	if len(d.PFs) == 0 {

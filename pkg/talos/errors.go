@@ -6,6 +6,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/talos-sriov/talos-sriov/pkg/talos/versions"
 )
 
 // Error is an error for the person at the workstation, with what to do.
@@ -86,7 +88,7 @@ func explain(node, what string, err error) error {
 		e.Hint = "is it for this cluster? --context and --talosconfig choose another"
 	case codes.Unimplemented:
 		e.Msg, e.Err = what+": this version of Talos cannot do it", nil
-		e.Hint = "the oldest supported version is " + Versions()[0].Version
+		e.Hint = "the oldest supported version is " + versions.All()[0].Version
 	}
 	return e
 }

@@ -4,17 +4,18 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strings"
 	"unicode/utf8"
 
+	"github.com/talos-sriov/talos-sriov/pkg/machineconfig"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/versions"
 )
 
 // Patch renders the machine-config patch for a document: what the node needs
 // beside it, and the config itself, with comments that say why. What has to be
 // applied once only, because Talos appends to lists, is not in it: see
 // [OncePatch].
-func Patch(c *spec.Config, n Needs, v Minor) ([]byte, error) {
+func Patch(c *spec.Config, n Needs, v versions.Minor) ([]byte, error) {
 	doc, err := spec.Marshal(c)
 	if err != nil {
 		return nil, err
@@ -24,7 +25,7 @@ func Patch(c *spec.Config, n Needs, v Minor) ([]byte, error) {
 
 // WrapDocument is [Patch] for a document that is written already: it goes in
 // byte by byte.
-func WrapDocument(doc []byte, n Needs, v Minor) ([]byte, error) {
+func WrapDocument(doc []byte, n Needs, v versions.Minor) ([]byte, error) {
 	if !utf8.Valid(doc) {
 		return nil, errors.New("the config is not UTF-8")
 	}
@@ -44,23 +45,13 @@ func WrapDocument(doc []byte, n Needs, v Minor) ([]byte, error) {
 	}
 	fmt.Fprintf(&b, "apiVersion: v1alpha1\nkind: %s\nname: %s\nconfigFiles:\n", spec.ExtensionKind, spec.ExtensionName)
 	fmt.Fprintf(&b, "  - mountPath: %s\n    content: |\n", spec.MountPath)
-	Indent(&b, doc, "      ")
+	machineconfig.Indent(&b, doc, "      ")
 	return b.Bytes(), nil
-}
-
-// Indent writes a text as the content of a block scalar.
-func Indent(b *bytes.Buffer, text []byte, indent string) {
-	for line := range strings.Lines(string(text)) {
-		if strings.TrimSpace(line) != "" {
-			b.WriteString(indent)
-		}
-		b.WriteString(line)
-	}
 }
 
 // OncePatch renders what the node needs and what must be applied once only, nil
 // when there is nothing.
-func OncePatch(n Needs, v Minor) []byte {
+func OncePatch(n Needs, v versions.Minor) []byte {
 	if len(n.Modules) == 0 || v.RepeatableLists {
 		return nil
 	}

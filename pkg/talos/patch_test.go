@@ -9,11 +9,12 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/versions"
 )
 
-func minor(t *testing.T, version string) talos.Minor {
+func minor(t *testing.T, version string) versions.Minor {
 	t.Helper()
-	v, err := talos.VersionOf(version)
+	v, err := versions.Of(version)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
+	"github.com/talos-sriov/talos-sriov/pkg/talos/versions"
 )
 
 const patchDir = "../../machineconfig-patches"
@@ -250,7 +251,7 @@ func TestOncePatches(t *testing.T) {
 // keys, and each has what the file of the same name for older versions has.
 func TestNewDocuments(t *testing.T) {
 	known := make(map[string][]string)
-	for _, v := range talos.Versions() {
+	for _, v := range versions.All() {
 		if v.Version == "1.14" {
 			known = v.Kinds
 		}

@@ -1,4 +1,4 @@
-package talos
+package versions
 
 import (
 	"fmt"
@@ -31,9 +31,9 @@ type Minor struct {
 	Tested string
 }
 
-// Versions is the one table of Talos versions, oldest first. manifest.yaml
+// All is the one table of Talos versions, oldest first. manifest.yaml
 // declares the first as the oldest that is supported.
-func Versions() []Minor {
+func All() []Minor {
 	return []Minor{
 		{Version: "1.12", EtcCNIKept: true, Tested: "extension loader; patches with machinery v1.12.6"},
 		{Version: "1.13", EtcCNIKept: true, Tested: "extension loader and API; patches with machinery v1.13.9"},
@@ -54,14 +54,14 @@ func Versions() []Minor {
 	}
 }
 
-// VersionOf returns the entry of the table for a version as Talos prints it
+// Of returns the entry of the table for a version as Talos prints it
 // (v1.13.4, 1.14). A version newer than the table is taken as its last entry.
-func VersionOf(version string) (Minor, error) {
+func Of(version string) (Minor, error) {
 	want := "v" + strings.TrimPrefix(version, "v")
 	if !semver.IsValid(want) {
 		return Minor{}, fmt.Errorf("%q is no Talos version: it looks like v1.13.0", version)
 	}
-	all := Versions()
+	all := All()
 	// Of a pre-release too the minor version counts: 1.14.0-rc.1 is a 1.14.
 	want = semver.MajorMinor(want)
 	for i := range slices.Backward(all) {
