@@ -80,6 +80,9 @@ func device(id string, ok func(*status.Device) bool) func(*status.Status) bool {
 	}
 }
 
+// registered is the condition that the kubelet can allocate from the pool.
+func registered(s *status.Status) bool { return len(s.Pools) == 1 && s.Pools[0].Registered }
+
 func unhealthyFor(id string, c pool.Cause) func(*status.Status) bool {
 	return device(id, func(d *status.Device) bool { return !d.Healthy && d.Reason.Cause == string(c) })
 }
@@ -163,7 +166,7 @@ var seamCases = map[string]func(s *seam){
 	},
 	"an allocation": func(s *seam) {
 		s.pods(nil)
-		s.Await("offered", s.Config(seamConfig(2, "")), talostest.Offered(2))
+		s.Await("offered", s.Config(seamConfig(2, "")), talostest.Offered(2), registered)
 		_, err := s.Registry.Client(seamPool).Allocate(s.t.Context(), &v1beta1.AllocateRequest{
 			ContainerRequests: []*v1beta1.ContainerAllocateRequest{{DevicesIds: []string{vf1}}},
 		})
