@@ -46,11 +46,7 @@ func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 		}
 		return fault.Newf(fault.CodeCheck, checkHint, "not as it was attached: %s", strings.Join(texts, "; "))
 	}
-	if conf.IPAM.Type == "" {
-		return nil
-	}
-	err = p.IPAM.Check(ctx, conf.IPAM.Type, args.StdinData)
-	return fault.Wrapf(err, fault.CodeIPAM, "", "IPAM plugin %s: CHECK", conf.IPAM.Type)
+	return p.ipam(ctx, "CHECK", conf.IPAM.Type, args.StdinData)
 }
 
 const checkHint = "delete the pod; its controller will make a new one"
@@ -190,9 +186,5 @@ func (p *Plugin) Status(ctx context.Context, args *skel.CmdArgs) error {
 	if err := errors.Join(err, sysErr); err != nil {
 		return fault.Wrapf(err, fault.CodeUnavailable, "the plugin needs /sys and CAP_NET_ADMIN", "the machine cannot be read")
 	}
-	if conf.IPAM.Type == "" {
-		return nil
-	}
-	err = p.IPAM.Status(ctx, conf.IPAM.Type, args.StdinData)
-	return fault.Wrapf(err, fault.CodeUnavailable, "is its program in the CNI directory?", "IPAM plugin %s: STATUS", conf.IPAM.Type)
+	return p.ipam(ctx, "STATUS", conf.IPAM.Type, args.StdinData)
 }

@@ -37,7 +37,7 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 		}
 	}
 	if a == nil || !a.HasDevice() {
-		if err := p.ipamDel(ctx, conf.IPAM.Type, args.StdinData); err != nil {
+		if err := p.ipam(ctx, "DEL", conf.IPAM.Type, args.StdinData); err != nil {
 			return err
 		}
 		return p.forget(name)
@@ -47,7 +47,7 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 		return err
 	}
 	defer unlock()
-	if err := p.ipamDel(ctx, a.IPAM.Type, args.StdinData); err != nil {
+	if err := p.ipam(ctx, "DEL", a.IPAM.Type, args.StdinData); err != nil {
 		return err
 	}
 	netns := a.Extra.Netns
@@ -80,12 +80,19 @@ func (p *Plugin) end(ctx context.Context, a *attachment.Attachment) error {
 	return p.forget(a.File)
 }
 
-func (p *Plugin) ipamDel(ctx context.Context, plugin string, stdin []byte) error {
+// ipam has the network's IPAM plugin, if there is one, do a command without a result.
+func (p *Plugin) ipam(ctx context.Context, command, plugin string, stdin []byte) error {
 	if plugin == "" {
 		return nil
 	}
-	return fault.Wrapf(p.IPAM.Del(ctx, plugin, stdin), fault.CodeIPAM,
-		"the IPAM plugin's own error says more; its program must be in the CNI directory", "IPAM plugin %s: DEL", plugin)
+	code, hint := uint(fault.CodeIPAM), ""
+	switch command {
+	case "DEL":
+		hint = "the IPAM plugin's own error says more; its program must be in the CNI directory"
+	case "STATUS":
+		code, hint = fault.CodeUnavailable, "is its program in the CNI directory?"
+	}
+	return fault.Wrapf(p.IPAM.Run(ctx, command, plugin, stdin), code, hint, "IPAM plugin %s: %s", plugin, command)
 }
 
 // GC ends the network's attachments that the runtime does not name, and has
@@ -107,10 +114,7 @@ func (p *Plugin) GC(ctx context.Context, args *skel.CmdArgs) error {
 		}
 		errs = append(errs, p.collect(ctx, a))
 	}
-	if conf.IPAM.Type != "" {
-		err := p.IPAM.GC(ctx, conf.IPAM.Type, args.StdinData)
-		errs = append(errs, fault.Wrapf(err, fault.CodeIPAM, "", "IPAM plugin %s: GC", conf.IPAM.Type))
-	}
+	errs = append(errs, p.ipam(ctx, "GC", conf.IPAM.Type, args.StdinData))
 	return fault.Wrapf(errors.Join(errs...), fault.CodeRelease, "run again; what failed was kept", "network %q", conf.Name)
 }
 

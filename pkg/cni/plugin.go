@@ -21,10 +21,8 @@ type IPAM interface {
 	// Find returns an error when the plugin's program is not there.
 	Find(plugin string) error
 	Add(ctx context.Context, plugin string, stdin []byte) (types.Result, error)
-	Del(ctx context.Context, plugin string, stdin []byte) error
-	Check(ctx context.Context, plugin string, stdin []byte) error
-	Status(ctx context.Context, plugin string, stdin []byte) error
-	GC(ctx context.Context, plugin string, stdin []byte) error
+	// Run has the plugin do a command without a result: DEL, CHECK, STATUS, GC.
+	Run(ctx context.Context, command, plugin string, stdin []byte) error
 }
 
 // Plugin answers the CNI commands. All fields but Log, Kubelet and Sleep must be

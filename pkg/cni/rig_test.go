@@ -45,7 +45,17 @@ func (f *fakeIPAM) Add(context.Context, string, []byte) (types.Result, error) {
 	return r, err
 }
 
-func (f *fakeIPAM) Del(context.Context, string, []byte) error {
+func (f *fakeIPAM) Run(_ context.Context, command, _ string, _ []byte) error {
+	switch command {
+	case "DEL":
+		return f.del()
+	case "STATUS":
+		return f.status
+	}
+	return nil
+}
+
+func (f *fakeIPAM) del() error {
 	if f.missing != nil {
 		return f.missing
 	}
@@ -57,9 +67,6 @@ func (f *fakeIPAM) Del(context.Context, string, []byte) error {
 		return nil
 	})
 }
-func (f *fakeIPAM) Check(context.Context, string, []byte) error  { return nil }
-func (f *fakeIPAM) Status(context.Context, string, []byte) error { return f.status }
-func (f *fakeIPAM) GC(context.Context, string, []byte) error     { return nil }
 
 type rig struct {
 	*Plugin

@@ -15,7 +15,7 @@ import (
 func (p *Plugin) wayBack(ctx context.Context, req request, done applied) error {
 	var err error
 	if done.ipam {
-		err = p.ipamDel(ctx, req.conf.IPAM.Type, req.args.StdinData)
+		err = p.ipam(ctx, "DEL", req.conf.IPAM.Type, req.args.StdinData)
 	}
 	if err = errors.Join(err, p.release(ctx, done.att)); err != nil {
 		return err

@@ -21,58 +21,44 @@ var ErrItself = errors.New("ipam.type names this plugin itself, which manages no
 
 // Find implements the IPAM of package cni.
 func (IPAM) Find(plugin string) error {
-	path, err := invoke.FindInPath(plugin, filepath.SplitList(os.Getenv("CNI_PATH"))) //nolint:forbidigo // where the library reads it as well; the specification has it in the environment
+	_, err := find(plugin)
+	return err
+}
+
+// find gives the path of the plugin's program.
+func find(plugin string) (string, error) {
+	path, err := invoke.FindInPath(plugin, filepath.SplitList(os.Getenv("CNI_PATH"))) //nolint:forbidigo // where the specification has it
 	if err != nil {
-		return err
+		return "", err
 	}
 	found, err := os.Stat(path)
 	if err != nil {
-		return err
+		return "", err
 	}
 	own, err := os.Stat("/proc/self/exe")
 	if err != nil {
-		return fmt.Errorf("which program is this: %w", err)
+		return "", fmt.Errorf("which program is this: %w", err)
 	}
 	if os.SameFile(found, own) {
-		return fmt.Errorf("%w (%s)", ErrItself, path)
+		return "", fmt.Errorf("%w (%s)", ErrItself, path)
 	}
-	return nil
+	return path, nil
 }
 
 // Add implements the IPAM of package cni.
-func (i IPAM) Add(ctx context.Context, plugin string, stdin []byte) (types.Result, error) {
-	if err := i.Find(plugin); err != nil {
+func (IPAM) Add(ctx context.Context, plugin string, stdin []byte) (types.Result, error) {
+	path, err := find(plugin)
+	if err != nil {
 		return nil, err
 	}
-	return invoke.DelegateAdd(ctx, plugin, stdin, nil)
+	return invoke.ExecPluginWithResult(ctx, path, stdin, &invoke.DelegateArgs{Command: "ADD"}, nil)
 }
 
-// Del implements the IPAM of package cni.
-func (i IPAM) Del(ctx context.Context, plugin string, stdin []byte) error {
-	return i.run(ctx, invoke.DelegateDel, plugin, stdin)
-}
-
-// Check implements the IPAM of package cni.
-func (i IPAM) Check(ctx context.Context, plugin string, stdin []byte) error {
-	return i.run(ctx, invoke.DelegateCheck, plugin, stdin)
-}
-
-// Status implements the IPAM of package cni.
-func (i IPAM) Status(ctx context.Context, plugin string, stdin []byte) error {
-	return i.run(ctx, invoke.DelegateStatus, plugin, stdin)
-}
-
-// GC implements the IPAM of package cni.
-func (i IPAM) GC(ctx context.Context, plugin string, stdin []byte) error {
-	return i.run(ctx, invoke.DelegateGC, plugin, stdin)
-}
-
-// delegate is one of the library's calls of a plugin, without a result.
-type delegate func(ctx context.Context, plugin string, stdin []byte, exec invoke.Exec) error
-
-func (i IPAM) run(ctx context.Context, call delegate, plugin string, stdin []byte) error {
-	if err := i.Find(plugin); err != nil {
+// Run implements the IPAM of package cni.
+func (IPAM) Run(ctx context.Context, command, plugin string, stdin []byte) error {
+	path, err := find(plugin)
+	if err != nil {
 		return err
 	}
-	return call(ctx, plugin, stdin, nil)
+	return invoke.ExecPluginWithoutResult(ctx, path, stdin, &invoke.DelegateArgs{Command: command}, nil)
 }

@@ -41,10 +41,10 @@ func TestPluginItselfIsNoIPAMPlugin(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"":       func() error { return ipam.Find("sriov") },
 		"ADD":    func() error { _, err := ipam.Add(t.Context(), "sriov", stdin); return err },
-		"DEL":    func() error { return ipam.Del(t.Context(), "sriov", stdin) },
-		"CHECK":  func() error { return ipam.Check(t.Context(), "sriov", stdin) },
-		"STATUS": func() error { return ipam.Status(t.Context(), "sriov", stdin) },
-		"GC":     func() error { return ipam.GC(t.Context(), "sriov", stdin) },
+		"DEL":    func() error { return ipam.Run(t.Context(), "DEL", "sriov", stdin) },
+		"CHECK":  func() error { return ipam.Run(t.Context(), "CHECK", "sriov", stdin) },
+		"STATUS": func() error { return ipam.Run(t.Context(), "STATUS", "sriov", stdin) },
+		"GC":     func() error { return ipam.Run(t.Context(), "GC", "sriov", stdin) },
 	} {
 		for k, v := range map[string]string{
 			"CNI_COMMAND": name, "CNI_PATH": dir, "CNI_CONTAINERID": "c1", "CNI_NETNS": "/ns/a", "CNI_IFNAME": "net1", "TEST_RAN_ITSELF": seen,
@@ -83,10 +83,9 @@ func TestDelegate(t *testing.T) {
 			if len(result.IPs) != 1 || result.IPs[0].Address.String() != "10.1.0.2/24" {
 				t.Errorf("result is %+v", result)
 			}
-			must(t, delegate.IPAM{}.Check(t.Context(), plugin, []byte(stdin)))
-			must(t, delegate.IPAM{}.Del(t.Context(), plugin, []byte(stdin)))
-			must(t, delegate.IPAM{}.Status(t.Context(), plugin, []byte(stdin)))
-			must(t, delegate.IPAM{}.GC(t.Context(), plugin, []byte(stdin)))
+			for _, command := range []string{"CHECK", "DEL", "STATUS", "GC"} {
+				must(t, delegate.IPAM{}.Run(t.Context(), command, plugin, []byte(stdin)))
+			}
 			b, err := os.ReadFile(seen)
 			must(t, err)
 			var want strings.Builder
