@@ -114,7 +114,7 @@ func (c *comparison) files(p *Plugin) {
 // attributes compares what the PF holds for the VF.
 func (c *comparison) attributes(cur nl.VFInfo) {
 	for _, s := range vf.Wanted(&c.att.NetConf, cur) {
-		c.differs(string(s.Attribute)+" of VF "+c.att.DeviceID+" at its PF", s.Text(), s.Present(cur))
+		c.differs(string(s.Attribute)+" of VF "+c.att.DeviceID+" at its PF", s.Text(s.Want), s.Text(cur))
 	}
 }
 

@@ -89,12 +89,12 @@ func (p *Plugin) restoreAttributes(ctx context.Context, r returning) error {
 	}
 	for _, s := range vf.Restored(r.att, cur) {
 		err := s.Apply(ctx, r.host, r.vf)
-		if err != nil && s.ClearsMAC() && refused(err) {
+		switch {
+		case err == nil, !s.Reported(cur) && errors.Is(err, nl.ErrUnsupported):
+		case s.ClearsMAC() && refused(err):
 			// Some drivers have no way back to "no MAC".
 			p.log().Warn("the PF keeps the VF's MAC", "vf", r.vf.Address, "err", err)
-			continue
-		}
-		if err != nil {
+		default:
 			return fault.Wrapf(err, fault.CodeRelease, "", "reset VF %s", r.vf.Address)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -27,103 +26,84 @@ type Setter interface {
 
 // Setting is one attribute of a VF to set through its PF.
 type Setting struct {
-	Attribute attachment.Attribute // decides which of the others counts
-	VLAN      nl.VLAN
-	MAC       net.HardwareAddr
-	Rate      Rate
-	On        bool // spoof check, trust
-	LinkState nl.LinkState
-	// Lenient: the attribute may never have been set, because the driver does
-	// not know it, and does not report that either.
-	Lenient bool
+	Attribute attachment.Attribute
+	Want      nl.VFInfo // nothing but the attribute counts
 }
-
-// Rate is in Mbit/s; as highest rate 0 is no limit.
-type Rate struct{ Min, Max int }
 
 // Apply writes the setting.
 func (s Setting) Apply(ctx context.Context, host Setter, v VF) error {
-	var err error
-	switch pf := v.PFRef(); s.Attribute {
+	want, pf := s.Want, v.PFRef()
+	switch s.Attribute {
 	case attachment.VLAN:
-		err = host.SetVFVLAN(ctx, pf, v.Index, s.VLAN)
+		return host.SetVFVLAN(ctx, pf, v.Index, nl.VLAN{ID: want.VLAN, QoS: want.QoS, Proto: want.VLANProto})
 	case attachment.MAC:
-		err = host.SetVFMAC(ctx, pf, v.Index, s.MAC)
+		return host.SetVFMAC(ctx, pf, v.Index, want.MAC)
 	case attachment.Rate:
-		err = host.SetVFRate(ctx, pf, v.Index, s.Rate.Min, s.Rate.Max)
+		return host.SetVFRate(ctx, pf, v.Index, want.MinRate, want.MaxRate)
 	case attachment.SpoofCheck:
-		err = host.SetVFSpoofCheck(ctx, pf, v.Index, s.On)
+		return host.SetVFSpoofCheck(ctx, pf, v.Index, *want.SpoofCheck)
 	case attachment.Trust:
-		err = host.SetVFTrust(ctx, pf, v.Index, s.On)
-	case attachment.LinkState:
-		err = host.SetVFLinkState(ctx, pf, v.Index, s.LinkState)
+		return host.SetVFTrust(ctx, pf, v.Index, *want.Trust)
 	}
-	if s.Lenient && errors.Is(err, nl.ErrUnsupported) {
-		return nil
-	}
-	return err
+	return host.SetVFLinkState(ctx, pf, v.Index, want.LinkState)
 }
 
 // ClearsMAC reports whether the setting takes the VF's MAC away, which some drivers
 // cannot.
-func (s Setting) ClearsMAC() bool { return s.Attribute == attachment.MAC && IsZero(s.MAC) }
+func (s Setting) ClearsMAC() bool { return s.Attribute == attachment.MAC && IsZero(s.Want.MAC) }
+
+// Reported reports whether the VF's driver says what the attribute is now. One that
+// does not may not know it at all.
+func (s Setting) Reported(cur nl.VFInfo) bool {
+	switch s.Attribute {
+	case attachment.SpoofCheck:
+		return cur.SpoofCheck != nil
+	case attachment.Trust:
+		return cur.Trust != nil
+	}
+	return true
+}
 
 // IsZero reports whether the address has nothing but zeros: none is set.
 func IsZero(mac net.HardwareAddr) bool {
 	return !slices.ContainsFunc(mac, func(b byte) bool { return b != 0 })
 }
 
-// Text is the value for people.
-func (s Setting) Text() string {
+// Text is the attribute as v has it, for people.
+func (s Setting) Text(v nl.VFInfo) string {
 	switch s.Attribute {
 	case attachment.VLAN:
-		return fmt.Sprintf("%d (priority %d, protocol %#x)", s.VLAN.ID, s.VLAN.QoS, s.VLAN.Proto)
+		return fmt.Sprintf("%d (priority %d, protocol %#x)", v.VLAN, v.QoS, v.VLANProto)
 	case attachment.MAC:
-		return s.MAC.String()
+		return v.MAC.String()
 	case attachment.Rate:
-		return fmt.Sprintf("%d to %d Mbit/s", s.Rate.Min, s.Rate.Max)
-	case attachment.LinkState:
-		return s.LinkState.String()
-	}
-	return onOffName(&s.On)
-}
-
-// Present is the value that the VF has now, for people.
-func (s Setting) Present(cur nl.VFInfo) string {
-	switch s.Attribute {
+		return fmt.Sprintf("%d to %d Mbit/s", v.MinRate, v.MaxRate)
 	case attachment.SpoofCheck:
-		return onOffName(cur.SpoofCheck)
+		return onOffName(v.SpoofCheck)
 	case attachment.Trust:
-		return onOffName(cur.Trust)
+		return onOffName(v.Trust)
 	}
-	now := Setting{
-		Attribute: s.Attribute, MAC: cur.MAC, Rate: Rate{cur.MinRate, cur.MaxRate}, LinkState: cur.LinkState,
-		VLAN: nl.VLAN{ID: cur.VLAN, QoS: cur.QoS, Proto: cur.VLANProto},
-	}
-	return now.Text()
+	return v.LinkState.String()
 }
 
 // has reports whether the setting is what the VF has now. What its driver does not
 // report is not known to be.
 func (s Setting) has(cur nl.VFInfo) bool {
+	want := s.Want
 	switch s.Attribute {
-	case attachment.VLAN:
-		return sameVLAN(s.VLAN, cur)
+	case attachment.VLAN: // without a tag there is no protocol
+		return want.VLAN == cur.VLAN && want.QoS == cur.QoS &&
+			(want.VLAN == 0 || cur.VLANProto == 0 || want.VLANProto == cur.VLANProto)
 	case attachment.MAC:
-		return bytes.Equal(s.MAC, cur.MAC)
+		return bytes.Equal(want.MAC, cur.MAC)
 	case attachment.Rate:
-		return s.Rate == Rate{cur.MinRate, cur.MaxRate}
+		return want.MinRate == cur.MinRate && want.MaxRate == cur.MaxRate
 	case attachment.SpoofCheck:
-		return is(cur.SpoofCheck, s.On)
+		return is(cur.SpoofCheck, *want.SpoofCheck)
 	case attachment.Trust:
-		return is(cur.Trust, s.On)
+		return is(cur.Trust, *want.Trust)
 	}
-	return s.LinkState == cur.LinkState
-}
-
-// without leaves out the settings that the VF has.
-func without(cur nl.VFInfo, settings []Setting) []Setting {
-	return slices.DeleteFunc(settings, func(s Setting) bool { return s.has(cur) })
+	return want.LinkState == cur.LinkState
 }
 
 func onOffName(on *bool) string {
@@ -136,33 +116,41 @@ func onOffName(on *bool) string {
 	return "off"
 }
 
+// changed is an attribute, and whether it is to be set.
+type changed struct {
+	attribute attachment.Attribute
+	set       bool
+}
+
+// differing are the settings of those that are to be set and that the VF does not have.
+func differing(want, cur nl.VFInfo, list ...changed) []Setting {
+	var out []Setting
+	for _, c := range list {
+		if s := (Setting{c.attribute, want}); c.set && !s.has(cur) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // Wanted are the attributes that the configuration asks for and the VF does
 // not have, in sriov-cni's order. A value that is there already is not written:
 // some drivers refuse that (link state on igb), and an explicit vlan 0
 // must not undo a trunk.
 func Wanted(c *netconf.NetConf, cur nl.VFInfo) []Setting {
-	var out []Setting
-	if c.VLAN != nil {
-		vlan := nl.VLAN{ID: *c.VLAN, QoS: netconf.Number(c.VLANQoS), Proto: protoNumber(c.VLANProto)}
-		out = append(out, Setting{Attribute: attachment.VLAN, VLAN: vlan})
+	mac, noMAC := net.ParseMAC(c.MAC)
+	want := nl.VFInfo{
+		VLAN: netconf.Number(c.VLAN), QoS: netconf.Number(c.VLANQoS), VLANProto: protoNumber(c.VLANProto), MAC: mac,
+		MinRate: netconf.Number(c.MinTxRate), MaxRate: netconf.Number(c.MaxTxRate),
+		SpoofCheck: new(c.SpoofChk == "on"), Trust: new(c.Trust == "on"), LinkState: linkState(c.LinkState),
 	}
-	if mac, err := net.ParseMAC(c.MAC); err == nil {
-		out = append(out, Setting{Attribute: attachment.MAC, MAC: mac})
-	}
-	if c.MinTxRate != nil || c.MaxTxRate != nil {
-		rate := Rate{netconf.Number(c.MinTxRate), netconf.Number(c.MaxTxRate)}
-		out = append(out, Setting{Attribute: attachment.Rate, Rate: rate})
-	}
-	if c.SpoofChk != "" {
-		out = append(out, Setting{Attribute: attachment.SpoofCheck, On: c.SpoofChk == "on"})
-	}
-	if c.Trust != "" {
-		out = append(out, Setting{Attribute: attachment.Trust, On: c.Trust == "on"})
-	}
-	if c.LinkState != "" {
-		out = append(out, Setting{Attribute: attachment.LinkState, LinkState: linkState(c.LinkState)})
-	}
-	return without(cur, out)
+	return differing(want, cur,
+		changed{attachment.VLAN, c.VLAN != nil},
+		changed{attachment.MAC, noMAC == nil},
+		changed{attachment.Rate, c.MinTxRate != nil || c.MaxTxRate != nil},
+		changed{attachment.SpoofCheck, c.SpoofChk != ""},
+		changed{attachment.Trust, c.Trust != ""},
+		changed{attachment.LinkState, c.LinkState != ""})
 }
 
 // Restored are what brings the VF back to what it was before the attachment:
@@ -170,42 +158,25 @@ func Wanted(c *netconf.NetConf, cur nl.VFInfo) []Setting {
 // any case (a pod's program may have had it changed). Where the driver did not
 // report the original value of spoof check or trust, the safe one is taken.
 func Restored(a *attachment.Attachment, cur nl.VFInfo) []Setting {
-	var out []Setting
 	orig := a.Original
 	unreported := func(what attachment.Attribute) bool { return slices.Contains(a.Extra.Unreported, what) }
-	if a.VLAN != nil {
-		vlan := nl.VLAN{ID: orig.VLAN, QoS: orig.VLANQoS, Proto: cmp.Or(uint16(orig.VLANProto), nl.Proto8021Q)}
-		out = append(out, Setting{Attribute: attachment.VLAN, VLAN: vlan})
+	mac, noMAC := net.ParseMAC(orig.AdminMAC)
+	was := nl.VFInfo{
+		VLAN: orig.VLAN, QoS: orig.VLANQoS, VLANProto: cmp.Or(uint16(orig.VLANProto), nl.Proto8021Q), MAC: mac,
+		MinRate: orig.MinTxRate, MaxRate: orig.MaxTxRate, LinkState: nl.LinkState(orig.LinkState),
+		SpoofCheck: new(orig.SpoofChk || unreported(attachment.SpoofCheck)),
+		Trust:      new(orig.Trust && !unreported(attachment.Trust)),
 	}
-	if a.SpoofChk != "" {
-		on := orig.SpoofChk || unreported(attachment.SpoofCheck)
-		out = append(out, Setting{Attribute: attachment.SpoofCheck, On: on, Lenient: cur.SpoofCheck == nil})
-	}
-	if mac, err := net.ParseMAC(orig.AdminMAC); err == nil {
-		out = append(out, Setting{Attribute: attachment.MAC, MAC: mac})
-	}
-	if a.Trust != "" || a.Extra.TrustRaised {
-		on := orig.Trust && !unreported(attachment.Trust)
-		out = append(out, Setting{Attribute: attachment.Trust, On: on, Lenient: cur.Trust == nil})
-	}
-	if a.MinTxRate != nil || a.MaxTxRate != nil {
-		out = append(out, Setting{Attribute: attachment.Rate, Rate: Rate{orig.MinTxRate, orig.MaxTxRate}})
-	}
-	if a.LinkState != "" {
-		out = append(out, Setting{Attribute: attachment.LinkState, LinkState: nl.LinkState(orig.LinkState)})
-	}
-	return without(cur, out)
+	return differing(was, cur,
+		changed{attachment.VLAN, a.VLAN != nil},
+		changed{attachment.SpoofCheck, a.SpoofChk != ""},
+		changed{attachment.MAC, noMAC == nil},
+		changed{attachment.Trust, a.Trust != "" || a.Extra.TrustRaised},
+		changed{attachment.Rate, a.MinTxRate != nil || a.MaxTxRate != nil},
+		changed{attachment.LinkState, a.LinkState != ""})
 }
 
 func is(p *bool, v bool) bool { return p != nil && *p == v }
-
-// sameVLAN compares what matters: without a tag there is no protocol.
-func sameVLAN(want nl.VLAN, cur nl.VFInfo) bool {
-	if want.ID != cur.VLAN || want.QoS != cur.QoS {
-		return false
-	}
-	return want.ID == 0 || cur.VLANProto == 0 || want.Proto == cur.VLANProto
-}
 
 func protoNumber(name *string) uint16 {
 	if name != nil && strings.EqualFold(*name, netconf.Proto8021AD) {

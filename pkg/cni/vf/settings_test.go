@@ -21,7 +21,7 @@ func fresh() nl.VFInfo {
 // texts are settings as "ATTRIBUTE: now -> then".
 func texts(list []vf.Setting, cur nl.VFInfo) (out []string) {
 	for _, s := range list {
-		out = append(out, string(s.Attribute)+": "+s.Present(cur)+" -> "+s.Text())
+		out = append(out, string(s.Attribute)+": "+s.Text(cur)+" -> "+s.Text(s.Want))
 	}
 	return out
 }
@@ -96,8 +96,13 @@ func TestRestored(t *testing.T) {
 	a.Original.SpoofChk, a.Original.Trust = false, true // no knowledge
 	silent := was
 	silent.SpoofCheck, silent.Trust = nil, nil
-	want := []vf.Setting{{Attribute: attachment.SpoofCheck, On: true, Lenient: true}, {Attribute: attachment.Trust, On: false, Lenient: true}}
-	if diff := cmp.Diff(want, vf.Restored(a, silent)); diff != "" {
+	restored := vf.Restored(a, silent)
+	if diff := cmp.Diff([]string{"spoofchk: not reported -> on", "trust: not reported -> off"}, texts(restored, silent)); diff != "" {
 		t.Error(diff)
+	}
+	for _, s := range restored {
+		if s.Reported(silent) || !s.Reported(was) {
+			t.Errorf("%s: reported %v, with a value %v", s.Attribute, s.Reported(silent), s.Reported(was))
+		}
 	}
 }
