@@ -20,15 +20,6 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
-// Difference is something that is not as it was attached.
-type Difference struct {
-	Key  string // what differs
-	Want string
-	Have string
-}
-
-func (d Difference) String() string { return fmt.Sprintf("%s is %s, not %s", d.Key, d.Have, d.Want) }
-
 // Check compares the attachment with the machine and names every difference.
 func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 	conf, err := netconf.Decode(args.StdinData)
@@ -40,11 +31,7 @@ func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 		return err
 	}
 	if len(diffs) > 0 {
-		texts := make([]string, len(diffs))
-		for i, d := range diffs {
-			texts[i] = d.String()
-		}
-		return fault.Newf(fault.CodeCheck, checkHint, "not as it was attached: %s", strings.Join(texts, "; "))
+		return fault.Newf(fault.CodeCheck, checkHint, "not as it was attached: %s", strings.Join(diffs, "; "))
 	}
 	return p.ipam(ctx, "CHECK", conf.IPAM.Type, args.StdinData)
 }
@@ -52,7 +39,7 @@ func (p *Plugin) Check(ctx context.Context, args *skel.CmdArgs) error {
 const checkHint = "delete the pod; its controller will make a new one"
 
 // differences compares; the error is why that was not possible.
-func (p *Plugin) differences(ctx context.Context, args *skel.CmdArgs, conf *netconf.NetConf) ([]Difference, error) {
+func (p *Plugin) differences(ctx context.Context, args *skel.CmdArgs, conf *netconf.NetConf) ([]string, error) {
 	a, err := p.store().Load(attachment.Name(args.ContainerID, args.IfName))
 	if err != nil {
 		return nil, fault.Wrapf(err, types.ErrIOFailure, "", "read cache")
@@ -90,11 +77,11 @@ type comparison struct {
 	att   *attachment.Attachment
 	args  *skel.CmdArgs
 	conf  *netconf.NetConf
-	diffs []Difference
+	diffs []string // what is not as it was attached
 }
 
 func (c *comparison) differs(key, want, have string) {
-	c.diffs = append(c.diffs, Difference{Key: key, Want: want, Have: have})
+	c.diffs = append(c.diffs, fmt.Sprintf("%s is %s, not %s", key, have, want))
 }
 
 // files compares what is on disk.

@@ -24,11 +24,11 @@ func TestDifferences(t *testing.T) {
 	must(t, r.store().Allocate(vfAddr(0), "/ns/b"))
 	diffs, err := r.differences(t.Context(), args, c)
 	must(t, err)
-	if diff := cmp.Diff([]Difference{
-		{"allocation of VF 0000:21:10.0", `"/ns/a"`, `"/ns/b"`},
-		{"vlan of VF 0000:21:10.0 at its PF", "100 (priority 0, protocol 0x8100)", "7 (priority 0, protocol 0x8100)"},
-		{"net1", "up", "down"},
-		{"RDMA device mlx5_0", "in the pod", "elsewhere"},
+	if diff := cmp.Diff([]string{
+		`allocation of VF 0000:21:10.0 is "/ns/b", not "/ns/a"`,
+		"vlan of VF 0000:21:10.0 at its PF is 7 (priority 0, protocol 0x8100), not 100 (priority 0, protocol 0x8100)",
+		"net1 is down, not up",
+		"RDMA device mlx5_0 is elsewhere, not in the pod",
 	}, diffs); diff != "" {
 		t.Error(diff)
 	}
