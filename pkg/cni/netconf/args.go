@@ -1,6 +1,7 @@
 package netconf
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
@@ -55,11 +56,6 @@ func ParseArgs(args string) (mac string, err error) {
 // was asked for: the runtime's before CNI_ARGS' before the configuration's.
 func (c *NetConf) WithMAC(argsMAC string) *NetConf {
 	out := *c
-	for _, m := range []string{c.Runtime.MAC, argsMAC, c.MAC} {
-		if m != "" {
-			out.MAC = strings.ToLower(m)
-			break
-		}
-	}
+	out.MAC = strings.ToLower(cmp.Or(c.Runtime.MAC, argsMAC, c.MAC))
 	return &out
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -25,7 +26,7 @@ type NetConf struct {
 	Name         string          `json:"name,omitempty"`
 	Type         string          `json:"type,omitempty"`
 	Capabilities map[string]bool `json:"capabilities,omitempty"`
-	IPAM         IPAMConf        `json:"ipam"`
+	IPAM         types.IPAM      `json:"ipam"`
 	DNS          *types.DNS      `json:"dns,omitempty"`
 
 	MAC string // any form that net.ParseMAC reads
@@ -55,11 +56,6 @@ type NetConf struct {
 	Prev json.RawMessage `json:"prevResult,omitempty"`
 	// Valid is what GC is to keep.
 	Valid []types.GCAttachment `json:"cni.dev/valid-attachments,omitempty"`
-}
-
-// IPAMConf is what this plugin needs to know of the ipam section.
-type IPAMConf struct {
-	Type string `json:"type,omitempty"`
 }
 
 // Runtime is what the runtime gives to the capabilities that were declared.
@@ -97,7 +93,7 @@ func Decode(stdin []byte) (*NetConf, error) {
 	err := json.Unmarshal(stdin, &c)
 	if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return nil, fault.Newf(types.ErrInvalidNetworkConfig, "see docs/networks.md for the keys and their types",
-			"network configuration: %s is a %s, must be %s", keyName(typ.Field), typ.Value, typeName(typ.Type.String()))
+			"network configuration: %s", wrongType(typ))
 	}
 	if err != nil {
 		return nil, fault.Wrapf(err, types.ErrDecodingFailure,
@@ -107,11 +103,12 @@ func Decode(stdin []byte) (*NetConf, error) {
 	return &c, nil
 }
 
-func keyName(field string) string {
-	if field == "" {
-		return "it"
+func wrongType(e *json.UnmarshalTypeError) string {
+	key := "it"
+	if e.Field != "" {
+		key = strconv.Quote(e.Field)
 	}
-	return fmt.Sprintf("%q", field)
+	return fmt.Sprintf("%s is a %s, must be %s", key, e.Value, typeName(e.Type.String()))
 }
 
 func typeName(goType string) string {

@@ -22,8 +22,7 @@ func (c *NetConf) Previous() (*cni100.Result, error) {
 	}
 	r, err := c.result()
 	if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return nil, fault.Newf(types.ErrDecodingFailure, prevHint, "network %q: prevResult: %s is a %s, must be %s",
-			c.Name, keyName(typ.Field), typ.Value, typeName(typ.Type.String()))
+		return nil, fault.Newf(types.ErrDecodingFailure, prevHint, "network %q: prevResult: %s", c.Name, wrongType(typ))
 	}
 	if err != nil {
 		return nil, fault.Wrapf(err, types.ErrDecodingFailure, prevHint, "network %q: prevResult", c.Name)
