@@ -2,6 +2,7 @@ package cni
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -77,25 +78,23 @@ func (p *Plugin) effectiveMAC(ctx context.Context, m macChange) (*attachment.Att
 	return att, p.whileTrusted(ctx, m.vf, func() error { return p.setMAC(ctx, m) })
 }
 
-// trustError is a failure to trust the VF for a moment, or to end that. It is never a
-// driver's refusal of a MAC, which the way back puts up with: the VF may be trusted.
-type trustError struct {
-	what string
-	err  error
-}
-
-func (e *trustError) Error() string { return e.what + ": " + e.err.Error() }
-func (e *trustError) Unwrap() error { return e.err }
+// errTrust and errDistrust are failures to trust the VF for a moment, and to end that. They
+// are never a driver's refusal of a MAC, which the way back puts up with: the VF may be
+// trusted.
+var (
+	errTrust    = errors.New("trust the VF for a moment")
+	errDistrust = errors.New("trust the VF no more")
+)
 
 // whileTrusted runs f while the VF is trusted.
 func (p *Plugin) whileTrusted(ctx context.Context, v vf.VF, f func() error) error {
 	host := p.Kernel.Host()
 	if err := host.SetVFTrust(ctx, v.PFRef(), v.Index, true); err != nil {
-		return &trustError{"trust the VF for a moment", err}
+		return fmt.Errorf("%w: %w", errTrust, err)
 	}
 	err := f()
 	if lower := host.SetVFTrust(ctx, v.PFRef(), v.Index, false); lower != nil {
-		return &trustError{"trust the VF no more", lower}
+		return fmt.Errorf("%w: %w", errDistrust, lower)
 	}
 	return err
 }

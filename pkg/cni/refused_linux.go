@@ -2,6 +2,7 @@ package cni
 
 import (
 	"errors"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -9,13 +10,9 @@ import (
 // refused reports whether a driver refused a MAC: igb answers EADDRNOTAVAIL
 // for one that the PF has fixed, others differ.
 func refused(err error) bool {
-	if _, ok := errors.AsType[*trustError](err); ok {
+	if errors.Is(err, errTrust) || errors.Is(err, errDistrust) {
 		return false
 	}
-	for _, errno := range []error{unix.EADDRNOTAVAIL, unix.EPERM, unix.EACCES, unix.EINVAL, unix.EOPNOTSUPP} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
+	refusals := []error{unix.EADDRNOTAVAIL, unix.EPERM, unix.EACCES, unix.EINVAL, unix.EOPNOTSUPP}
+	return slices.ContainsFunc(refusals, func(errno error) bool { return errors.Is(err, errno) })
 }
