@@ -40,10 +40,11 @@ func (p *Plugin) noDevice(f *fault.Error, args *skel.CmdArgs) error {
 			"the pool is the one that the NetworkAttachmentDefinition names in its annotation k8s.v1.cni.cncf.io/resourceName"
 		return &more
 	}
-	var all, names []string
-	for _, g := range given {
-		all = append(all, fmt.Sprintf("%d of %s (%s)", len(g.ids), g.resource, strings.Join(g.ids, ", ")))
-		names = append(names, g.resource)
+	var all []string
+	names := slices.Sorted(maps.Keys(given))
+	for _, resource := range names {
+		ids := slices.Sorted(slices.Values(given[resource]))
+		all = append(all, fmt.Sprintf("%d of %s (%s)", len(ids), resource, strings.Join(ids, ", ")))
 	}
 	more.Msg += fmt.Sprintf("; pod %s has %s", pod, strings.Join(all, ", "))
 	more.Hint = "does the NetworkAttachmentDefinition have the annotation k8s.v1.cni.cncf.io/resourceName: " + strings.Join(names, " or ") +
@@ -61,15 +62,10 @@ func podOf(args string) (name, uid string) {
 	return v["K8S_POD_NAMESPACE"] + "/" + v["K8S_POD_NAME"], v["K8S_POD_UID"]
 }
 
-type devices struct {
-	resource string
-	ids      []string
-}
-
-// podDevices reads the devices of a pod from the kubelet's checkpoint. Its
+// podDevices reads the devices of a pod, by resource, from the kubelet's checkpoint. Its
 // format is the kubelet's own since Kubernetes 1.20: a list of entries, each
 // with device ids by NUMA node.
-func podDevices(path, uid string) ([]devices, error) {
+func podDevices(path, uid string) (map[string][]string, error) {
 	b, _, err := attachment.ReadRegular(path, maxCheckpoint)
 	if err != nil {
 		return nil, err
@@ -91,16 +87,7 @@ func podDevices(path, uid string) ([]devices, error) {
 		if e.PodUID != uid {
 			continue
 		}
-		ids := by[e.ResourceName]
-		for _, more := range e.DeviceIDs {
-			ids = append(ids, more...)
-		}
-		by[e.ResourceName] = ids
+		by[e.ResourceName] = append(by[e.ResourceName], slices.Concat(slices.Collect(maps.Values(e.DeviceIDs))...)...)
 	}
-	var out []devices
-	for _, r := range slices.Sorted(maps.Keys(by)) {
-		slices.Sort(by[r])
-		out = append(out, devices{r, by[r]})
-	}
-	return out, nil
+	return by, nil
 }

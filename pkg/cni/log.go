@@ -25,7 +25,7 @@ func OpenLog(stderr io.Writer, logDir string, args *skel.CmdArgs) (log *slog.Log
 	if err != nil {
 		conf = &netconf.NetConf{} // the command itself will fail
 	}
-	level, known := logLevel(conf.LogLevel)
+	level, known := logLevels[strings.ToLower(conf.LogLevel)]
 	out := stderr
 	var openErr error
 	if conf.LogFile != "" {
@@ -45,16 +45,10 @@ func OpenLog(stderr io.Writer, logDir string, args *skel.CmdArgs) (log *slog.Log
 	return log, done
 }
 
-func logLevel(name string) (level slog.Level, known bool) {
-	switch strings.ToLower(name) {
-	case "", "info":
-		return slog.LevelInfo, true
-	case "debug", "verbose":
-		return slog.LevelDebug, true
-	case "warning":
-		return slog.LevelWarn, true
-	case "error", "panic":
-		return slog.LevelError, true
-	}
-	return slog.LevelInfo, false
+// logLevels are sriov-cni's; the level of any other word is info as well.
+var logLevels = map[string]slog.Level{
+	"": slog.LevelInfo, "info": slog.LevelInfo,
+	"debug": slog.LevelDebug, "verbose": slog.LevelDebug,
+	"warning": slog.LevelWarn,
+	"error":   slog.LevelError, "panic": slog.LevelError,
 }
