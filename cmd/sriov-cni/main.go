@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/containernetworking/cni/pkg/skel"
+	specs "github.com/containernetworking/cni/pkg/version"
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni"
 	"github.com/talos-sriov/talos-sriov/pkg/cni/delegate"
@@ -19,8 +20,8 @@ var version = "dev"
 func main() { os.Exit(run()) }
 
 func run() int {
-	funcs := cni.Funcs(context.Background(), cni.OpenHost("", delegate.IPAM{}, os.Stderr), os.Stdout)
-	e := skel.PluginMainFuncsWithError(funcs, cni.Versions(), "CNI plugin sriov "+version)
+	funcs := cni.Funcs(context.Background(), cni.OpenHost(delegate.IPAM{}, os.Stderr), os.Stdout)
+	e := skel.PluginMainFuncsWithError(funcs, specs.All, "CNI plugin sriov "+version)
 	if e == nil {
 		return 0
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/version"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
@@ -39,7 +40,7 @@ func dispatch(t *testing.T, r *rig, env map[string]string, stdin string) (code u
 	os.Stdin = f
 	defer func() { os.Stdin = saved }()
 	open := func(*skel.CmdArgs) (*Plugin, func() error, error) { return r.Plugin, func() error { return nil }, nil }
-	e := fault.WithHint(skel.PluginMainFuncsWithError(Funcs(t.Context(), open, io.Discard), Versions(), ""))
+	e := fault.WithHint(skel.PluginMainFuncsWithError(Funcs(t.Context(), open, io.Discard), version.All, ""))
 	if e == nil {
 		return 0, "no error"
 	}

@@ -62,7 +62,7 @@ func TestWhatAPoolOffersIsAccepted(t *testing.T) {
 			device := allocate(t, pool.Assign(cfg, snap, selection.PFs(cfg, snap)), resource)
 
 			m := &podMachine{Kernel: k}
-			p := &cni.Plugin{Dir: t.TempDir(), Sysfs: k, Kernel: m, Boot: attachment.BootInfo{ID: "boot-1"}}
+			p := &cni.Plugin{Dir: t.TempDir(), Sysfs: k, Kernel: m, Log: slog.New(slog.DiscardHandler), Boot: attachment.BootInfo{ID: "boot-1"}}
 			args := &skel.CmdArgs{ContainerID: "c1", Netns: "/ns/pod", IfName: "net1", StdinData: fmt.Appendf(nil,
 				`{"cniVersion":"1.1.0","name":"net","type":"sriov","deviceID":%q,"vlan":7,"mac":"02:00:00:00:00:aa","rdma":%v}`, device, tc.group.RDMA)}
 			out, err := p.Add(t.Context(), args)

@@ -5,19 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
-	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
 	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
-
-// Versions of the CNI specification that the plugin speaks.
-func Versions() version.PluginInfo { return version.All }
 
 // Funcs are the commands for the CNI library's dispatcher. open makes the
 // plugin for one command and returns how to end it.
@@ -28,9 +23,8 @@ func Funcs(ctx context.Context, open func(*skel.CmdArgs) (*Plugin, func() error,
 			if err != nil {
 				return fault.AsCNI(err)
 			}
-			err = run(p, args)
-			if err != nil {
-				p.log().Error("command failed", "err", err)
+			if err = run(p, args); err != nil {
+				p.Log.Error("command failed", "err", err)
 			}
 			if cerr := done(); err == nil && cerr != nil {
 				err = fmt.Errorf("close: %w", cerr)
@@ -57,9 +51,8 @@ func Funcs(ctx context.Context, open func(*skel.CmdArgs) (*Plugin, func() error,
 	}
 }
 
-// OpenHost makes the plugin for this machine. dir is the directory of attachments, "" for
-// the usual one.
-func OpenHost(dir string, ipam IPAM, stderr io.Writer) func(*skel.CmdArgs) (*Plugin, func() error, error) {
+// OpenHost makes the plugin for this machine.
+func OpenHost(ipam IPAM, stderr io.Writer) func(*skel.CmdArgs) (*Plugin, func() error, error) {
 	return func(args *skel.CmdArgs) (*Plugin, func() error, error) {
 		boot, err := attachment.Boot("/run")
 		if err != nil {
@@ -69,11 +62,11 @@ func OpenHost(dir string, ipam IPAM, stderr io.Writer) func(*skel.CmdArgs) (*Plu
 		if err != nil {
 			return nil, nil, fault.Wrapf(err, types.ErrIOFailure, "", "open sysfs")
 		}
-		if strings.TrimSpace(dir) == "" {
-			dir = attachment.DefaultDir
-		}
 		log, closeLog := OpenLog(stderr, DefaultLogDir, args)
-		p := &Plugin{Dir: dir, Sysfs: fs, Kernel: HostKernel(), IPAM: ipam, Boot: boot, Log: log, Kubelet: DefaultKubelet}
+		p := &Plugin{
+			Dir: attachment.DefaultDir, Sysfs: fs, Kernel: HostKernel(), IPAM: ipam,
+			Boot: boot, Log: log, Kubelet: DefaultKubelet,
+		}
 		return p, func() error { return errors.Join(closeLog(), fs.Close()) }, nil
 	}
 }

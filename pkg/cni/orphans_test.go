@@ -317,7 +317,7 @@ func TestOrphansUnreadable(t *testing.T) {
 	if err == nil || len(list) != 1 {
 		t.Errorf("%+v, %v", list, err)
 	}
-	none := &Plugin{Dir: filepath.Join(t.TempDir(), "none"), Kernel: r.m, Sysfs: r.m}
+	none := &Plugin{Dir: filepath.Join(t.TempDir(), "none"), Kernel: r.m, Sysfs: r.m, Log: r.Log}
 	if list, err := none.Orphans(); len(list) != 0 || err != nil {
 		t.Errorf("%+v, %v", list, err)
 	}

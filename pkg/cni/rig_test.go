@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"testing"
@@ -98,7 +99,7 @@ func newRigIn(dir string, vfs int) *rig {
 	m := newModel(vfs)
 	ipam := &fakeIPAM{m: m}
 	return &rig{m: m, ipam: ipam, Plugin: &Plugin{
-		Dir: dir, Sysfs: m, Kernel: m, IPAM: ipam, Boot: attachment.BootInfo{ID: "boot-1", Since: at(time.Unix(1, 0))},
+		Dir: dir, Sysfs: m, Kernel: m, IPAM: ipam, Log: slog.New(slog.DiscardHandler), Boot: attachment.BootInfo{ID: "boot-1", Since: at(time.Unix(1, 0))},
 		Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	}}
 }
