@@ -43,10 +43,7 @@ func (n linuxNS) MoveRDMA(ctx context.Context, dev nl.RDMADev, to NS) error {
 // SetSysctl writes from within the namespace: /proc/sys/net shows that of the
 // thread which opens it.
 func (n linuxNS) SetSysctl(ctx context.Context, name, value string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return n.inside(func() error {
+	return n.inside(ctx, func() error {
 		f, err := os.OpenFile(filepath.Join("/proc/sys/net", name), os.O_WRONLY, 0)
 		if err != nil {
 			return err
@@ -57,10 +54,7 @@ func (n linuxNS) SetSysctl(ctx context.Context, name, value string) error {
 }
 
 func (n linuxNS) Send(ctx context.Context, index int, frame []byte) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return n.inside(func() error {
+	return n.inside(ctx, func() error {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("open packet socket: %w", err)
@@ -81,7 +75,10 @@ func (n linuxNS) Send(ctx context.Context, index int, frame []byte) error {
 
 // inside runs f on a thread of its own in the namespace. The thread ends with
 // it, so that no other goroutine ever runs there.
-func (n linuxNS) inside(f func() error) error {
+func (n linuxNS) inside(ctx context.Context, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	fd := n.FD()
 	if fd < 0 {
 		return f()
