@@ -48,7 +48,7 @@ func (p *Plugin) Add(ctx context.Context, args *skel.CmdArgs) (types.Result, err
 	if err != nil {
 		// The runtime may have given up on this ADD; the way back must not.
 		if back := p.wayBack(context.WithoutCancel(ctx), req, done); back != nil {
-			p.log().Error("rollback failed, attachment kept for DEL", "vf", req.conf.DeviceID, "err", back)
+			p.Log.Error("rollback failed, attachment kept for DEL", "vf", req.conf.DeviceID, "err", back)
 			err = fmt.Errorf("%w; and the way back failed, DEL will try again: %w", err, back)
 		}
 		return nil, err
@@ -115,7 +115,7 @@ func (p *Plugin) takeOver(ctx context.Context, req request) error {
 	}
 	all, err := p.store().All(p.Boot)
 	if err != nil {
-		p.log().Warn("some cache files are unreadable", "err", err)
+		p.Log.Warn("some cache files are unreadable", "err", err)
 	}
 	for _, a := range all {
 		if a.DeviceID != device || a.Stale(p.Boot) {
@@ -127,7 +127,7 @@ func (p *Plugin) takeOver(ctx context.Context, req request) error {
 		if a.Extra.Netns != owner {
 			continue // an attachment before the last one; its state is history
 		}
-		p.log().Info("leftover VF of an ended pod is released first", "vf", a.DeviceID, "cache", a.File)
+		p.Log.Info("leftover VF of an ended pod is released first", "vf", a.DeviceID, "cache", a.File)
 		if err := p.release(ctx, a); err != nil {
 			return err
 		}
@@ -202,14 +202,14 @@ func (p *Plugin) resolveRDMA(ctx context.Context, r resolved) (string, error) {
 	}
 	mode, err := p.Kernel.Host().RDMANetnsMode(ctx)
 	if errors.Is(err, nl.ErrUnsupported) {
-		p.log().Warn("rdma is asked for and the kernel's RDMA core is not loaded", "vf", r.vf.Address)
+		p.Log.Warn("rdma is asked for and the kernel's RDMA core is not loaded", "vf", r.vf.Address)
 		return "", nil
 	}
 	if err != nil {
 		return "", fault.Wrapf(err, fault.CodeRDMA, "", "network %q", r.conf.Name)
 	}
 	if mode != nl.RDMAExclusive {
-		p.log().Info("RDMA devices are shared by all network namespaces, nothing to move", "vf", r.vf.Address)
+		p.Log.Info("RDMA devices are shared by all network namespaces, nothing to move", "vf", r.vf.Address)
 		return "", nil
 	}
 	if len(r.vf.RDMA) != 1 {

@@ -76,7 +76,7 @@ func (p *Plugin) configure(ctx context.Context, c change, link nl.Link, r *cni10
 				gateway6 = gw
 			}
 			if err := c.pod.SetSysctl(ctx, "ipv6/conf/"+c.args.IfName+"/disable_ipv6", "0"); err != nil {
-				p.log().Debug("IPv6 not enabled", "err", err)
+				p.Log.Debug("IPv6 not enabled", "err", err)
 			}
 		}
 		err = c.pod.AddAddr(ctx, nl.Addr{Index: link.Index, Prefix: prefix})

@@ -29,7 +29,7 @@ func (p *Plugin) announce(ctx context.Context, pod NS, link nl.Link, r *cni100.R
 			continue
 		}
 		if err := pod.Send(ctx, link.Index, announcement(link.MAC, prefix.Addr())); err != nil {
-			p.log().Debug("address not announced", "address", prefix, "err", err)
+			p.Log.Debug("address not announced", "address", prefix, "err", err)
 		}
 	}
 }

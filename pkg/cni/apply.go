@@ -41,9 +41,7 @@ func (p *Plugin) apply(ctx context.Context, c change) (types.Result, applied, er
 	if c.vf.Userspace() {
 		link, err = p.describe(ctx, c)
 	} else {
-		var m moved
-		m, err = p.move(ctx, c)
-		link, done.att = m.link, m.att
+		link, err = p.move(ctx, c, &done)
 	}
 	if err != nil {
 		return nil, done, err
@@ -81,7 +79,7 @@ func (p *Plugin) describe(ctx context.Context, c change) (nl.Link, error) {
 		return nl.Link{}, fault.Wrapf(err, fault.CodeReadVF, "", "PF of VF %s", c.vf.Address)
 	}
 	if c.conf.MTU != nil && *c.conf.MTU != pf.MTU {
-		p.log().Warn("mtu has no effect on a VF without network driver", "vf", c.vf.Address)
+		p.Log.Warn("mtu has no effect on a VF without network driver", "vf", c.vf.Address)
 	}
 	link := nl.Link{MAC: c.mac, MTU: pf.MTU}
 	if link.MAC == nil && c.known && !vf.IsZero(c.cur.MAC) {
@@ -90,17 +88,10 @@ func (p *Plugin) describe(ctx context.Context, c change) (nl.Link, error) {
 	return link, nil
 }
 
-// moved is an interface in the pod, or on the way there.
-type moved struct {
-	link nl.Link
-	att  *attachment.Attachment // as it is on disk
-}
-
 // move brings the interface into the pod and up.
-func (p *Plugin) move(ctx context.Context, c change) (moved, error) {
-	m := moved{att: c.att}
-	fail := func(err error, what string) (moved, error) {
-		return m, fault.Wrapf(err, fault.CodeMove, "", "%s: VF %s as %s", what, c.vf.Address, c.args.IfName)
+func (p *Plugin) move(ctx context.Context, c change, done *applied) (nl.Link, error) {
+	fail := func(err error, what string) (nl.Link, error) {
+		return nl.Link{}, fault.Wrapf(err, fault.CodeMove, "", "%s: VF %s as %s", what, c.vf.Address, c.args.IfName)
 	}
 	if err := p.enter(ctx, c); err != nil {
 		return fail(err, "move into the pod")
@@ -109,40 +100,37 @@ func (p *Plugin) move(ctx context.Context, c change) (moved, error) {
 	if err != nil {
 		return fail(err, "find it in the pod")
 	}
-	ref := nl.LinkRef{Index: l.Index, Name: l.Name}
+	ref := refOf(l)
 	if c.mac != nil {
-		if m.att, err = p.effectiveMAC(ctx, macChange{ns: c.pod, index: l.Index, mac: c.mac, vf: c.vf, att: c.att}); err != nil {
+		if done.att, err = p.effectiveMAC(ctx, macChange{ns: c.pod, index: l.Index, mac: c.mac, vf: c.vf, att: c.att}); err != nil {
 			return fail(err, "set MAC")
 		}
 	}
 	if c.conf.MTU != nil && l.MTU != *c.conf.MTU {
 		if err := c.pod.SetMTU(ctx, ref, *c.conf.MTU); err != nil {
-			return m, fault.Wrapf(err, fault.CodeMove, "the MTU cannot be above what the PF has and the NIC can", "network %q: mtu", c.conf.Name)
+			return l, fault.Wrapf(err, fault.CodeMove, "the MTU cannot be above what the PF has and the NIC can", "network %q: mtu", c.conf.Name)
 		}
 	}
 	p.setNotify(ctx, c)
 	if err := c.pod.SetUp(ctx, ref, true); err != nil {
 		return fail(err, "set up")
 	}
-	if m.link, err = c.pod.Link(ctx, ref); err != nil {
+	if l, err = c.pod.Link(ctx, ref); err != nil {
 		return fail(err, "read back")
 	}
-	return m, nil
+	return l, nil
 }
 
 // enter moves the interface. An alternative name that is the name to be, in the pod
 // or on the way back, makes the kernel refuse the rename.
 func (p *Plugin) enter(ctx context.Context, c change) error {
 	host := p.Kernel.Host()
-	ref := nl.LinkRef{Index: c.link.Index, Name: c.link.Name}
-	for _, alt := range c.link.AltNames {
-		if alt == c.args.IfName || alt == c.link.Name {
-			if err := host.DelAltName(ctx, ref, alt); err != nil {
-				return fmt.Errorf("remove alternative name %s: %w", alt, err)
-			}
+	for _, name := range slices.Compact([]string{c.args.IfName, c.link.Name}) {
+		if err := freeName(ctx, host, c.link, name); err != nil {
+			return fmt.Errorf("remove alternative name %s: %w", name, err)
 		}
 	}
-	return host.MoveLink(ctx, ref, c.pod, c.args.IfName)
+	return host.MoveLink(ctx, refOf(c.link), c.pod, c.args.IfName)
 }
 
 // setNotify has the kernel announce the interface's addresses whenever it comes up.
@@ -153,7 +141,7 @@ func (p *Plugin) setNotify(ctx context.Context, c change) {
 		"ipv6/conf/" + c.args.IfName + "/optimistic_dad",
 	} {
 		if err := c.pod.SetSysctl(ctx, name, "1"); err != nil {
-			p.log().Debug("sysctl not set", "name", name, "err", err) // no IPv6, mostly
+			p.Log.Debug("sysctl not set", "name", name, "err", err) // no IPv6, mostly
 		}
 	}
 }

@@ -26,13 +26,13 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 	if err != nil {
 		// A cache that cannot be read now will not be later; what is to be
 		// known without it is the IPAM plugin.
-		p.log().Error("cannot read cache, VF left as it is", "err", err)
+		p.Log.Error("cannot read cache, VF left as it is", "err", err)
 	}
 	if a == nil && err == nil && conf.IPAM.Type != "" {
 		if missing := p.IPAM.Find(conf.IPAM.Type); missing != nil {
 			// No ADD got as far as a cache, so none got an address: the runtime
 			// ends a failed ADD with DEL, and the pod must not hang on it.
-			p.log().Warn("nothing is attached, and the IPAM plugin is missing", "cache", name, "err", missing)
+			p.Log.Warn("nothing is attached, and the IPAM plugin is missing", "cache", name, "err", missing)
 			return p.forget(name)
 		}
 	}
@@ -73,9 +73,9 @@ func (p *Plugin) end(ctx context.Context, a *attachment.Attachment) error {
 	}
 	if a.Extra.Netns == "" {
 		// sriov-cni's cache does not have where the VF is; the allocation has.
-		p.log().Warn("VF is in a live namespace that may be another pod's, left there", "vf", a.DeviceID, "netns", owner)
+		p.Log.Warn("VF is in a live namespace that may be another pod's, left there", "vf", a.DeviceID, "netns", owner)
 	} else {
-		p.log().Info("VF is another pod's by now, left alone", "vf", a.DeviceID)
+		p.Log.Info("VF is another pod's by now, left alone", "vf", a.DeviceID)
 	}
 	return p.forget(a.File)
 }
@@ -124,6 +124,6 @@ func (p *Plugin) collect(ctx context.Context, a *attachment.Attachment) error {
 		return err
 	}
 	defer unlock()
-	p.log().Info("attachment is not among the valid ones, ended", "cache", a.File, "vf", a.DeviceID)
+	p.Log.Info("attachment is not among the valid ones, ended", "cache", a.File, "vf", a.DeviceID)
 	return p.end(ctx, a)
 }

@@ -30,7 +30,7 @@ func (p *Plugin) noDevice(f *fault.Error, args *skel.CmdArgs) error {
 	}
 	given, err := podDevices(p.Kubelet, uid)
 	if err != nil {
-		p.log().Debug("the kubelet's devices are not known", "err", err)
+		p.Log.Debug("the kubelet's devices are not known", "err", err)
 		return f
 	}
 	more := *f

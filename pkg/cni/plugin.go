@@ -25,7 +25,7 @@ type IPAM interface {
 	Run(ctx context.Context, command, plugin string, stdin []byte) error
 }
 
-// Plugin answers the CNI commands. All fields but Log, Kubelet and Sleep must be
+// Plugin answers the CNI commands. All fields but Kubelet and Sleep must be
 // set.
 type Plugin struct {
 	Dir    string // of attachments
@@ -59,13 +59,6 @@ func (p *Plugin) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (p *Plugin) log() *slog.Logger {
-	if p.Log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return p.Log
-}
-
 // openPod opens the namespace that the runtime named.
 func (p *Plugin) openPod(args *skel.CmdArgs) (NS, error) {
 	pod, err := p.Kernel.Open(args.Netns)
@@ -97,7 +90,7 @@ func (p *Plugin) alive(path string) bool {
 		return !errors.Is(err, ErrNoNamespace)
 	}
 	if err := ns.Close(); err != nil {
-		p.log().Warn("cannot close network namespace", "path", path, "err", err)
+		p.Log.Warn("cannot close network namespace", "path", path, "err", err)
 	}
 	return true
 }

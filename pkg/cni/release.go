@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
@@ -30,7 +29,7 @@ func (p *Plugin) release(ctx context.Context, a *attachment.Attachment) error {
 	}
 	v, err := vf.Find(p.Sysfs, a.DeviceID)
 	if f, ok := errors.AsType[*fault.Error](err); ok && f.Code != fault.CodeReadVF {
-		p.log().Warn("VF is gone, nothing to give back", "vf", a.DeviceID, "err", err)
+		p.Log.Warn("VF is gone, nothing to give back", "vf", a.DeviceID, "err", err)
 		return nil
 	}
 	if err != nil {
@@ -93,7 +92,7 @@ func (p *Plugin) restoreAttributes(ctx context.Context, r returning) error {
 		case err == nil, !s.Reported(cur) && errors.Is(err, nl.ErrUnsupported):
 		case s.ClearsMAC() && refused(err):
 			// Some drivers have no way back to "no MAC".
-			p.log().Warn("the PF keeps the VF's MAC", "vf", r.vf.Address, "err", err)
+			p.Log.Warn("the PF keeps the VF's MAC", "vf", r.vf.Address, "err", err)
 		default:
 			return fault.Wrapf(err, fault.CodeRelease, "", "reset VF %s", r.vf.Address)
 		}
@@ -128,13 +127,10 @@ func (p *Plugin) leave(ctx context.Context, r returning) error {
 	if err != nil {
 		return err
 	}
-	ref := nl.LinkRef{Index: l.Index, Name: l.Name}
-	if slices.Contains(l.AltNames, name) {
-		if err := r.pod.DelAltName(ctx, ref, name); err != nil {
-			return err
-		}
+	if err := freeName(ctx, r.pod, l, name); err != nil {
+		return err
 	}
-	return r.pod.MoveLink(ctx, ref, r.host, name)
+	return r.pod.MoveLink(ctx, refOf(l), r.host, name)
 }
 
 // arrive makes the interface on the host what it was. A namespace that dies gives its
@@ -154,7 +150,7 @@ func (p *Plugin) arrive(ctx context.Context, r returning) error {
 	// With the namespace gone nothing more can be done from here, and the
 	// pod must be able to end.
 	if r.pod == nil {
-		p.log().Warn("the VF's interface did not come back from the pod's namespace", "vf", r.vf.Address)
+		p.Log.Warn("the VF's interface did not come back from the pod's namespace", "vf", r.vf.Address)
 		return nil
 	}
 	now, err := vf.Find(p.Sysfs, r.vf.Address)

@@ -24,6 +24,15 @@ func (p *Plugin) settle(ctx context.Context, r returning, l nl.Link) error {
 
 func refOf(l nl.Link) nl.LinkRef { return nl.LinkRef{Index: l.Index, Name: l.Name} }
 
+// freeName takes the name from the interface's alternative ones, which would be in the way
+// of it as the interface's own.
+func freeName(ctx context.Context, ns NS, l nl.Link, name string) error {
+	if !slices.Contains(l.AltNames, name) {
+		return nil
+	}
+	return ns.DelAltName(ctx, refOf(l), name)
+}
+
 func takeDown(ctx context.Context, r returning, l nl.Link) error {
 	if !l.Up {
 		return nil
@@ -38,10 +47,8 @@ func (p *Plugin) rename(ctx context.Context, r returning, l nl.Link) error {
 	if err != nil || l.Name == name {
 		return err
 	}
-	if slices.Contains(l.AltNames, name) {
-		if err := r.host.DelAltName(ctx, refOf(l), name); err != nil {
-			return err
-		}
+	if err := freeName(ctx, r.host, l, name); err != nil {
+		return err
 	}
 	return r.host.Rename(ctx, refOf(l), name)
 }
@@ -62,7 +69,7 @@ func (p *Plugin) restoreMAC(ctx context.Context, r returning, l nl.Link) error {
 	}
 	_, err = p.effectiveMAC(ctx, macChange{ns: r.host, index: l.Index, mac: mac, vf: r.vf, att: r.att})
 	if refused(err) {
-		p.log().Warn("the VF keeps its MAC", "vf", r.vf.Address, "err", err)
+		p.Log.Warn("the VF keeps its MAC", "vf", r.vf.Address, "err", err)
 		return nil
 	}
 	return err
@@ -80,7 +87,7 @@ func (p *Plugin) restoreAltNames(ctx context.Context, r returning, l nl.Link) er
 			continue
 		}
 		if err := r.host.AddAltName(ctx, refOf(l), alt); err != nil {
-			p.log().Warn("cannot restore alternative name", "vf", r.vf.Address, "name", alt, "err", err)
+			p.Log.Warn("cannot restore alternative name", "vf", r.vf.Address, "name", alt, "err", err)
 		}
 	}
 	return nil
@@ -102,7 +109,7 @@ func (p *Plugin) hostName(ctx context.Context, r returning) (string, error) {
 			continue // itself
 		}
 		if other.Name == want || slices.Contains(other.AltNames, want) {
-			p.log().Warn("another interface has the VF's name", "vf", r.vf.Address, "name", want, "instead", spare)
+			p.Log.Warn("another interface has the VF's name", "vf", r.vf.Address, "name", want, "instead", spare)
 			return spare, nil
 		}
 	}

@@ -24,21 +24,16 @@ func (p *Plugin) wayBack(ctx context.Context, req request, done applied) error {
 }
 
 // drop removes the files of an attachment whose VF is back: with a failure before that
-// they stay for the next try.
+// they stay for the next try. The allocation may be another attachment's by now.
 func (p *Plugin) drop(a *attachment.Attachment) error {
-	if err := p.freeOwn(a); err != nil {
-		return err
-	}
-	return p.forget(a.File)
-}
-
-// freeOwn drops the allocation if it is the attachment's.
-func (p *Plugin) freeOwn(a *attachment.Attachment) error {
 	owner, err := p.store().Owner(a.DeviceID)
 	if err == nil && owner != "" && (owner == a.Extra.Netns || !p.alive(owner)) {
 		err = p.store().Free(a.DeviceID)
 	}
-	return fault.Wrapf(err, types.ErrIOFailure, "", "remove allocation of VF %s", a.DeviceID)
+	if err != nil {
+		return fault.Wrapf(err, types.ErrIOFailure, "", "remove allocation of VF %s", a.DeviceID)
+	}
+	return p.forget(a.File)
 }
 
 func (p *Plugin) forget(name string) error {
