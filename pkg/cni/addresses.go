@@ -62,19 +62,18 @@ func (p *Plugin) allot(ctx context.Context, c change) (*cni100.Result, error) {
 }
 
 func (p *Plugin) configure(ctx context.Context, c change, link nl.Link, r *cni100.Result) error {
-	var gateway4, gateway6 netip.Addr
+	gateways := map[bool]netip.Addr{} // of IPv4 and not
 	for _, ip := range r.IPs {
 		prefix, err := toPrefix(ip.Address)
 		if err != nil {
 			return err
 		}
-		gw, _ := netip.AddrFromSlice(ip.Gateway)
-		if gw = gw.Unmap(); prefix.Addr().Is4() && !gateway4.IsValid() {
-			gateway4 = gw
-		} else if prefix.Addr().Is6() {
-			if !gateway6.IsValid() {
-				gateway6 = gw
-			}
+		is4 := prefix.Addr().Is4()
+		if !gateways[is4].IsValid() {
+			gw, _ := netip.AddrFromSlice(ip.Gateway)
+			gateways[is4] = gw.Unmap()
+		}
+		if !is4 {
 			if err := c.pod.SetSysctl(ctx, "ipv6/conf/"+c.args.IfName+"/disable_ipv6", "0"); err != nil {
 				p.Log.Debug("IPv6 not enabled", "err", err)
 			}
@@ -85,7 +84,7 @@ func (p *Plugin) configure(ctx context.Context, c change, link nl.Link, r *cni10
 		}
 	}
 	for _, route := range r.Routes {
-		n, err := toRoute(route, link.Index, gateway4, gateway6)
+		n, err := toRoute(route, link.Index, gateways)
 		if err != nil {
 			return err
 		}
@@ -98,7 +97,7 @@ func (p *Plugin) configure(ctx context.Context, c change, link nl.Link, r *cni10
 
 // toRoute makes the kernel's route of a result's: without a gateway of its own
 // it goes by that of the first address of its family, if there is one.
-func toRoute(r *types.Route, index int, gateway4, gateway6 netip.Addr) (nl.NewRoute, error) {
+func toRoute(r *types.Route, index int, gateways map[bool]netip.Addr) (nl.NewRoute, error) {
 	dst, err := toPrefix(r.Dst)
 	if err != nil {
 		return nl.NewRoute{}, err
@@ -106,9 +105,7 @@ func toRoute(r *types.Route, index int, gateway4, gateway6 netip.Addr) (nl.NewRo
 	gw, _ := netip.AddrFromSlice(r.GW)
 	gw = gw.Unmap()
 	if r.GW == nil {
-		if gw = gateway6; dst.Addr().Is4() {
-			gw = gateway4
-		}
+		gw = gateways[dst.Addr().Is4()]
 	}
 	n := nl.NewRoute{
 		Dst: dst, Gateway: gw, Index: index,
