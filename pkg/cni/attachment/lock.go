@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -84,10 +85,16 @@ func (s *Store) LockVF(ctx context.Context, addr string) (unlock func(), err err
 	if err != nil {
 		return nil, err
 	}
-	if unlock, err = s.LockSoon(ctx, addr); err == nil {
-		return unlock, nil
+	unlock, err = s.LockSoon(ctx, addr)
+	// On a file system that is full or read-only nobody has a lock that is no file, and
+	// nobody gets it.
+	full := []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS}
+	if slices.ContainsFunc(full, func(errno error) bool { return errors.Is(err, errno) }) {
+		if _, missing := os.Lstat(s.lock(addr)); errors.Is(missing, fs.ErrNotExist) {
+			return func() {}, nil
+		}
 	}
-	return s.unlockable(addr, err)
+	return unlock, err
 }
 
 // LockSoon is [Store.Lock] for the daemon, which waits a second for ADD and DEL, and
@@ -100,19 +107,4 @@ func (s *Store) LockSoon(ctx context.Context, addr string) (unlock func(), err e
 		return nil, ErrVFLocked
 	}
 	return unlock, err
-}
-
-// unlockable decides about a lock that could not be taken for another reason than that
-// somebody has it: on a file system that is full or read-only nobody has a lock that
-// is no file, and nobody gets it.
-func (s *Store) unlockable(addr string, err error) (unlock func(), _ error) {
-	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS} {
-		if !errors.Is(err, full) {
-			continue
-		}
-		if _, missing := os.Lstat(s.lock(addr)); errors.Is(missing, fs.ErrNotExist) {
-			return func() {}, nil
-		}
-	}
-	return nil, err
 }

@@ -43,7 +43,7 @@ func (s *Store) Load(name string) (*Attachment, error) {
 	}
 	a := &Attachment{File: name, Written: written}
 	if err := json.Unmarshal(b, a); err != nil {
-		return nil, &damagedError{path: s.cache(name), written: written, err: err}
+		return nil, &damagedError{written, fmt.Errorf("cache file %s is damaged: %w", s.cache(name), err)}
 	}
 	if a.Extra.IfName == "" {
 		if i := strings.LastIndexByte(name, '-'); i >= 0 {
@@ -55,16 +55,11 @@ func (s *Store) Load(name string) (*Attachment, error) {
 
 // damagedError is a cache file that is no JSON: cut off with the machine's power.
 type damagedError struct {
-	path    string
 	written time.Time
-	err     error
+	error
 }
 
-func (e *damagedError) Error() string {
-	return fmt.Sprintf("cache file %s is damaged: %v", e.path, e.err)
-}
-
-func (e *damagedError) Unwrap() error { return e.err }
+func (e *damagedError) Unwrap() error { return e.error }
 
 // All returns every attachment that can be read; others are in the error. A
 // damaged file of an earlier run of the machine is removed: its pod has ended
@@ -82,7 +77,7 @@ func (s *Store) All(boot BootInfo) ([]*Attachment, error) {
 		}
 		a, err := s.Load(e.Name())
 		if d, ok := errors.AsType[*damagedError](err); ok && boot.before(d.written) {
-			err = gone(os.Remove(d.path))
+			err = gone(os.Remove(s.cache(e.Name())))
 		}
 		errs = append(errs, err)
 		if a != nil && a.DeviceID != "" {
