@@ -2,6 +2,7 @@ package install
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/semver"
@@ -53,9 +54,9 @@ const (
 
 // ours looks the program up among those that were installed there.
 func ours(record []installed, path, sum string) (installed, bool) {
-	for i := len(record) - 1; i >= 0; i-- {
-		if record[i].Path == path && record[i].Sum == sum {
-			return record[i], true
+	for _, p := range slices.Backward(record) {
+		if p.Path == path && p.Sum == sum {
+			return p, true
 		}
 	}
 	return installed{}, false
@@ -65,7 +66,9 @@ func ours(record []installed, path, sum string) (installed, bool) {
 // that is done. own is the image's program, meant for own.Path.
 func decide(want spec.CNIInstall, f found, record []installed, own installed) (action, Report) {
 	r := Report{State: outcome.Installed, Owner: outcome.Extension, Path: own.Path, Version: own.Version}
-	foreign := Report{State: outcome.Foreign, Owner: outcome.Other, Path: own.Path}
+	foreign := func(reason, hint string) (action, Report) {
+		return keep, Report{State: outcome.Foreign, Owner: outcome.Other, Path: own.Path, Reason: reason, Hint: hint}
+	}
 	was, mine := ours(record, own.Path, f.sum)
 	if f.kind == file && f.sum == own.Sum {
 		was, mine = own, true
@@ -85,8 +88,7 @@ func decide(want spec.CNIInstall, f found, record []installed, own installed) (a
 	case f.kind == "":
 		return put, r
 	case f.kind == directory:
-		foreign.Reason, foreign.Hint = "a directory has the plugin's name, which not even force replaces", "remove "+own.Path
-		return keep, foreign
+		return foreign("a directory has the plugin's name, which not even force replaces", "remove "+own.Path)
 	case mine && f.sum == own.Sum:
 		return keep, r
 	case force, mine && !newer(was.Version, own.Version):
@@ -98,9 +100,8 @@ func decide(want spec.CNIInstall, f found, record []installed, own installed) (a
 			Hint:   "nothing, if the extension is going to be upgraded again; cni: {install: force} puts the older one there",
 		}
 	}
-	foreign.Reason = "a " + f.kind + " of this name was there that the extension did not install"
-	foreign.Hint = "cni: {install: force} replaces it; cni: {install: false} says that it is meant to be used"
-	return keep, foreign
+	return foreign("a "+f.kind+" of this name was there that the extension did not install",
+		"cni: {install: force} replaces it; cni: {install: false} says that it is meant to be used")
 }
 
 // newer reports whether version a is above b, as https://semver.org has it:

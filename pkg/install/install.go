@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,11 +52,7 @@ func New(o Options) *Installer {
 // use; before that nothing is concluded, because the host's directories are not
 // mounted yet either.
 func (i *Installer) Reconcile(ctx context.Context, want spec.CNI, ready bool) Report {
-	dir := want.BinDir
-	if dir == "" {
-		dir = spec.DefaultBinDir
-	}
-	path := filepath.Join(dir, Name)
+	path := filepath.Join(cmp.Or(want.BinDir, spec.DefaultBinDir), Name)
 	if !ready {
 		return Report{State: outcome.Pending, Owner: outcome.Unknown, Path: path, Reason: "the state directory is not there yet", Hint: "it comes with the node's disk"}
 	}
@@ -121,8 +118,9 @@ func (i *Installer) reconcile(ctx context.Context, want spec.CNIInstall, path st
 		if n, err := i.attached(); err != nil {
 			return Report{}, err
 		} else if n > 0 {
+			was, _ := ours(record, path, f.sum)
 			return Report{
-				State: outcome.Pending, Owner: outcome.Extension, Path: path, Version: versionOf(record, own, f),
+				State: outcome.Pending, Owner: outcome.Extension, Path: path, Version: cmp.Or(was.Version, own.Version),
 				Reason: fmt.Sprintf("not removed yet: interfaces of pods that it has to reclaim: %d", n),
 				Hint:   "delete the pods that " + i.o.Attachments + " names by their sandbox",
 			}, nil
@@ -155,13 +153,6 @@ func (i *Installer) attached() (int, error) {
 		}
 	}
 	return n, nil
-}
-
-func versionOf(record []installed, own installed, f found) string {
-	if was, ok := ours(record, own.Path, f.sum); ok {
-		return was.Version
-	}
-	return own.Version
 }
 
 // leave removes what was installed at other places than path: binDir changed.

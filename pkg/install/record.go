@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/google/renameio/v2"
 )
@@ -32,19 +33,12 @@ func (i *Installer) read() ([]installed, error) {
 
 // remember adds the program to the record, as the newest one.
 func (i *Installer) remember(record []installed, p installed) error {
-	var next []installed
-	for _, q := range record {
-		if q == p {
-			return nil
-		}
-		if q.Path != p.Path || q.Sum != p.Sum {
-			next = append(next, q)
-		}
+	if slices.Contains(record, p) {
+		return nil
 	}
-	next = append(next, p)
-	if n := len(next) - maxRecord; n > 0 {
-		next = next[n:]
-	}
+	same := func(q installed) bool { return q.Path == p.Path && q.Sum == p.Sum }
+	next := append(slices.DeleteFunc(slices.Clone(record), same), p)
+	next = next[max(0, len(next)-maxRecord):]
 	data, err := json.MarshalIndent(next, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode the record of installed programs: %w", err)
