@@ -16,7 +16,6 @@ import (
 // VF is what sysfs has of a virtual function now.
 type VF struct {
 	Address string // PCI address
-	PF      string // PCI address of its PF
 	Master  string // name of the PF's interface
 	Index   int    // at its PF
 	Driver  string // "" when unbound
@@ -26,11 +25,6 @@ type VF struct {
 
 // Userspace reports whether a program drives the VF itself (DPDK, a VM).
 func (v VF) Userspace() bool { return nic.Userspace(v.Driver) }
-
-// interfaces is the directory of a function's network interfaces, rdma that of its
-// RDMA devices; both show those of the reader's network namespace.
-func interfaces(addr string) string { return sysfs.Netdevs(sysfs.Device(addr)) }
-func rdma(addr string) string       { return sysfs.RDMADevices(sysfs.Device(addr)) }
 
 // PFRef selects the PF's interface.
 func (v VF) PFRef() nl.LinkRef { return nl.LinkRef{Name: v.Master} }
@@ -42,11 +36,11 @@ func Find(t sysfs.Tree, addr string) (VF, error) {
 	if err != nil {
 		return vf, noVF(t, addr, err)
 	}
-	vf.PF = sysfs.Base(link)
-	if vf.Index, err = index(t, vf.PF, addr); err != nil {
+	pf := sysfs.Base(link)
+	if vf.Index, err = index(t, pf, addr); err != nil {
 		return vf, err
 	}
-	if vf.Master, err = uplink(t, vf.PF); err != nil {
+	if vf.Master, err = uplink(t, pf); err != nil {
 		return vf, err
 	}
 	if to, err := t.ReadLink(sysfs.Driver(addr)); err == nil {
@@ -59,7 +53,7 @@ func Find(t sysfs.Tree, addr string) (VF, error) {
 	if len(netdevs) > 0 {
 		vf.Netdev = netdevs[0]
 	}
-	if vf.RDMA, err = list(t, rdma(addr)); err != nil {
+	if vf.RDMA, err = list(t, sysfs.RDMADevices(sysfs.Device(addr))); err != nil {
 		return vf, fault.Wrapf(err, fault.CodeReadVF, "", "list the RDMA devices of VF %s", addr)
 	}
 	return vf, nil
@@ -103,7 +97,7 @@ func noVF(t sysfs.Tree, addr string, err error) error {
 // uplink is the PF's own interface. In switchdev mode the VFs' representors
 // (port names like pf0vf3) are in the same directory.
 func uplink(t sysfs.Tree, pf string) (string, error) {
-	names, err := list(t, interfaces(pf))
+	names, err := Netdevs(t, pf)
 	if err != nil {
 		return "", fault.Wrapf(err, fault.CodeReadVF, "", "list the interfaces of PF %s", pf)
 	}
@@ -117,9 +111,9 @@ func uplink(t sysfs.Tree, pf string) (string, error) {
 		"PF %s has no network interface on the host", pf)
 }
 
-// Netdevs lists the VF's interfaces in the host's network namespace.
+// Netdevs lists a function's interfaces in the host's network namespace.
 func Netdevs(t sysfs.Tree, addr string) ([]string, error) {
-	return list(t, interfaces(addr))
+	return list(t, sysfs.Netdevs(sysfs.Device(addr)))
 }
 
 // Reader reads the attributes of a PF's VFs.
