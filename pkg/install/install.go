@@ -107,7 +107,7 @@ func (i *Installer) reconcile(ctx context.Context, want spec.CNIInstall, path st
 	act, r := decide(want, f, record, own)
 	switch act {
 	case put:
-		if err := i.put(ctx, record, own, path, f.kind != ""); err != nil {
+		if err := i.put(ctx, record, own, f.kind != ""); err != nil {
 			return Report{}, fmt.Errorf("install %s: %w", path, err)
 		}
 		r.Changed = "installed version " + own.Version

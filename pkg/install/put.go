@@ -18,11 +18,11 @@ import (
 // tmpPrefix starts the names of programs that are being written.
 const tmpPrefix = ".sriov-install-"
 
-// put copies the image's plugin to the path: under another name first, on disk
+// put copies the image's plugin to its path: under another name first, on disk
 // before it gets its own. A program that runs just then keeps its file. Without
 // over, one that has appeared at the path meanwhile is EEXIST.
-func (i *Installer) put(ctx context.Context, record []installed, own installed, path string, over bool) (err error) {
-	to := i.here(path)
+func (i *Installer) put(ctx context.Context, record []installed, own installed, over bool) (err error) {
+	to := i.here(own.Path)
 	dir := filepath.Dir(to)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
