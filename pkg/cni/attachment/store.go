@@ -93,9 +93,6 @@ func (s *Store) Save(a *Attachment) error {
 	if err != nil {
 		return fmt.Errorf("encode cache: %w", err)
 	}
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
-		return err
-	}
 	return replace(s.cache(a.File), b)
 }
 
@@ -125,9 +122,6 @@ func (s *Store) Owner(addr string) (string, error) {
 
 // Allocate notes that the network namespace has the VF.
 func (s *Store) Allocate(addr, netns string) error {
-	if err := os.MkdirAll(filepath.Dir(s.allocation(addr)), 0o700); err != nil {
-		return err
-	}
 	return replace(s.allocation(addr), []byte(netns))
 }
 
