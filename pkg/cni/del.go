@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -50,11 +51,7 @@ func (p *Plugin) Del(ctx context.Context, args *skel.CmdArgs) error {
 	if err := p.ipam(ctx, "DEL", a.IPAM.Type, args.StdinData); err != nil {
 		return err
 	}
-	netns := a.Extra.Netns
-	if netns == "" {
-		netns = args.Netns
-	}
-	return p.end(ctx, a.In(netns, args.IfName))
+	return p.end(ctx, a.In(cmp.Or(a.Extra.Netns, args.Netns), args.IfName))
 }
 
 // end gives the VF of an attachment back and removes its files. A VF that is another

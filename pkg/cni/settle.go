@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"slices"
@@ -100,10 +101,8 @@ func (p *Plugin) hostName(ctx context.Context, r returning) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	want, spare := r.att.Original.HostIFName, spareName(r.vf.Address)
-	if want == "" {
-		want = spare
-	}
+	spare := spareName(r.vf.Address)
+	want := cmp.Or(r.att.Original.HostIFName, spare)
 	for _, other := range links {
 		if other.ParentDev == r.vf.Address {
 			continue // itself
