@@ -132,10 +132,7 @@ func (p *Plugin) takeOver(ctx context.Context, req request) error {
 			return err
 		}
 	}
-	if err := p.store().Free(device); err != nil {
-		return fault.Wrapf(err, types.ErrIOFailure, "", "remove allocation of VF %s", device)
-	}
-	return nil
+	return fault.Wrapf(p.store().Free(device), types.ErrIOFailure, "", "remove allocation of VF %s", device)
 }
 
 // resolved is the VF of a request as it is before anything is changed.

@@ -54,12 +54,12 @@ func draft(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
 }
 
-// replace writes a file, whose directory it makes, by way of a temporary one beside it. Two things keep it from
-// being the library that the daemon writes its files with. That one syncs: what the
-// machine loses here with its power are files of a run that ended with it, see
-// [Attachment.Stale], and a sync is the most expensive call of an ADD. And it gives
-// each temporary file another name: the plugin is killed whenever a runtime gives
-// up, and nobody would find and remove what it leaves, see [draft].
+// replace writes a file by way of a temporary one beside it, and makes the directory of
+// both. Two things keep it from being the library that the daemon writes its files with.
+// That one syncs: what the machine loses here with its power are files of a run that
+// ended with it, see [Attachment.Stale], and a sync is the most expensive call of an ADD.
+// And it gives each temporary file another name: the plugin is killed whenever a runtime
+// gives up, and nobody would find and remove what it leaves, see [draft].
 func replace(path string, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err

@@ -53,10 +53,8 @@ func Find(t sysfs.Tree, addr string) (VF, error) {
 	if len(netdevs) > 0 {
 		vf.Netdev = netdevs[0]
 	}
-	if vf.RDMA, err = list(t, sysfs.RDMADevices(sysfs.Device(addr))); err != nil {
-		return vf, fault.Wrapf(err, fault.CodeReadVF, "", "list the RDMA devices of VF %s", addr)
-	}
-	return vf, nil
+	vf.RDMA, err = list(t, sysfs.RDMADevices(sysfs.Device(addr)))
+	return vf, fault.Wrapf(err, fault.CodeReadVF, "", "list the RDMA devices of VF %s", addr)
 }
 
 // index is the VF's place among those of its PF.
