@@ -7,38 +7,13 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
-)
-
-// Attributes of one VF in IFLA_VFINFO_LIST; linux/if_link.h.
-const (
-	vfInfo      = 1 // IFLA_VF_INFO
-	vfMAC       = 1 // IFLA_VF_MAC ...
-	vfVLAN      = 2
-	vfSpoof     = 4
-	vfLinkState = 5
-	vfRate      = 6
-	vfQueryRSS  = 7
-	vfTrust     = 9
-	vfNodeGUID  = 10
-	vfPortGUID  = 11
-	vfVLANList  = 12
-	vfVLANInfo  = 1 // IFLA_VF_VLAN_INFO inside the list
 )
 
 // unreported is the value of a setting that the driver did not fill in: the
 // kernel presets -1.
 const unreported = ^uint32(0)
-
-// Sizes of the structures in IFLA_VF_INFO; linux/if_link.h.
-const (
-	sizeVFSetting  = 8  // struct ifla_vf_spoofchk, _trust, _link_state: index, value
-	sizeVFVLAN     = 12 // struct ifla_vf_vlan: index, id, priority
-	sizeVFRate     = 12 // struct ifla_vf_rate: index, least, most
-	sizeVFVLANInfo = 14 // struct ifla_vf_vlan_info: index, id, priority, protocol
-	sizeVFGUID     = 16 // struct ifla_vf_guid: index, padding, GUID
-	sizeVFMAC      = 36 // struct ifla_vf_mac: index, address
-)
 
 // DecodeLink decodes the payload of RTM_NEWLINK (struct ifinfomsg and
 // attributes).
@@ -136,39 +111,39 @@ func (vf *VFInfo) attribute(d *decoder, macLen int) {
 		return v
 	}
 	switch d.typ {
-	case vfMAC:
-		v := value(sizeVFMAC)
+	case unix.IFLA_VF_MAC:
+		v := value(nl.SizeofVfMac)
 		vf.MAC = append(net.HardwareAddr(nil), v[4:min(4+macLen, len(v))]...)
-	case vfVLAN:
-		if v := value(sizeVFVLAN); vf.VLANProto == 0 {
+	case unix.IFLA_VF_VLAN:
+		if v := value(nl.SizeofVfVlan); vf.VLANProto == 0 {
 			vf.VLAN, vf.QoS = int(u32(v[4:])), int(u32(v[8:]))
 		}
-	case vfVLANList:
+	case unix.IFLA_VF_VLAN_LIST:
 		first := true
 		d.nested(func(in *decoder) {
-			if in.typ != vfVLANInfo || !first {
+			if in.typ != unix.IFLA_VF_VLAN_INFO || !first {
 				return // one entry is all that any driver supports
 			}
 			first = false
-			v := in.structure(sizeVFVLANInfo)
+			v := in.structure(nl.SizeofVfVlanInfo)
 			vf.VLAN, vf.QoS = int(u32(v[4:])), int(u32(v[8:]))
 			vf.VLANProto = binary.BigEndian.Uint16(v[12:])
 		})
-	case vfRate:
-		v := value(sizeVFRate)
+	case unix.IFLA_VF_RATE:
+		v := value(nl.SizeofVfRate)
 		vf.MinRate, vf.MaxRate = int(u32(v[4:])), int(u32(v[8:]))
-	case vfSpoof:
-		vf.SpoofCheck = setting(u32(value(sizeVFSetting)[4:]))
-	case vfQueryRSS:
-		vf.QueryRSS = setting(u32(value(sizeVFSetting)[4:]))
-	case vfTrust:
-		vf.Trust = setting(u32(value(sizeVFSetting)[4:]))
-	case vfLinkState:
-		vf.LinkState = LinkState(u32(value(sizeVFSetting)[4:]))
-	case vfNodeGUID:
-		vf.NodeGUID = guid(value(sizeVFGUID))
-	case vfPortGUID:
-		vf.PortGUID = guid(value(sizeVFGUID))
+	case unix.IFLA_VF_SPOOFCHK:
+		vf.SpoofCheck = setting(u32(value(nl.SizeofVfSpoofchk)[4:]))
+	case unix.IFLA_VF_RSS_QUERY_EN:
+		vf.QueryRSS = setting(u32(value(nl.SizeofVfRssQueryEn)[4:]))
+	case unix.IFLA_VF_TRUST:
+		vf.Trust = setting(u32(value(nl.SizeofVfTrust)[4:]))
+	case unix.IFLA_VF_LINK_STATE:
+		vf.LinkState = LinkState(u32(value(nl.SizeofVfLinkState)[4:]))
+	case unix.IFLA_VF_IB_NODE_GUID:
+		vf.NodeGUID = guid(value(nl.SizeofVfGUID))
+	case unix.IFLA_VF_IB_PORT_GUID:
+		vf.PortGUID = guid(value(nl.SizeofVfGUID))
 	}
 }
 

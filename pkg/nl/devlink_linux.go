@@ -81,13 +81,6 @@ type Param struct {
 	Value any
 }
 
-// Types of devlink parameters (NLA_U8 ...), and of where they hold.
-const (
-	paramU8, paramU16, paramU32 = 1, 2, 3
-	paramString, paramFlag      = 5, 6
-	cmodeRuntime                = 0
-)
-
 // DevlinkParam reads the run-time value of a parameter ("flow_steering_mode",
 // "enable_rdma").
 func (h *Handle) DevlinkParam(ctx context.Context, bus, dev, name string) (Param, error) {
@@ -114,7 +107,7 @@ func (h *Handle) SetDevlinkParam(ctx context.Context, bus, dev, name string, val
 	param := []*nl.RtAttr{
 		text(nl.DEVLINK_ATTR_PARAM_NAME, name),
 		nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_TYPE, nl.Uint8Attr(cur.Type)),
-		nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_VALUE_CMODE, nl.Uint8Attr(cmodeRuntime)),
+		nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_VALUE_CMODE, nl.Uint8Attr(nl.DEVLINK_PARAM_CMODE_RUNTIME)),
 	}
 	if data != nil {
 		param = append(param, nl.NewRtAttr(nl.DEVLINK_ATTR_PARAM_VALUE_DATA, data))
@@ -129,15 +122,15 @@ func encodeParam(typ uint8, value any) ([]byte, error) {
 	is := uint8(0)
 	switch v := value.(type) {
 	case uint8:
-		is, data = paramU8, nl.Uint8Attr(v)
+		is, data = nl.DEVLINK_PARAM_TYPE_U8, nl.Uint8Attr(v)
 	case uint16:
-		is, data = paramU16, nl.Uint16Attr(v)
+		is, data = nl.DEVLINK_PARAM_TYPE_U16, nl.Uint16Attr(v)
 	case uint32:
-		is, data = paramU32, nl.Uint32Attr(v)
+		is, data = nl.DEVLINK_PARAM_TYPE_U32, nl.Uint32Attr(v)
 	case string:
-		is, data = paramString, nl.ZeroTerminated(v)
+		is, data = nl.DEVLINK_PARAM_TYPE_STRING, nl.ZeroTerminated(v)
 	case bool:
-		if is = paramFlag; v {
+		if is = nl.DEVLINK_PARAM_TYPE_BOOL; v {
 			data = []byte{}
 		}
 	}
@@ -151,73 +144,62 @@ func encodeParam(typ uint8, value any) ([]byte, error) {
 // DATA}...}}. A flag without DATA is false.
 func decodeParam(d *decoder) (Param, error) {
 	var p Param
-	var list []byte
 	for d.next() {
-		if d.typ != nl.DEVLINK_ATTR_PARAM {
-			continue
+		if d.typ == nl.DEVLINK_ATTR_PARAM {
+			d.nested(p.attribute)
 		}
-		d.nested(func(in *decoder) {
-			switch in.typ {
-			case nl.DEVLINK_ATTR_PARAM_TYPE:
-				p.Type = in.u8()
-			case nl.DEVLINK_ATTR_PARAM_VALUES_LIST:
-				list = in.data
-			}
-		})
 	}
 	if d.err != nil {
 		return Param{}, d.err
 	}
-	values := decode(list)
-	for values.next() {
-		if err := p.value(decode(values.data)); err != nil {
-			return Param{}, fmt.Errorf("in the list of values: %w", err)
-		}
-	}
-	if values.err != nil {
-		return Param{}, fmt.Errorf("in the list of values: %w", values.err)
-	}
 	return p, nil
 }
 
+// attribute takes over one of the parameter's attributes. The kernel puts the type
+// before the values (net/devlink/param.c).
+func (p *Param) attribute(d *decoder) {
+	switch d.typ {
+	case nl.DEVLINK_ATTR_PARAM_TYPE:
+		p.Type = d.u8()
+	case nl.DEVLINK_ATTR_PARAM_VALUES_LIST:
+		d.nested(p.value)
+	}
+}
+
 // value takes over one of the parameter's values when it is that of run time.
-func (p *Param) value(d *decoder) error {
+func (p *Param) value(d *decoder) {
 	cmode, has := uint8(0xff), false
 	data := decoder{typ: nl.DEVLINK_ATTR_PARAM_VALUE_DATA}
-	for d.next() {
-		switch d.typ {
+	d.nested(func(in *decoder) {
+		switch in.typ {
 		case nl.DEVLINK_ATTR_PARAM_VALUE_CMODE:
-			cmode = d.u8()
+			cmode = in.u8()
 		case nl.DEVLINK_ATTR_PARAM_VALUE_DATA:
-			data.data, has = d.data, true
+			data.data, has = in.data, true
 		}
-	}
-	if d.err != nil {
-		return d.err
-	}
-	if cmode != cmodeRuntime {
-		return nil
+	})
+	if d.err != nil || cmode != nl.DEVLINK_PARAM_CMODE_RUNTIME {
+		return
 	}
 	var v any
 	switch p.Type {
-	case paramU8:
+	case nl.DEVLINK_PARAM_TYPE_U8:
 		v = data.u8()
-	case paramU16:
+	case nl.DEVLINK_PARAM_TYPE_U16:
 		v = data.u16()
-	case paramU32:
+	case nl.DEVLINK_PARAM_TYPE_U32:
 		v = data.u32()
-	case paramString:
+	case nl.DEVLINK_PARAM_TYPE_STRING:
 		if !has {
 			data.fail("is missing")
 		}
 		v = data.str()
-	case paramFlag:
+	case nl.DEVLINK_PARAM_TYPE_BOOL:
 		v = has
 	}
-	if data.err == nil {
+	if d.err = data.err; d.err == nil {
 		p.Value = v
 	}
-	return data.err
 }
 
 // DevlinkInfo returns the device's versions by name; the DDP profile of Intel

@@ -81,18 +81,13 @@ func (h *Handle) do(ctx context.Context, proto int, req *nl.NetlinkRequest, f fu
 		return err
 	}
 	err = in.answers(req.Seq, f)
-	if ctxErr := ctx.Err(); ctxErr != nil && err != nil && !isErrno(err) {
-		return ctxErr
+	if _, answered := errors.AsType[unix.Errno](err); err != nil && ctx.Err() != nil && !answered {
+		return ctx.Err()
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("no answer from the kernel within %s: %w", timeout.Round(time.Millisecond), os.ErrDeadlineExceeded)
 	}
 	return err
-}
-
-func isErrno(err error) bool {
-	_, ok := errors.AsType[unix.Errno](err)
-	return ok
 }
 
 // ask sends one request and decodes the answer.

@@ -29,10 +29,10 @@ func TestMalformed(t *testing.T) {
 		return attr(nl.DEVLINK_ATTR_PARAM, attr(nl.DEVLINK_ATTR_PARAM_TYPE, []byte{typ}), attr(nl.DEVLINK_ATTR_PARAM_VALUES_LIST, values...))
 	}
 	value := func(data ...[]byte) []byte {
-		return attr(nl.DEVLINK_ATTR_PARAM_VALUE, attr(nl.DEVLINK_ATTR_PARAM_VALUE_CMODE, []byte{cmodeRuntime}), cat(data...))
+		return attr(nl.DEVLINK_ATTR_PARAM_VALUE, attr(nl.DEVLINK_ATTR_PARAM_VALUE_CMODE, []byte{nl.DEVLINK_PARAM_CMODE_RUNTIME}), cat(data...))
 	}
 	vf := func(attrs ...[]byte) []byte {
-		return attr(unix.IFLA_VFINFO_LIST, attr(vfInfo, cat(attr(vfSpoof, num(0), num(1)), cat(attrs...))))
+		return attr(unix.IFLA_VFINFO_LIST, attr(unix.IFLA_VF_INFO, cat(attr(unix.IFLA_VF_SPOOFCHK, num(0), num(1)), cat(attrs...))))
 	}
 	short, long := []byte{1}, make([]byte, 5)
 	for _, dec := range []struct {
@@ -52,12 +52,12 @@ func TestMalformed(t *testing.T) {
 		{
 			"VFs", link, attr(unix.IFLA_NUM_VF, num(1)),
 			[][]byte{
-				attr(unix.IFLA_NUM_VF, short), vf(attr(vfMAC, num(0), make([]byte, 31))), vf(attr(vfVLAN, num(0), num(1))), vf(attr(vfRate, num(0), num(1))),
-				vf(attr(vfSpoof, num(0))), vf(attr(vfTrust)), vf(attr(vfLinkState, short)), vf(attr(vfNodeGUID, num(0), num(0))), vf(attr(vfPortGUID, long)),
-				vf(attr(vfVLANList, attr(vfVLANInfo, num(0), num(1), num(0)))), vf(attr(vfVLANList, []byte{9, 0, 1, 0})), vf([]byte{99, 0, 1, 0}),
-				attr(unix.IFLA_VFINFO_LIST, attr(vfInfo)), attr(unix.IFLA_VFINFO_LIST, attr(vfInfo, attr(8, num(7)))),
+				attr(unix.IFLA_NUM_VF, short), vf(attr(unix.IFLA_VF_MAC, num(0), make([]byte, 31))), vf(attr(unix.IFLA_VF_VLAN, num(0), num(1))), vf(attr(unix.IFLA_VF_RATE, num(0), num(1))),
+				vf(attr(unix.IFLA_VF_SPOOFCHK, num(0))), vf(attr(unix.IFLA_VF_TRUST)), vf(attr(unix.IFLA_VF_LINK_STATE, short)), vf(attr(unix.IFLA_VF_IB_NODE_GUID, num(0), num(0))), vf(attr(unix.IFLA_VF_IB_PORT_GUID, long)),
+				vf(attr(unix.IFLA_VF_VLAN_LIST, attr(unix.IFLA_VF_VLAN_INFO, num(0), num(1), num(0)))), vf(attr(unix.IFLA_VF_VLAN_LIST, []byte{9, 0, 1, 0})), vf([]byte{99, 0, 1, 0}),
+				attr(unix.IFLA_VFINFO_LIST, attr(unix.IFLA_VF_INFO)), attr(unix.IFLA_VFINFO_LIST, attr(unix.IFLA_VF_INFO, attr(8, num(7)))),
 			},
-			[][2]uint16{{unix.IFLA_VFINFO_LIST, vfInfo}},
+			[][2]uint16{{unix.IFLA_VFINFO_LIST, unix.IFLA_VF_INFO}},
 			func(b []byte) (any, error) { return decodeVFs(b) },
 		},
 		{
@@ -78,11 +78,11 @@ func TestMalformed(t *testing.T) {
 			func(b []byte) (any, error) { return decodeEswitch(genl(b)) },
 		},
 		{
-			"parameter", make([]byte, 4), param(paramU8, value(attr(nl.DEVLINK_ATTR_PARAM_VALUE_DATA, []byte{7}))),
+			"parameter", make([]byte, 4), param(nl.DEVLINK_PARAM_TYPE_U8, value(attr(nl.DEVLINK_ATTR_PARAM_VALUE_DATA, []byte{7}))),
 			[][]byte{
-				param(paramU8, value()), param(paramU16, value(attr(nl.DEVLINK_ATTR_PARAM_VALUE_DATA, short))), param(paramString, value()),
-				param(paramU32, value(attr(nl.DEVLINK_ATTR_PARAM_VALUE_DATA, long))), param(paramFlag, value([]byte{1})),
-				attr(nl.DEVLINK_ATTR_PARAM, attr(nl.DEVLINK_ATTR_PARAM_TYPE)), param(paramU8, attr(nl.DEVLINK_ATTR_PARAM_VALUE, attr(nl.DEVLINK_ATTR_PARAM_VALUE_CMODE))),
+				param(nl.DEVLINK_PARAM_TYPE_U8, value()), param(nl.DEVLINK_PARAM_TYPE_U16, value(attr(nl.DEVLINK_ATTR_PARAM_VALUE_DATA, short))), param(nl.DEVLINK_PARAM_TYPE_STRING, value()),
+				param(nl.DEVLINK_PARAM_TYPE_U32, value(attr(nl.DEVLINK_ATTR_PARAM_VALUE_DATA, long))), param(nl.DEVLINK_PARAM_TYPE_BOOL, value([]byte{1})),
+				attr(nl.DEVLINK_ATTR_PARAM, attr(nl.DEVLINK_ATTR_PARAM_TYPE)), param(nl.DEVLINK_PARAM_TYPE_U8, attr(nl.DEVLINK_ATTR_PARAM_VALUE, attr(nl.DEVLINK_ATTR_PARAM_VALUE_CMODE))),
 			},
 			[][2]uint16{{nl.DEVLINK_ATTR_PARAM}, {nl.DEVLINK_ATTR_PARAM, nl.DEVLINK_ATTR_PARAM_VALUES_LIST}},
 			func(b []byte) (any, error) { return decodeParam(genl(b)) },

@@ -100,18 +100,18 @@ func TestDecodeLink(t *testing.T) {
 
 func TestDecodeVFs(t *testing.T) {
 	mac := func(vf uint32, mac net.HardwareAddr) []byte {
-		return attr(vfMAC, num(vf), mac, make([]byte, 32-len(mac)))
+		return attr(unix.IFLA_VF_MAC, num(vf), mac, make([]byte, 32-len(mac)))
 	}
 	yes, no := true, false
 	in := cat(ifinfo(1, 3, 0), attr(unix.IFLA_ADDRESS, hw("b8:3f:d2:00:00:01")),
 		attr(unix.IFLA_VFINFO_LIST,
-			attr(vfInfo, mac(0, hw("02:00:00:00:00:01")), attr(vfVLAN, num(0), num(100), num(2)),
-				attr(vfVLANList, attr(vfVLANInfo, num(0), num(100), num(2), []byte{0x88, 0xa8, 0, 0})),
-				attr(vfRate, num(0), num(10), num(1000)), attr(vfSpoof, num(0), num(1)), attr(vfTrust, num(0), num(0)), attr(vfQueryRSS, num(0), num(1)),
-				attr(vfLinkState, num(0), num(2)), attr(8, make([]byte, 64))),
+			attr(unix.IFLA_VF_INFO, mac(0, hw("02:00:00:00:00:01")), attr(unix.IFLA_VF_VLAN, num(0), num(100), num(2)),
+				attr(unix.IFLA_VF_VLAN_LIST, attr(unix.IFLA_VF_VLAN_INFO, num(0), num(100), num(2), []byte{0x88, 0xa8, 0, 0})),
+				attr(unix.IFLA_VF_RATE, num(0), num(10), num(1000)), attr(unix.IFLA_VF_SPOOFCHK, num(0), num(1)), attr(unix.IFLA_VF_TRUST, num(0), num(0)), attr(unix.IFLA_VF_RSS_QUERY_EN, num(0), num(1)),
+				attr(unix.IFLA_VF_LINK_STATE, num(0), num(2)), attr(8, make([]byte, 64))),
 			// An old driver: no VLAN list, and settings that it does not report.
-			attr(vfInfo, mac(1, make([]byte, 6)), attr(vfVLAN, num(1), num(7), num(0)), attr(vfSpoof, num(1), num(unreported)), attr(vfTrust, num(1), num(unreported)), attr(vfQueryRSS, num(1), num(unreported))),
-			attr(vfInfo, attr(vfNodeGUID, num(2), num(0), u64bytes(0x0011223344556677)), attr(vfPortGUID, num(2), num(0), u64bytes(0x0011223344556678)))))
+			attr(unix.IFLA_VF_INFO, mac(1, make([]byte, 6)), attr(unix.IFLA_VF_VLAN, num(1), num(7), num(0)), attr(unix.IFLA_VF_SPOOFCHK, num(1), num(unreported)), attr(unix.IFLA_VF_TRUST, num(1), num(unreported)), attr(unix.IFLA_VF_RSS_QUERY_EN, num(1), num(unreported))),
+			attr(unix.IFLA_VF_INFO, attr(unix.IFLA_VF_IB_NODE_GUID, num(2), num(0), u64bytes(0x0011223344556677)), attr(unix.IFLA_VF_IB_PORT_GUID, num(2), num(0), u64bytes(0x0011223344556678)))))
 	got, err := decodeVFs(in)
 	if err != nil {
 		t.Fatal(err)
@@ -224,13 +224,13 @@ func TestDecodeDevlink(t *testing.T) {
 		in   []byte
 		want any
 	}{
-		{"string", param(paramString, value(1, zstr("dmfs")), value(cmodeRuntime, zstr("smfs"))), "smfs"},
-		{"u8", param(paramU8, value(cmodeRuntime, []byte{7})), uint8(7)},
-		{"u16", param(paramU16, value(cmodeRuntime, []byte{1, 1})), uint16(0x101)},
-		{"u32", param(paramU32, value(cmodeRuntime, num(70000))), uint32(70000)},
-		{"set flag", param(paramFlag, value(cmodeRuntime, nil)), true},
-		{"clear flag", param(paramFlag, value(cmodeRuntime)), false},
-		{"only at driver start", param(paramString, value(1, zstr("dmfs"))), nil},
+		{"string", param(nl.DEVLINK_PARAM_TYPE_STRING, value(1, zstr("dmfs")), value(nl.DEVLINK_PARAM_CMODE_RUNTIME, zstr("smfs"))), "smfs"},
+		{"u8", param(nl.DEVLINK_PARAM_TYPE_U8, value(nl.DEVLINK_PARAM_CMODE_RUNTIME, []byte{7})), uint8(7)},
+		{"u16", param(nl.DEVLINK_PARAM_TYPE_U16, value(nl.DEVLINK_PARAM_CMODE_RUNTIME, []byte{1, 1})), uint16(0x101)},
+		{"u32", param(nl.DEVLINK_PARAM_TYPE_U32, value(nl.DEVLINK_PARAM_CMODE_RUNTIME, num(70000))), uint32(70000)},
+		{"set flag", param(nl.DEVLINK_PARAM_TYPE_BOOL, value(nl.DEVLINK_PARAM_CMODE_RUNTIME, nil)), true},
+		{"clear flag", param(nl.DEVLINK_PARAM_TYPE_BOOL, value(nl.DEVLINK_PARAM_CMODE_RUNTIME)), false},
+		{"only at driver start", param(nl.DEVLINK_PARAM_TYPE_STRING, value(1, zstr("dmfs"))), nil},
 	} {
 		if got, err := decodeParam(decode(tc.in)); got.Value != tc.want || err != nil {
 			t.Errorf("%s: %v, %v, want %v", tc.name, got.Value, err, tc.want)
@@ -242,9 +242,9 @@ func TestDecodeDevlink(t *testing.T) {
 		want  []byte
 		bad   bool
 	}{
-		{paramString, "smfs", []byte("smfs\x00"), false}, {paramFlag, true, []byte{}, false}, {paramFlag, false, nil, false},
-		{paramU8, uint8(3), []byte{3}, false}, {paramU32, uint32(70000), num(70000), false},
-		{paramU32, "smfs", nil, true}, {paramString, 3, nil, true},
+		{nl.DEVLINK_PARAM_TYPE_STRING, "smfs", []byte("smfs\x00"), false}, {nl.DEVLINK_PARAM_TYPE_BOOL, true, []byte{}, false}, {nl.DEVLINK_PARAM_TYPE_BOOL, false, nil, false},
+		{nl.DEVLINK_PARAM_TYPE_U8, uint8(3), []byte{3}, false}, {nl.DEVLINK_PARAM_TYPE_U32, uint32(70000), num(70000), false},
+		{nl.DEVLINK_PARAM_TYPE_U32, "smfs", nil, true}, {nl.DEVLINK_PARAM_TYPE_STRING, 3, nil, true},
 	} {
 		got, err := encodeParam(tc.typ, tc.value)
 		if !cmp.Equal(got, tc.want) || errors.Is(err, unix.EINVAL) != tc.bad {
@@ -314,7 +314,7 @@ func TestError(t *testing.T) {
 
 // No message, however broken, makes a decoder fail otherwise than by an error.
 func FuzzDecode(f *testing.F) {
-	f.Add(cat(ifinfo(1, 3, 1), attr(unix.IFLA_IFNAME, zstr("x")), attr(unix.IFLA_VFINFO_LIST, attr(vfInfo, attr(vfMAC, make([]byte, 36))))))
+	f.Add(cat(ifinfo(1, 3, 1), attr(unix.IFLA_IFNAME, zstr("x")), attr(unix.IFLA_VFINFO_LIST, attr(unix.IFLA_VF_INFO, attr(unix.IFLA_VF_MAC, make([]byte, 36))))))
 	f.Add(cat(make([]byte, unix.SizeofRtMsg), attr(unix.RTA_MULTIPATH, make([]byte, 16))))
 	f.Add(attr(nl.DEVLINK_ATTR_PARAM, attr(nl.DEVLINK_ATTR_PARAM_VALUES_LIST, attr(1))))
 	f.Fuzz(func(t *testing.T, b []byte) {

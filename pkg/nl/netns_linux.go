@@ -36,12 +36,7 @@ func (h *Handle) withFD(f func(fd int) error) error {
 }
 
 // FD is the namespace's descriptor, -1 for the process' own.
-func (h *Handle) FD() int {
-	if !h.ns.IsOpen() {
-		return -1
-	}
-	return int(h.ns)
-}
+func (h *Handle) FD() int { return int(h.ns) }
 
 // MoveLink moves the interface, selected by index, to another namespace and
 // names it there, in one request. The kernel takes it down on the way. When
@@ -90,11 +85,13 @@ func altName(name string) *nl.RtAttr {
 	return list
 }
 
+// addNew are the flags of a request for what must not be there yet.
+const addNew = unix.NLM_F_REQUEST | unix.NLM_F_ACK | unix.NLM_F_CREATE | unix.NLM_F_EXCL
+
 // AddAddr gives the interface with the index an address. An address that it
 // has already is EEXIST.
 func (h *Handle) AddAddr(ctx context.Context, a Addr) error {
-	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR,
-		unix.NLM_F_REQUEST|unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR, addNew)
 	addr := a.Prefix.Addr()
 	msg := nl.NewIfAddrmsg(family(addr))
 	msg.Prefixlen = uint8(a.Prefix.Bits())
@@ -128,8 +125,7 @@ type NewRoute struct {
 
 // AddRoute adds a route; EEXIST when it is there.
 func (h *Handle) AddRoute(ctx context.Context, r NewRoute) error {
-	req := nl.NewNetlinkRequest(unix.RTM_NEWROUTE,
-		unix.NLM_F_REQUEST|unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	req := nl.NewNetlinkRequest(unix.RTM_NEWROUTE, addNew)
 	msg := nl.NewRtMsg() // unicast, main table, protocol boot
 	msg.Family = uint8(family(r.Dst.Addr()))
 	msg.Dst_len = uint8(r.Dst.Bits())

@@ -7,11 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Filters of IFLA_EXT_MASK; linux/rtnetlink.h.
-const (
-	extVF        = 1 << 0 // RTEXT_FILTER_VF: include IFLA_VFINFO_LIST
-	extSkipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS: counters make long messages
-)
+// extSkipStats is RTEXT_FILTER_SKIP_STATS of IFLA_EXT_MASK, linux/rtnetlink.h: counters
+// make long messages.
+const extSkipStats = 1 << 3
 
 // Links returns the interfaces of the namespace, in the kernel's order,
 // without what PFs hold for their VFs (see [Handle.VFs]).
@@ -35,7 +33,7 @@ func (h *Handle) Link(ctx context.Context, ref LinkRef) (Link, error) {
 // nothing. One PF is asked at a time, so that one whose answer outgrows a
 // netlink message does not cost the others theirs.
 func (h *Handle) VFs(ctx context.Context, pf LinkRef) ([]VFInfo, error) {
-	req := linkRequest(unix.RTM_GETLINK, unix.NLM_F_ACK, pf, u32Attr(unix.IFLA_EXT_MASK, extVF|extSkipStats))
+	req := linkRequest(unix.RTM_GETLINK, unix.NLM_F_ACK, pf, u32Attr(unix.IFLA_EXT_MASK, nl.RTEXT_FILTER_VF|extSkipStats))
 	out, err := ask(ctx, h, unix.NETLINK_ROUTE, req, decodeVFs)
 	return out, wrap(err, "read VF attributes", pf.String(), "")
 }

@@ -138,12 +138,11 @@ func (m *message) result() error {
 		return nil
 	}
 	err := error(unix.Errno(-errno))
-	const capped, tlvs = 0x100, 0x200 // NLM_F_CAPPED, NLM_F_ACK_TLVS
-	if m.flags&tlvs == 0 || len(m.data) < 4+unix.NLMSG_HDRLEN {
+	if m.flags&unix.NLM_F_ACK_TLVS == 0 || len(m.data) < 4+unix.NLMSG_HDRLEN {
 		return err
 	}
 	skip := unix.NLMSG_HDRLEN // the request's header, and the request unless capped
-	if m.flags&capped == 0 {
+	if m.flags&unix.NLM_F_CAPPED == 0 {
 		skip = align(int(u32(m.data[4:])))
 	}
 	// What is malformed here costs the text and not the answer, which is the errno.

@@ -38,7 +38,7 @@ func (h *Handle) SetVFMAC(ctx context.Context, pf LinkRef, vf int, mac net.Hardw
 	if len(mac) > 32 {
 		return &Error{Op: vfOp(vf, "MAC"), Target: pf.String(), Value: mac.String(), Err: unix.EINVAL}
 	}
-	return h.setVF(ctx, pf, vfSetting{vf, "MAC", mac.String(), vfMAC, macValue(vf, mac)})
+	return h.setVF(ctx, pf, vfSetting{vf, "MAC", mac.String(), unix.IFLA_VF_MAC, macValue(vf, mac)})
 }
 
 // macValue is struct ifla_vf_mac: index, address in 32 bytes.
@@ -52,10 +52,10 @@ func macValue(vf int, mac net.HardwareAddr) []byte {
 func (h *Handle) SetVFVLAN(ctx context.Context, pf LinkRef, vf int, vlan VLAN) error {
 	value := fmt.Sprintf("%d qos %d", vlan.ID, vlan.QoS)
 	if vlan.Proto == 0 || vlan.Proto == Proto8021Q {
-		return h.setVF(ctx, pf, vfSetting{vf, "VLAN", value, vfVLAN, u32s(vf, vlan.ID, vlan.QoS)})
+		return h.setVF(ctx, pf, vfSetting{vf, "VLAN", value, unix.IFLA_VF_VLAN, u32s(vf, vlan.ID, vlan.QoS)})
 	}
 	value += fmt.Sprintf(" protocol %#04x", vlan.Proto)
-	return h.route(ctx, change{vfOp(vf, "VLAN"), pf, value}, vfRequest(pf, vfVLANList, vlanValue(vf, vlan), vfVLANInfo))
+	return h.route(ctx, change{vfOp(vf, "VLAN"), pf, value}, vfRequest(pf, unix.IFLA_VF_VLAN_LIST, vlanValue(vf, vlan), unix.IFLA_VF_VLAN_INFO))
 }
 
 // vlanValue is struct ifla_vf_vlan_info: index, id, priority, the protocol in
@@ -68,38 +68,38 @@ func vlanValue(vf int, vlan VLAN) []byte {
 // SetVFRate sets the limits of what the VF sends, in Mbit/s; 0 is no limit.
 func (h *Handle) SetVFRate(ctx context.Context, pf LinkRef, vf, minRate, maxRate int) error {
 	return h.setVF(ctx, pf, vfSetting{
-		vf, "rate", fmt.Sprintf("min %d max %d Mbit/s", minRate, maxRate), vfRate, u32s(vf, minRate, maxRate),
+		vf, "rate", fmt.Sprintf("min %d max %d Mbit/s", minRate, maxRate), unix.IFLA_VF_RATE, u32s(vf, minRate, maxRate),
 	})
 }
 
 // SetVFSpoofCheck sets whether the VF may only send from its own MAC.
 func (h *Handle) SetVFSpoofCheck(ctx context.Context, pf LinkRef, vf int, on bool) error {
-	return h.setVF(ctx, pf, vfSetting{vf, "spoof check", onOff(on), vfSpoof, u32s(vf, number(on))})
+	return h.setVF(ctx, pf, vfSetting{vf, "spoof check", onOff(on), unix.IFLA_VF_SPOOFCHK, u32s(vf, number(on))})
 }
 
 // SetVFTrust sets whether the VF may change its MAC and become promiscuous.
 func (h *Handle) SetVFTrust(ctx context.Context, pf LinkRef, vf int, on bool) error {
-	return h.setVF(ctx, pf, vfSetting{vf, "trust", onOff(on), vfTrust, u32s(vf, number(on))})
+	return h.setVF(ctx, pf, vfSetting{vf, "trust", onOff(on), unix.IFLA_VF_TRUST, u32s(vf, number(on))})
 }
 
 // SetVFQueryRSS sets whether the VF may ask for the PF's RSS table and hash key.
 func (h *Handle) SetVFQueryRSS(ctx context.Context, pf LinkRef, vf int, on bool) error {
-	return h.setVF(ctx, pf, vfSetting{vf, "RSS query", onOff(on), vfQueryRSS, u32s(vf, number(on))})
+	return h.setVF(ctx, pf, vfSetting{vf, "RSS query", onOff(on), unix.IFLA_VF_RSS_QUERY_EN, u32s(vf, number(on))})
 }
 
 // SetVFLinkState sets whether the VF's link follows the port's.
 func (h *Handle) SetVFLinkState(ctx context.Context, pf LinkRef, vf int, state LinkState) error {
-	return h.setVF(ctx, pf, vfSetting{vf, "link state", state.String(), vfLinkState, u32s(vf, int(state))})
+	return h.setVF(ctx, pf, vfSetting{vf, "link state", state.String(), unix.IFLA_VF_LINK_STATE, u32s(vf, int(state))})
 }
 
 // SetVFNodeGUID sets the node GUID (8 bytes) of an InfiniBand VF.
 func (h *Handle) SetVFNodeGUID(ctx context.Context, pf LinkRef, vf int, guid net.HardwareAddr) error {
-	return h.setGUID(ctx, pf, guid, vfSetting{vf: vf, what: "node GUID", attr: vfNodeGUID})
+	return h.setGUID(ctx, pf, guid, vfSetting{vf: vf, what: "node GUID", attr: unix.IFLA_VF_IB_NODE_GUID})
 }
 
 // SetVFPortGUID sets the port GUID (8 bytes) of an InfiniBand VF.
 func (h *Handle) SetVFPortGUID(ctx context.Context, pf LinkRef, vf int, guid net.HardwareAddr) error {
-	return h.setGUID(ctx, pf, guid, vfSetting{vf: vf, what: "port GUID", attr: vfPortGUID})
+	return h.setGUID(ctx, pf, guid, vfSetting{vf: vf, what: "port GUID", attr: unix.IFLA_VF_IB_PORT_GUID})
 }
 
 func (h *Handle) setGUID(ctx context.Context, pf LinkRef, guid net.HardwareAddr, s vfSetting) error {
@@ -137,7 +137,7 @@ func (h *Handle) setVF(ctx context.Context, pf LinkRef, s vfSetting) error {
 // more types are given.
 func vfRequest(pf LinkRef, attr int, value []byte, inner ...int) *nl.NetlinkRequest {
 	list := nl.NewRtAttr(unix.IFLA_VFINFO_LIST, nil)
-	at := list.AddRtAttr(vfInfo, nil)
+	at := list.AddRtAttr(unix.IFLA_VF_INFO, nil)
 	for _, typ := range inner {
 		at = at.AddRtAttr(attr, nil)
 		attr = typ

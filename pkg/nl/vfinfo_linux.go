@@ -44,7 +44,7 @@ func vfList(b []byte, size, count, macLen int) ([]VFInfo, error) {
 	for at := attrHeader; ; {
 		n, isVF := 0, false
 		if len(b)-at >= attrHeader {
-			n, isVF = int(u16(b[at:])), u16(b[at+2:])&nestedMask == vfInfo
+			n, isVF = int(u16(b[at:])), u16(b[at+2:])&nestedMask == unix.IFLA_VF_INFO
 		}
 		whole := n >= attrHeader && n <= len(b)-at
 		switch missing := count > len(vfs); {

@@ -15,10 +15,10 @@ import (
 func vfMessage(n, size, numVF int) []byte {
 	var list []byte
 	for i := range n {
-		mac := attr(vfMAC, num(uint32(i)), []byte{2, 0, 0, 0, byte(i >> 8), byte(i)}, make([]byte, 26))
-		vlan := attr(vfVLAN, num(uint32(i)), num(uint32(i%4095)), num(0))
+		mac := attr(unix.IFLA_VF_MAC, num(uint32(i)), []byte{2, 0, 0, 0, byte(i >> 8), byte(i)}, make([]byte, 26))
+		vlan := attr(unix.IFLA_VF_VLAN, num(uint32(i)), num(uint32(i%4095)), num(0))
 		fill := attr(8, make([]byte, size-4-len(mac)-len(vlan)-4)) // IFLA_VF_STATS
-		list = append(list, attr(vfInfo, mac, vlan, fill)...)
+		list = append(list, attr(unix.IFLA_VF_INFO, mac, vlan, fill)...)
 	}
 	head := binary.NativeEndian.AppendUint16(nil, uint16(4+len(list)))
 	head = binary.NativeEndian.AppendUint16(head, unix.IFLA_VFINFO_LIST)
