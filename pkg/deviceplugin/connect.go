@@ -38,10 +38,7 @@ type connection struct {
 // connect connects to a socket itself, because gRPC gives the errno of a
 // connection that fails as text alone.
 func connect(ctx context.Context, socket string) (*connection, error) {
-	dial := func(ctx context.Context) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}
-	c, err := dial(ctx)
+	c, err := dial(ctx, socket)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +53,7 @@ func connect(ctx context.Context, socket string) (*connection, error) {
 			case c := <-first:
 				return c, nil
 			default:
-				return dial(ctx)
+				return dial(ctx, socket)
 			}
 		}))
 	if err != nil {

@@ -2,12 +2,9 @@ package deviceplugin
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -21,39 +18,35 @@ import (
 type direct struct {
 	server  *server
 	kubelet string // the kubelet's socket in its directory
-	ended   chan result
 
 	// With the server's lock.
 	cancel context.CancelFunc // of the attempt that is under way
 	attempts
-	retry     retry
-	overtaken bool // the attempt under way was given up for another kubelet.sock
-	attempt   int  // counts attempts, to tell a stream's registration
-	renew     bool // the link is used up: the next attempt needs another one
-	void      int  // the last attempt that counts no more, whatever its answer
-	count     int  // successful registrations
-	refused   string
+	overtaken bool  // the attempt under way was given up for another kubelet.sock
+	attempt   int   // counts attempts, to tell a stream's registration
+	void      int   // the last attempt that counts no more, whatever its answer
+	failure   error // of the last attempt, until it is reported
 }
 
 func newDirect(s *server) *direct {
-	return &direct{server: s, kubelet: filepath.Join(s.place.dir, kubeletSocketName), ended: make(chan result, 1)}
+	return &direct{server: s, kubelet: filepath.Join(s.place.dir, kubeletSocketName)}
 }
 
 func (d *direct) serve(*grpc.Server) {}
 
 func (d *direct) usedUp(time.Time) (renew bool, wait time.Duration) {
-	renew, d.renew = d.renew, false
+	renew, d.server.renew = d.server.renew, false
 	return renew, 0
 }
 
 func (d *direct) lost(now time.Time) {
-	d.registered, d.retry.after, d.void = fileid.ID{}, now, d.attempt
+	d.registered, d.server.retry.after, d.void = fileid.ID{}, now, d.attempt
 }
 
 func (d *direct) reconcile(ctx context.Context, now time.Time, o offering, wg *sync.WaitGroup) progress {
 	v := view{
 		now: now, listening: o.link != "", kubelet: fileid.Lookup(d.kubelet), streams: len(o.streams),
-		attempts: d.attempts, notBefore: d.retry.after,
+		attempts: d.attempts, notBefore: d.server.retry.after,
 	}
 	for _, st := range o.streams {
 		v.fresh = v.fresh || st.attempt == d.attempt
@@ -67,15 +60,17 @@ func (d *direct) reconcile(ctx context.Context, now time.Time, o offering, wg *s
 		d.register(ctx, v.kubelet, filepath.Base(o.link), wg)
 	}
 	if !v.kubelet.IsSet() {
-		d.refused = "" // nobody is there to refuse
+		d.server.refused = "" // nobody is there to refuse
 	}
-	return progress{again: a.again, waiting: a.waiting}
+	p := progress{again: a.again, waiting: a.waiting, err: d.failure}
+	d.failure = nil
+	return p
 }
 
 // register starts an attempt with the link of that name.
 func (d *direct) register(ctx context.Context, kubelet fileid.ID, endpoint string, wg *sync.WaitGroup) {
 	if d.tried != kubelet {
-		d.retry.fails = 0
+		d.server.retry.fails = 0
 	}
 	ctx, d.cancel = context.WithTimeout(ctx, d.server.opts.RegisterTimeout)
 	cancel := d.cancel
@@ -83,7 +78,11 @@ func (d *direct) register(ctx context.Context, kubelet fileid.ID, endpoint strin
 	d.attempt++
 	wg.Go(func() {
 		defer cancel()
-		d.ended <- result{kubelet: kubelet, endpoint: endpoint, err: d.call(ctx, endpoint)}
+		err := d.call(ctx, endpoint)
+		d.server.mu.Lock()
+		defer d.server.mu.Unlock()
+		d.answered(kubelet, endpoint, err)
+		notify(d.server.kick)
 	})
 }
 
@@ -107,39 +106,35 @@ func (d *direct) call(ctx context.Context, endpoint string) error {
 	return nil
 }
 
-func (d *direct) results() <-chan result { return d.ended }
-
-func (d *direct) answered(r result, now time.Time) error {
-	log := d.server.log
-	d.inflight = fileid.ID{}
+// answered takes in the end of an attempt with the link of that name.
+func (d *direct) answered(kubelet fileid.ID, endpoint string, err error) {
+	s, now := d.server, time.Now()
+	d.inflight, d.dead, s.refused = fileid.ID{}, false, ""
 	switch {
-	case r.err == nil:
+	case err == nil:
 		// The stream, or the socket that was registered, can be gone before
 		// the answer comes.
 		if d.void != d.attempt {
-			d.registered, d.registeredAt = r.kubelet, now
+			d.registered, d.registeredAt = kubelet, now
 		}
-		d.count++
-		d.refused, d.dead = "", false
-		log.Info("registered with the kubelet", "socket", r.endpoint, "attempt", d.attempt)
-		return nil
+		s.count++
+		d.failure = nil
+		s.log.Info("registered with the kubelet", "socket", endpoint, "attempt", d.attempt)
 	case d.overtaken:
 		// We gave it up ourselves: the socket is another one now, or gone.
-		d.refused, d.dead, d.renew = "", false, true
-		log.Debug("the kubelet's socket changed during a registration", "err", r.err)
-		return nil
+		s.renew = true
+		s.log.Debug("the kubelet's socket changed during a registration", "err", err)
+	case nobodyListens(err):
+		// A socket that a kubelet left behind when it ended, as after a boot, is no
+		// fault: the next one replaces it.
+		_ = s.retry.failed(now, err)
+		d.dead = true
+		s.log.Debug("nobody listens on the kubelet's socket", "err", err)
+	default:
+		_ = s.retry.failed(now, err)
+		// Whatever it answered, it may be connected to this link.
+		d.failure, s.refused, s.renew = err, err.Error(), true
 	}
-	_ = d.retry.failed(now, r.err)
-	// A socket that a kubelet left behind when it ended, as after a boot, is no
-	// fault: the next one replaces it.
-	if d.dead = errors.Is(r.err, syscall.ECONNREFUSED) || errors.Is(r.err, fs.ErrNotExist); d.dead {
-		d.refused = ""
-		log.Debug("nobody listens on the kubelet's socket", "err", r.err)
-		return nil
-	}
-	// Whatever it answered, it may be connected to this link.
-	d.refused, d.renew = r.err.Error(), true
-	return r.err
 }
 
 func (d *direct) streamOpened() int { return d.attempt }
@@ -151,12 +146,9 @@ func (d *direct) streamLost(st stream, now time.Time) {
 	if st.attempt != d.attempt {
 		return
 	}
-	d.retry.streamLost(st, now)
-	d.registered, d.void, d.renew = fileid.ID{}, d.attempt, true
+	d.server.retry.streamLost(st, now)
+	d.registered, d.void, d.server.renew = fileid.ID{}, d.attempt, true
 }
-
-func (d *direct) kubeletCreated()         { d.retry.ok() }
-func (d *direct) standing() (int, string) { return d.count, d.refused }
 
 func (d *direct) stop() {
 	if d.cancel != nil {

@@ -33,12 +33,8 @@ func SocketName(dir, resource string) string {
 	return fileName(dir, resource, socketSuffix)
 }
 
-// uniqueName is the file name of a socket in dir, or of a link to one, that is
-// used once: <prefix>_<name>-<tag>.sock.
-func uniqueName(dir, resource, tag string) string {
-	return fileName(dir, resource, "-"+tag+socketSuffix)
-}
-
+// fileName is the name with that end of a file in dir for the resource: of another
+// plugin's socket, or with a tag, -<tag>.sock, of one of ours or a link to it.
 func fileName(dir, resource, end string) string {
 	name := strings.ReplaceAll(resource, "/", "_") + end
 	if len(filepath.Join(dir, name)) > maxSocketPath || len(filepath.Join(defaultPluginDir, name)) > maxSocketPath {

@@ -170,7 +170,7 @@ func (p *place) unique(dir, which string, create func(path string) error) (path 
 	for range names + 1 {
 		var tag [4]byte
 		_, _ = rand.Read(tag[:]) // it never fails
-		path = filepath.Join(dir, uniqueName(dir, p.resource, hex.EncodeToString(tag[:])))
+		path = filepath.Join(dir, fileName(dir, p.resource, "-"+hex.EncodeToString(tag[:])+socketSuffix))
 		if len(path) > maxSocketPath {
 			return "", fmt.Errorf("socket %s: the path has %d bytes, a unix socket can have %d: choose a shorter %s directory", path, len(path), maxSocketPath, which)
 		}
@@ -244,15 +244,13 @@ func (p *place) makeLink(ctx context.Context) error {
 // clear removes a dead socket of another plugin, or of an earlier version of
 // ours, and nothing else.
 func (p *place) clear(ctx context.Context) error {
-	state, err := ask(ctx, p.other)
-	switch state {
-	case answers:
+	switch err := ask(ctx, p.other); {
+	case err == nil:
 		return fmt.Errorf("socket %s: another process serves this resource (is the SR-IOV device plugin still running on this node?): stop it, or use another resourceName", p.other)
-	case absent:
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	case unknown:
+	case !nobodyListens(err):
 		return fmt.Errorf("socket %s: something is in the way: %w: remove it", p.other, err)
-	case dead:
 	}
 	fi, err := os.Lstat(p.other)
 	switch {

@@ -6,13 +6,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-
-	"github.com/talos-sriov/talos-sriov/pkg/internal/fileid"
 )
 
 // registrar is one way in which the kubelet comes to know a pool's socket: we call
 // it ([direct]), or it finds us ([watched]). It is part of a server, which calls
-// every method but serve and results with its lock held. None of them waits.
+// every method but serve with its lock held. None of them waits.
 type registrar interface {
 	// serve adds the services that the kubelet calls for this way.
 	serve(to *grpc.Server)
@@ -25,20 +23,10 @@ type registrar interface {
 	// reconcile does what is missing for the link, "" for none. wg counts what it
 	// starts.
 	reconcile(ctx context.Context, now time.Time, o offering, wg *sync.WaitGroup) progress
-	// results receives the end of each attempt that reconcile started; nil when it
-	// starts none. answered takes one in, and returns what is to be logged.
-	results() <-chan result
-	answered(r result, now time.Time) error
 	// streamOpened returns what the stream is a sign of, for streamLost: the
 	// newest device list stream has ended.
 	streamOpened() (attempt int)
 	streamLost(st stream, now time.Time)
-	// kubeletCreated says that a kubelet.sock has come. The file's identity alone
-	// does not tell two apart that were made within one tick of the kernel's clock.
-	kubeletCreated()
-	// standing is how often the kubelet took the registration, and why not the
-	// last time.
-	standing() (registrations int, refused string)
 	// stop gives up what is under way.
 	stop()
 }
@@ -57,17 +45,18 @@ type progress struct {
 	err     error         // to be logged
 }
 
+// standing is how the kubelet took the registrations, whichever way they go.
+type standing struct {
+	retry   retry
+	renew   bool // the link is used up: the next attempt needs another one
+	count   int  // successful registrations
+	refused string
+}
+
 // stream is an open device list stream.
 type stream struct {
 	attempt int
 	opened  time.Time
-}
-
-// result is the end of one attempt to register.
-type result struct {
-	kubelet  fileid.ID
-	endpoint string
-	err      error
 }
 
 // newRegistrar is the one place that knows which way is wanted.

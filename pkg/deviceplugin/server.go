@@ -37,7 +37,8 @@ type server struct {
 	reported string  // the last error that was logged
 	shown    visible // what the status had after the last reconcile
 
-	mu         sync.Mutex
+	mu sync.Mutex
+	standing
 	retiring   bool
 	streams    map[int]stream
 	nextStream int
@@ -103,8 +104,7 @@ func (s *server) status(st *Status) {
 
 // visible is for callers that have the lock.
 func (s *server) visible() visible {
-	registrations, refused := s.registrar.standing()
-	return visible{waiting: s.waiting, err: cmp.Or(s.placeErr, refused), registrations: registrations}
+	return visible{waiting: s.waiting, err: cmp.Or(s.placeErr, s.refused), registrations: s.count}
 }
 
 // run serves until ctx is done or the server is retired.
@@ -127,23 +127,11 @@ func (s *server) run(ctx context.Context) {
 			return
 		case <-s.kick:
 		case <-timer.C:
-		case r := <-s.registrar.results():
-			s.answered(r)
 		}
 		if s.isRetiring() {
 			return
 		}
 	}
-}
-
-func (s *server) answered(r result) {
-	s.mu.Lock()
-	err := s.registrar.answered(r, time.Now())
-	s.mu.Unlock()
-	if r.err == nil {
-		s.reported = ""
-	}
-	s.report(err)
 }
 
 func (s *server) isRetiring() bool {
@@ -174,6 +162,9 @@ func (s *server) reconcile(ctx context.Context, wg *sync.WaitGroup) time.Duratio
 	shown := s.visible()
 	s.mu.Unlock()
 
+	if shown.registrations != s.shown.registrations {
+		s.reported = "" // what fails from now on is news
+	}
 	if shown != s.shown {
 		s.shown = shown
 		s.changed()
@@ -225,11 +216,13 @@ func (s *server) report(err error) {
 	s.log.Warn("pool is not offered to the kubelet", "err", err)
 }
 
-// kubeletCreated forgets the failures with the kubelet.sock before this one.
+// kubeletCreated forgets the failures with the kubelet.sock before this one. The
+// file's identity alone does not tell two apart that were made within one tick of the
+// kernel's clock.
 func (s *server) kubeletCreated() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.registrar.kubeletCreated()
+	s.retry.ok()
 }
 
 // streamOpened and streamClosed are called by the service.

@@ -16,32 +16,26 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/internal/fileid"
 )
 
-// presence is what is known of a socket's listener.
-type presence int
+// dial connects to a socket.
+func dial(ctx context.Context, socket string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+}
 
-const (
-	unknown presence = iota
-	absent           // there is no file
-	dead             // there is a file, and nobody listens
-	answers
-)
+// nobodyListens reports whether the error of a connection says for certain that
+// nobody listens on the socket: there is no file, or a dead one.
+func nobodyListens(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
+}
 
-// ask connects to a socket to learn whether somebody listens. The error says why
-// it is unknown.
-func ask(ctx context.Context, path string) (presence, error) {
+// ask connects to a socket to learn whether somebody listens; nil says so.
+func ask(ctx context.Context, socket string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
-	switch {
-	case err == nil:
+	conn, err := dial(ctx, socket)
+	if err == nil {
 		_ = conn.Close()
-		return answers, nil
-	case errors.Is(err, fs.ErrNotExist):
-		return absent, nil
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return dead, nil
 	}
-	return unknown, err
+	return err
 }
 
 // sweeper removes what processes that ended without notice left behind: sockets
@@ -108,12 +102,12 @@ func (w *sweeper) each(dir string, kind fs.FileMode, f func(path string) error) 
 
 // removeStale removes path when nobody listens on socket.
 func removeStale(ctx context.Context, path, socket string) error {
-	switch state, err := ask(ctx, socket); state {
-	case absent, dead:
+	switch err := ask(ctx, socket); {
+	case err == nil:
+		return nil
+	case nobodyListens(err):
 		return discard(path, "what an earlier run left behind")
-	case unknown:
+	default:
 		return fmt.Errorf("%s is left as it is: %w", path, err)
-	case answers:
 	}
-	return nil
 }

@@ -22,12 +22,6 @@ type watched struct {
 	registerapi.UnimplementedRegistrationServer
 
 	server *server
-
-	// With the server's lock.
-	retry   retry
-	renew   bool
-	count   int
-	refused string
 }
 
 func (w *watched) serve(to *grpc.Server) { registerapi.RegisterRegistrationServer(to, w) }
@@ -42,35 +36,36 @@ func (w *watched) GetInfo(context.Context, *registerapi.InfoRequest) (*registera
 
 // NotifyRegistrationStatus implements registerapi.RegistrationServer.
 func (w *watched) NotifyRegistrationStatus(_ context.Context, st *registerapi.RegistrationStatus) (*registerapi.RegistrationStatusResponse, error) {
-	link := w.server.place.visibleLink()
-	w.server.mu.Lock()
-	defer w.server.mu.Unlock()
+	s := w.server
+	link := s.place.visibleLink()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if st.GetPluginRegistered() {
-		w.count++
-		w.refused = ""
-		w.server.log.Info("registered with the kubelet", "socket", link)
+		s.count++
+		s.refused = ""
+		s.log.Info("registered with the kubelet", "socket", link)
 	} else {
-		_ = w.retry.failed(time.Now(), nil)
-		w.renew = true
-		w.refused = "the kubelet refused the registration: " + some([]string{st.GetError()})
+		_ = s.retry.failed(time.Now(), nil)
+		s.renew = true
+		s.refused = "the kubelet refused the registration: " + some([]string{st.GetError()})
 	}
-	notify(w.server.kick)
+	notify(s.kick)
 	return &registerapi.RegistrationStatusResponse{}, nil
 }
 
 // usedUp: a new link is the next attempt, which has to wait for its time.
 func (w *watched) usedUp(now time.Time) (renew bool, wait time.Duration) {
-	if !w.renew {
+	if !w.server.renew {
 		return false, 0
 	}
-	if wait = w.retry.after.Sub(now); wait > 0 {
+	if wait = w.server.retry.after.Sub(now); wait > 0 {
 		return false, wait
 	}
-	w.renew = false
+	w.server.renew = false
 	return true, 0
 }
 
-func (w *watched) lost(now time.Time) { w.retry.after = now }
+func (w *watched) lost(now time.Time) { w.server.retry.after = now }
 
 func (w *watched) reconcile(_ context.Context, _ time.Time, o offering, _ *sync.WaitGroup) progress {
 	var p progress
@@ -82,22 +77,18 @@ func (w *watched) reconcile(_ context.Context, _ time.Time, o offering, _ *sync.
 	case len(o.streams) == 0:
 		p.waiting = "the kubelet to find our socket"
 	}
-	if w.refused != "" {
-		p.err = errors.New(w.refused)
+	if w.server.refused != "" {
+		p.err = errors.New(w.server.refused)
 	}
 	return p
 }
 
-func (w *watched) results() <-chan result           { return nil }
-func (w *watched) answered(result, time.Time) error { return nil }
-func (w *watched) streamOpened() int                { return 0 }
-func (w *watched) kubeletCreated()                  { w.retry.ok() }
-func (w *watched) standing() (int, string)          { return w.count, w.refused }
-func (w *watched) stop()                            {}
+func (w *watched) streamOpened() int { return 0 }
+func (w *watched) stop()             {}
 
 // streamLost: the kubelet does not open a stream again by itself, but it dials a
 // new link.
 func (w *watched) streamLost(st stream, now time.Time) {
-	w.retry.streamLost(st, now)
-	w.renew = true
+	w.server.retry.streamLost(st, now)
+	w.server.renew = true
 }
