@@ -16,8 +16,10 @@ import (
 // stopTimeout bounds the wait for calls that are under way when a server stops.
 const stopTimeout = 2 * time.Second
 
-// server is one pool toward the kubelet.
+// server is one pool toward the kubelet, and its DevicePlugin API.
 type server struct {
+	v1beta1.UnimplementedDevicePluginServer
+
 	resource string
 	place    *place
 	opts     *Options
@@ -28,7 +30,6 @@ type server struct {
 	kick     chan struct{} // cap 1: reconcile again
 	stopping chan struct{} // closed when streams must end
 
-	service   *service
 	registrar registrar
 
 	// Of run's goroutine alone.
@@ -44,6 +45,12 @@ type server struct {
 	nextStream int
 	waiting    string
 	placeErr   string // why there is no socket or link
+
+	pool     *pool.Pool
+	devices  map[string]*pool.Device
+	healthy  int
+	list     *v1beta1.ListAndWatchResponse // never changed, only replaced
+	replaced chan struct{}                 // closed when list is replaced
 }
 
 // visible is what the status shows of a server.
@@ -63,9 +70,10 @@ func newServer(resource string, p *place, opts *Options, files *files, changed f
 		kick:     make(chan struct{}, 1),
 		stopping: make(chan struct{}),
 		streams:  map[int]stream{},
+		list:     &v1beta1.ListAndWatchResponse{},
+		replaced: make(chan struct{}),
 		waiting:  "the server to be started",
 	}
-	s.service = newService(s)
 	s.registrar = newRegistrar(s)
 	return s
 }
@@ -75,7 +83,7 @@ func (s *server) setPool(p *pool.Pool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.retiring {
-		s.service.set(p)
+		s.set(p)
 	}
 }
 
@@ -87,16 +95,16 @@ func (s *server) retire() {
 	defer s.mu.Unlock()
 	if !s.retiring {
 		s.retiring = true
-		s.service.set(&pool.Pool{Resource: s.resource})
+		s.set(&pool.Pool{Resource: s.resource})
 		notify(s.kick)
 	}
 }
 
 func (s *server) status(st *Status) {
-	st.Devices, st.Healthy = s.service.counts()
 	_, st.Socket = s.place.paths()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	st.Devices, st.Healthy = len(s.list.Devices), s.healthy
 	v := s.visible()
 	st.Registered = v.waiting == ""
 	st.Waiting, st.Err, st.Registrations = v.waiting, v.err, v.registrations
@@ -110,7 +118,7 @@ func (s *server) visible() visible {
 // run serves until ctx is done or the server is retired.
 func (s *server) run(ctx context.Context) {
 	s.grpc = grpc.NewServer()
-	v1beta1.RegisterDevicePluginServer(s.grpc, s.service)
+	v1beta1.RegisterDevicePluginServer(s.grpc, s)
 	s.registrar.serve(s.grpc)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -225,7 +233,7 @@ func (s *server) kubeletCreated() {
 	s.retry.ok()
 }
 
-// streamOpened and streamClosed are called by the service.
+// streamOpened and streamClosed keep count of the device list streams.
 func (s *server) streamOpened() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

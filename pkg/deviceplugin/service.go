@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -18,48 +17,27 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// service is the DevicePlugin API of one pool.
-type service struct {
-	v1beta1.UnimplementedDevicePluginServer
-
-	owner *server
-
-	mu      sync.Mutex
-	pool    *pool.Pool
-	devices map[string]*pool.Device
-	list    *v1beta1.ListAndWatchResponse // never changed, only replaced
-	healthy int
-	changed chan struct{} // closed when list is replaced
-}
-
-func newService(owner *server) *service {
-	return &service{owner: owner, list: &v1beta1.ListAndWatchResponse{}, changed: make(chan struct{})}
-}
-
 // options is what the kubelet may ask of us.
 func options() *v1beta1.DevicePluginOptions {
 	return &v1beta1.DevicePluginOptions{GetPreferredAllocationAvailable: true}
 }
 
 // set makes p the pool. Streams hear of it only when it looks different to the
-// kubelet.
-func (s *service) set(p *pool.Pool) {
-	devices := make(map[string]*pool.Device, len(p.Devices))
+// kubelet. The caller has the lock.
+func (s *server) set(p *pool.Pool) {
+	s.pool, s.devices, s.healthy = p, make(map[string]*pool.Device, len(p.Devices)), p.Healthy()
 	list := &v1beta1.ListAndWatchResponse{Devices: make([]*v1beta1.Device, 0, len(p.Devices))}
 	for i := range p.Devices {
 		d := &p.Devices[i]
-		devices[d.ID] = d
+		s.devices[d.ID] = d
 		list.Devices = append(list.Devices, offer(d))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pool, s.devices, s.healthy = p, devices, p.Healthy()
 	if proto.Equal(s.list, list) {
 		return
 	}
 	s.list = list
-	close(s.changed)
-	s.changed = make(chan struct{})
+	close(s.replaced)
+	s.replaced = make(chan struct{})
 }
 
 // offer is the device as the kubelet sees it.
@@ -74,44 +52,39 @@ func offer(d *pool.Device) *v1beta1.Device {
 	return out
 }
 
-func (s *service) current() (*v1beta1.ListAndWatchResponse, <-chan struct{}) {
+// current is the list, and what is closed when there is another one.
+func (s *server) current() (*v1beta1.ListAndWatchResponse, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.list, s.changed
-}
-
-func (s *service) counts() (devices, healthy int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.list.Devices), s.healthy
+	return s.list, s.replaced
 }
 
 // GetDevicePluginOptions implements v1beta1.DevicePluginServer.
-func (s *service) GetDevicePluginOptions(context.Context, *v1beta1.Empty) (*v1beta1.DevicePluginOptions, error) {
+func (s *server) GetDevicePluginOptions(context.Context, *v1beta1.Empty) (*v1beta1.DevicePluginOptions, error) {
 	return options(), nil
 }
 
 // PreStartContainer implements v1beta1.DevicePluginServer. We do not ask for
 // it, and a kubelet that calls it anyway is not refused its container.
-func (s *service) PreStartContainer(context.Context, *v1beta1.PreStartContainerRequest) (*v1beta1.PreStartContainerResponse, error) {
+func (s *server) PreStartContainer(context.Context, *v1beta1.PreStartContainerRequest) (*v1beta1.PreStartContainerResponse, error) {
 	return &v1beta1.PreStartContainerResponse{}, nil
 }
 
 // GetPreferredAllocation implements v1beta1.DevicePluginServer. The kubelet
 // asks with the devices that its topology manager allows, and may still decide
 // otherwise.
-func (s *service) GetPreferredAllocation(_ context.Context, req *v1beta1.PreferredAllocationRequest) (*v1beta1.PreferredAllocationResponse, error) {
+func (s *server) GetPreferredAllocation(_ context.Context, req *v1beta1.PreferredAllocationRequest) (*v1beta1.PreferredAllocationResponse, error) {
 	s.mu.Lock()
 	p := s.pool
 	s.mu.Unlock()
 	if p == nil || len(req.GetContainerRequests()) == 0 {
-		return nil, status.Errorf(codes.InvalidArgument, "%s: the request names no container", s.owner.resource)
+		return nil, status.Errorf(codes.InvalidArgument, "%s: the request names no container", s.resource)
 	}
 	resp := &v1beta1.PreferredAllocationResponse{}
 	for _, c := range req.GetContainerRequests() {
 		ids, err := p.Prefer(c.GetAvailableDeviceIDs(), c.GetMustIncludeDeviceIDs(), int(c.GetAllocationSize()))
 		if err != nil {
-			return nil, status.Errorf(codes.InvalidArgument, "%s: %s", s.owner.resource, some([]string{err.Error()}))
+			return nil, status.Errorf(codes.InvalidArgument, "%s: %s", s.resource, some([]string{err.Error()}))
 		}
 		resp.ContainerResponses = append(resp.ContainerResponses, &v1beta1.ContainerPreferredAllocationResponse{DeviceIDs: ids})
 	}
@@ -121,9 +94,9 @@ func (s *service) GetPreferredAllocation(_ context.Context, req *v1beta1.Preferr
 // ListAndWatch implements v1beta1.DevicePluginServer: the list now, and again
 // whenever it changed. Changes that come while a message is on its way are sent
 // as one.
-func (s *service) ListAndWatch(_ *v1beta1.Empty, stream grpc.ServerStreamingServer[v1beta1.ListAndWatchResponse]) error {
-	id := s.owner.streamOpened()
-	defer s.owner.streamClosed(id)
+func (s *server) ListAndWatch(_ *v1beta1.Empty, stream grpc.ServerStreamingServer[v1beta1.ListAndWatchResponse]) error {
+	id := s.streamOpened()
+	defer s.streamClosed(id)
 	for {
 		list, changed := s.current()
 		if err := stream.Send(list); err != nil {
@@ -133,7 +106,7 @@ func (s *service) ListAndWatch(_ *v1beta1.Empty, stream grpc.ServerStreamingServ
 		case <-changed:
 		case <-stream.Context().Done():
 			return nil
-		case <-s.owner.stopping:
+		case <-s.stopping:
 			// The last list counts: a pool that is withdrawn ends with an empty one.
 			if last, _ := s.current(); last != list {
 				return stream.Send(last)
@@ -145,42 +118,42 @@ func (s *service) ListAndWatch(_ *v1beta1.Empty, stream grpc.ServerStreamingServ
 
 // Allocate implements v1beta1.DevicePluginServer. It gives everything that was
 // asked for or nothing.
-func (s *service) Allocate(ctx context.Context, req *v1beta1.AllocateRequest) (*v1beta1.AllocateResponse, error) {
+func (s *server) Allocate(ctx context.Context, req *v1beta1.AllocateRequest) (*v1beta1.AllocateResponse, error) {
 	p, containers, all, err := s.find(req)
 	if err != nil {
 		return nil, err
 	}
 	resp := &v1beta1.AllocateResponse{}
 	for _, devices := range containers {
-		c, err := give(s.owner.resource, devices, p.CDI && s.owner.opts.CDIDir != "")
+		c, err := give(s.resource, devices, p.CDI && s.opts.CDIDir != "")
 		if err != nil {
-			return nil, status.Errorf(codes.Internal, "%s: %v", s.owner.resource, err)
+			return nil, status.Errorf(codes.Internal, "%s: %v", s.resource, err)
 		}
 		resp.ContainerResponses = append(resp.ContainerResponses, c)
 	}
-	if hook := s.owner.opts.Allocated; hook != nil {
-		if err := hook(ctx, Allocation{Resource: s.owner.resource, IDs: all}); err != nil {
-			return nil, status.Errorf(codes.Unavailable, "%s: %v", s.owner.resource, err)
+	if hook := s.opts.Allocated; hook != nil {
+		if err := hook(ctx, Allocation{Resource: s.resource, IDs: all}); err != nil {
+			return nil, status.Errorf(codes.Unavailable, "%s: %v", s.resource, err)
 		}
 	}
 	// After the hook: from there on it is known that the devices are taken, so
 	// that nobody clears their files away.
 	if err := s.provide(p, containers); err != nil {
-		return nil, status.Errorf(codes.Unavailable, "%s: %v", s.owner.resource, err)
+		return nil, status.Errorf(codes.Unavailable, "%s: %v", s.resource, err)
 	}
 	return resp, nil
 }
 
 // provide writes the files that the containers need.
-func (s *service) provide(p *pool.Pool, containers [][]*pool.Device) error {
-	f := s.owner.files
+func (s *server) provide(p *pool.Pool, containers [][]*pool.Device) error {
+	f := s.files
 	if f.cdiDir != "" && p.CDI {
 		if err := f.ensureCDI(p); err != nil {
 			return err
 		}
 	}
 	for _, devices := range containers {
-		if err := f.writeInfo(s.owner.resource, devices); err != nil {
+		if err := f.writeInfo(s.resource, devices); err != nil {
 			return err
 		}
 	}
@@ -189,8 +162,8 @@ func (s *service) provide(p *pool.Pool, containers [][]*pool.Device) error {
 
 // find looks up every device of the request in the pool of this moment, and all
 // of its faults.
-func (s *service) find(req *v1beta1.AllocateRequest) (p *pool.Pool, containers [][]*pool.Device, all []string, err error) {
-	res := s.owner.resource
+func (s *server) find(req *v1beta1.AllocateRequest) (p *pool.Pool, containers [][]*pool.Device, all []string, err error) {
+	res := s.resource
 	if len(req.GetContainerRequests()) == 0 {
 		return nil, nil, nil, status.Errorf(codes.InvalidArgument, "%s: the request names no container", res)
 	}
