@@ -18,33 +18,27 @@ import (
 func (s *server) warmUp(ctx context.Context, socket string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.RegisterTimeout)
 	defer cancel()
-	conn, err := connect(ctx, socket)
+	conn, done, err := connect(ctx, socket)
 	if err != nil {
 		return fmt.Errorf("call our own socket: %w", err)
 	}
-	defer conn.close()
-	if _, err := v1beta1.NewDevicePluginClient(conn.grpc).GetDevicePluginOptions(ctx, &v1beta1.Empty{}); err != nil {
+	defer done()
+	if _, err := v1beta1.NewDevicePluginClient(conn).GetDevicePluginOptions(ctx, &v1beta1.Empty{}); err != nil {
 		return fmt.Errorf("call our own socket: %w", err)
 	}
 	return nil
 }
 
-// connection is a gRPC client of one unix socket.
-type connection struct {
-	grpc  *grpc.ClientConn
-	first chan net.Conn
-}
-
-// connect connects to a socket itself, because gRPC gives the errno of a
-// connection that fails as text alone.
-func connect(ctx context.Context, socket string) (*connection, error) {
+// connect makes a gRPC client of one unix socket; done closes it. It connects to the
+// socket itself, because gRPC gives the errno of a connection that fails as text alone.
+func connect(ctx context.Context, socket string) (conn *grpc.ClientConn, done func(), err error) {
 	c, err := dial(ctx, socket)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	first := make(chan net.Conn, 1)
 	first <- c
-	conn, err := grpc.NewClient("passthrough:///socket",
+	conn, err = grpc.NewClient("passthrough:///socket",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithAuthority("localhost"),
 		grpc.WithNoProxy(),
@@ -57,16 +51,14 @@ func connect(ctx context.Context, socket string) (*connection, error) {
 			}
 		}))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("connect to %s: %w", socket, err), c.Close())
+		return nil, nil, errors.Join(fmt.Errorf("connect to %s: %w", socket, err), c.Close())
 	}
-	return &connection{grpc: conn, first: first}, nil
-}
-
-func (c *connection) close() {
-	_ = c.grpc.Close()
-	select {
-	case unused := <-c.first:
-		_ = unused.Close()
-	default:
-	}
+	return conn, func() {
+		_ = conn.Close()
+		select {
+		case unused := <-first:
+			_ = unused.Close()
+		default:
+		}
+	}, nil
 }

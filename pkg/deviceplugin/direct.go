@@ -89,12 +89,12 @@ func (d *direct) register(ctx context.Context, kubelet fileid.ID, endpoint strin
 // call is one Register. The errors of a kubelet that is not there are
 // syscall.ECONNREFUSED and fs.ErrNotExist.
 func (d *direct) call(ctx context.Context, endpoint string) error {
-	conn, err := connect(ctx, d.kubelet)
+	conn, done, err := connect(ctx, d.kubelet)
 	if err != nil {
 		return fmt.Errorf("register with the kubelet: %w", err)
 	}
-	defer conn.close()
-	_, err = v1beta1.NewRegistrationClient(conn.grpc).Register(ctx, &v1beta1.RegisterRequest{
+	defer done()
+	_, err = v1beta1.NewRegistrationClient(conn).Register(ctx, &v1beta1.RegisterRequest{
 		Version:      v1beta1.Version,
 		Endpoint:     endpoint,
 		ResourceName: d.server.resource,
@@ -148,10 +148,4 @@ func (d *direct) streamLost(st stream, now time.Time) {
 	}
 	d.server.retry.streamLost(st, now)
 	d.registered, d.void, d.server.renew = fileid.ID{}, d.attempt, true
-}
-
-func (d *direct) stop() {
-	if d.cancel != nil {
-		d.cancel()
-	}
 }

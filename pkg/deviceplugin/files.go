@@ -1,12 +1,14 @@
 package deviceplugin
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -170,31 +172,20 @@ func (f *files) update(pools []pool.Pool) error {
 	if f.cdiDir == "" {
 		return nil
 	}
-	var errs []error
 	want := map[string][]byte{}
 	for i := range pools {
-		p := &pools[i]
-		if !p.CDI {
-			continue
-		}
-		for name, content := range cdiFiles(p) {
-			want[name] = content
-			if string(f.cdi[name]) == string(content) {
-				continue
-			}
-			if err := write(f.cdiDir, name, content, 0o644); err != nil {
-				errs = append(errs, fmt.Errorf("CDI file: %w", err))
-				delete(want, name) // again at the next update or allocation
-			}
+		if pools[i].CDI {
+			maps.Copy(want, cdiFiles(&pools[i]))
 		}
 	}
-	f.cdi = want
+	errs := []error{f.writeCDI(want)}
+	maps.DeleteFunc(f.cdi, func(name string, _ []byte) bool { return want[name] == nil })
 	entries, err := os.ReadDir(f.cdiDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("list CDI files: %w", err))
 	}
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), cdiPrefix) || !strings.HasSuffix(e.Name(), ".json") || want[e.Name()] != nil {
+		if !strings.HasPrefix(e.Name(), cdiPrefix) || !strings.HasSuffix(e.Name(), ".json") || f.cdi[e.Name()] != nil {
 			continue
 		}
 		errs = append(errs, discard(filepath.Join(f.cdiDir, e.Name()), "CDI file"))
@@ -207,17 +198,26 @@ func (f *files) update(pools []pool.Pool) error {
 func (f *files) ensureCDI(p *pool.Pool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for name, content := range cdiFiles(p) {
+	return f.writeCDI(cdiFiles(p))
+}
+
+// writeCDI writes those of the CDI files that are not there with their content. What
+// fails is tried again at the next update or allocation. The caller has the lock.
+func (f *files) writeCDI(want map[string][]byte) error {
+	var errs []error
+	for name, content := range want {
 		_, err := os.Lstat(filepath.Join(f.cdiDir, name))
-		if err == nil && string(f.cdi[name]) == string(content) {
+		if err == nil && bytes.Equal(f.cdi[name], content) {
 			continue
 		}
 		if err := write(f.cdiDir, name, content, 0o644); err != nil {
-			return fmt.Errorf("CDI file: %w", err)
+			delete(f.cdi, name)
+			errs = append(errs, fmt.Errorf("CDI file: %w", err))
+			continue
 		}
 		f.cdi[name] = content
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // write replaces a file in one step, and makes its directory.

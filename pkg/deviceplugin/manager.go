@@ -330,7 +330,8 @@ func (m *Manager) reconcile(ctx context.Context, watch *dirwatch.Watcher, wg *sy
 			continue
 		}
 		p := newPlace(want[i].Resource, m.dir, m.opts.SocketDir, m.opts.HostPath(m.opts.SocketDir))
-		s := newServer(want[i].Resource, p, &m.opts, m.files, func() { notify(m.changed) })
+		ctx, cancel := context.WithCancel(ctx)
+		s := newServer(want[i].Resource, p, &m.opts, m.files, func() { notify(m.changed) }, cancel)
 		s.setPool(&want[i])
 		m.servers[s.resource] = s
 		wg.Go(func() {

@@ -27,8 +27,6 @@ type registrar interface {
 	// newest device list stream has ended.
 	streamOpened() (attempt int)
 	streamLost(st stream, now time.Time)
-	// stop gives up what is under way.
-	stop()
 }
 
 // offering is what a registrar needs to know of its server.

@@ -25,7 +25,8 @@ type server struct {
 	opts     *Options
 	files    *files
 	log      *slog.Logger
-	changed  func() // the status has news
+	changed  func()             // the status has news
+	cancel   context.CancelFunc // of what run is given
 
 	kick     chan struct{} // cap 1: reconcile again
 	stopping chan struct{} // closed when streams must end
@@ -59,7 +60,7 @@ type visible struct {
 	registrations int
 }
 
-func newServer(resource string, p *place, opts *Options, files *files, changed func()) *server {
+func newServer(resource string, p *place, opts *Options, files *files, changed, cancel func()) *server {
 	s := &server{
 		resource: resource,
 		place:    p,
@@ -67,6 +68,7 @@ func newServer(resource string, p *place, opts *Options, files *files, changed f
 		files:    files,
 		log:      opts.Log.With("resource", resource),
 		changed:  changed,
+		cancel:   cancel,
 		kick:     make(chan struct{}, 1),
 		stopping: make(chan struct{}),
 		streams:  map[int]stream{},
@@ -96,7 +98,7 @@ func (s *server) retire() {
 	if !s.retiring {
 		s.retiring = true
 		s.set(&pool.Pool{Resource: s.resource})
-		notify(s.kick)
+		s.cancel()
 	}
 }
 
@@ -115,7 +117,7 @@ func (s *server) visible() visible {
 	return visible{waiting: s.waiting, err: cmp.Or(s.placeErr, s.refused), registrations: s.count}
 }
 
-// run serves until ctx is done or the server is retired.
+// run serves until ctx is done, which [server.retire] cancels too.
 func (s *server) run(ctx context.Context) {
 	s.grpc = grpc.NewServer()
 	v1beta1.RegisterDevicePluginServer(s.grpc, s)
@@ -125,27 +127,17 @@ func (s *server) run(ctx context.Context) {
 	defer s.shutdown()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for {
+	for ctx.Err() == nil {
 		timer.Stop()
 		if again := s.reconcile(ctx, &wg); again > 0 {
 			timer.Reset(again)
 		}
 		select {
 		case <-ctx.Done():
-			return
 		case <-s.kick:
 		case <-timer.C:
 		}
-		if s.isRetiring() {
-			return
-		}
 	}
-}
-
-func (s *server) isRetiring() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.retiring
 }
 
 // reconcile does what is missing and returns when to do so again without an event;
@@ -257,9 +249,7 @@ func (s *server) streamClosed(id int) {
 // shutdown closes the server and removes our link and our socket.
 func (s *server) shutdown() {
 	s.place.unlink()
-	s.mu.Lock()
-	s.registrar.stop()
-	s.mu.Unlock()
+	s.cancel()
 	close(s.stopping)
 	hard := time.AfterFunc(stopTimeout, s.grpc.Stop)
 	defer hard.Stop()

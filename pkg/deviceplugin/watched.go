@@ -84,7 +84,6 @@ func (w *watched) reconcile(_ context.Context, _ time.Time, o offering, _ *sync.
 }
 
 func (w *watched) streamOpened() int { return 0 }
-func (w *watched) stop()             {}
 
 // streamLost: the kubelet does not open a stream again by itself, but it dials a
 // new link.
