@@ -36,7 +36,7 @@ type VLAN struct {
 // back to the driver.
 func (h *Handle) SetVFMAC(ctx context.Context, pf LinkRef, vf int, mac net.HardwareAddr) error {
 	if len(mac) > 32 {
-		return &Error{Op: vfOp(vf, "MAC"), Target: pf.String(), Value: mac.String(), Err: unix.EINVAL}
+		return wrap(unix.EINVAL, vfOp(vf, "MAC"), pf.String(), mac.String())
 	}
 	return h.setVF(ctx, pf, vfSetting{vf, "MAC", mac.String(), unix.IFLA_VF_MAC, macValue(vf, mac)})
 }
@@ -105,10 +105,8 @@ func (h *Handle) SetVFPortGUID(ctx context.Context, pf LinkRef, vf int, guid net
 func (h *Handle) setGUID(ctx context.Context, pf LinkRef, guid net.HardwareAddr, s vfSetting) error {
 	s.value = guid.String()
 	if len(guid) != 8 {
-		return &Error{
-			Op: vfOp(s.vf, s.what), Target: pf.String(), Value: s.value,
-			Err: fmt.Errorf("a GUID has 8 bytes, not %d: %w", len(guid), unix.EINVAL),
-		}
+		err := fmt.Errorf("a GUID has 8 bytes, not %d: %w", len(guid), unix.EINVAL)
+		return wrap(err, vfOp(s.vf, s.what), pf.String(), s.value)
 	}
 	s.data = guidValue(s.vf, guid)
 	return h.setVF(ctx, pf, s)
