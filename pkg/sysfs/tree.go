@@ -100,14 +100,10 @@ func Base(name string) string {
 // "" when there is none.
 func PCIAddress(name string) string {
 	for name != "" {
-		i := strings.LastIndexByte(name, '/')
-		if el := name[i+1:]; IsPCIAddress(el) {
+		if el := Base(name); IsPCIAddress(el) {
 			return el
 		}
-		if i < 0 {
-			break
-		}
-		name = name[:i]
+		name = name[:max(strings.LastIndexByte(name, '/'), 0)]
 	}
 	return ""
 }
