@@ -23,7 +23,6 @@ type direct struct {
 	cancel context.CancelFunc // of the attempt that is under way
 	attempts
 	overtaken bool  // the attempt under way was given up for another kubelet.sock
-	attempt   int   // counts attempts, to tell a stream's registration
 	void      int   // the last attempt that counts no more, whatever its answer
 	failure   error // of the last attempt, until it is reported
 }
@@ -39,9 +38,7 @@ func (d *direct) usedUp(time.Time) (renew bool, wait time.Duration) {
 	return renew, 0
 }
 
-func (d *direct) lost(now time.Time) {
-	d.registered, d.server.retry.after, d.void = fileid.ID{}, now, d.attempt
-}
+func (d *direct) forget() { d.registered, d.void = fileid.ID{}, d.server.attempt }
 
 func (d *direct) reconcile(ctx context.Context, now time.Time, o offering, wg *sync.WaitGroup) progress {
 	v := view{
@@ -49,7 +46,7 @@ func (d *direct) reconcile(ctx context.Context, now time.Time, o offering, wg *s
 		attempts: d.attempts, notBefore: d.server.retry.after,
 	}
 	for _, st := range o.streams {
-		v.fresh = v.fresh || st.attempt == d.attempt
+		v.fresh = v.fresh || st.attempt == d.server.attempt
 	}
 	a := decide(v)
 	if a.cancel {
@@ -75,7 +72,7 @@ func (d *direct) register(ctx context.Context, kubelet fileid.ID, endpoint strin
 	ctx, d.cancel = context.WithTimeout(ctx, d.server.opts.RegisterTimeout)
 	cancel := d.cancel
 	d.inflight, d.tried, d.overtaken = kubelet, kubelet, false
-	d.attempt++
+	d.server.attempt++
 	wg.Go(func() {
 		defer cancel()
 		err := d.call(ctx, endpoint)
@@ -114,12 +111,12 @@ func (d *direct) answered(kubelet fileid.ID, endpoint string, err error) {
 	case err == nil:
 		// The stream, or the socket that was registered, can be gone before
 		// the answer comes.
-		if d.void != d.attempt {
+		if d.void != s.attempt {
 			d.registered, d.registeredAt = kubelet, now
 		}
 		s.count++
 		d.failure = nil
-		s.log.Info("registered with the kubelet", "socket", endpoint, "attempt", d.attempt)
+		s.log.Info("registered with the kubelet", "socket", endpoint, "attempt", s.attempt)
 	case d.overtaken:
 		// We gave it up ourselves: the socket is another one now, or gone.
 		s.renew = true
@@ -135,17 +132,4 @@ func (d *direct) answered(kubelet fileid.ID, endpoint string, err error) {
 		// Whatever it answered, it may be connected to this link.
 		d.failure, s.refused, s.renew = err, err.Error(), true
 	}
-}
-
-func (d *direct) streamOpened() int { return d.attempt }
-
-// streamLost takes it for the loss of the registration. The kubelet does not open
-// a stream again by itself, and when a stream ends it forgets whatever endpoint it
-// has for the resource.
-func (d *direct) streamLost(st stream, now time.Time) {
-	if st.attempt != d.attempt {
-		return
-	}
-	d.server.retry.streamLost(st, now)
-	d.registered, d.void, d.server.renew = fileid.ID{}, d.attempt, true
 }

@@ -209,14 +209,14 @@ func (m *Manager) status() []Status {
 	out := make([]Status, 0, len(m.want))
 	for i := range m.want {
 		p := &m.want[i]
-		st := Status{
+		if s := m.servers[p.Resource]; s != nil {
+			out = append(out, s.status())
+			continue
+		}
+		out = append(out, Status{
 			Resource: p.Resource,
 			Devices:  len(p.Devices), Healthy: p.Healthy(), Waiting: "the server to be started",
-		}
-		if s := m.servers[p.Resource]; s != nil {
-			s.status(&st)
-		}
-		out = append(out, st)
+		})
 	}
 	return out
 }

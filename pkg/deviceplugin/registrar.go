@@ -17,16 +17,12 @@ type registrar interface {
 	// usedUp reports, once, that the link needs another name now, or how long
 	// until it does; 0 for never.
 	usedUp(now time.Time) (renew bool, wait time.Duration)
-	// lost says that the link or the socket is gone: what was registered under it
-	// counts no more.
-	lost(now time.Time)
+	// forget says that the link, the socket or the newest device list stream is gone:
+	// what was registered counts no more.
+	forget()
 	// reconcile does what is missing for the link, "" for none. wg counts what it
 	// starts.
 	reconcile(ctx context.Context, now time.Time, o offering, wg *sync.WaitGroup) progress
-	// streamOpened returns what the stream is a sign of, for streamLost: the
-	// newest device list stream has ended.
-	streamOpened() (attempt int)
-	streamLost(st stream, now time.Time)
 }
 
 // offering is what a registrar needs to know of its server.
@@ -47,6 +43,7 @@ type progress struct {
 type standing struct {
 	retry   retry
 	renew   bool // the link is used up: the next attempt needs another one
+	attempt int  // counts our calls of Register, to tell a stream's registration
 	count   int  // successful registrations
 	refused string
 }

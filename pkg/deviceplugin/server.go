@@ -36,8 +36,8 @@ type server struct {
 	// Of run's goroutine alone.
 	grpc     *grpc.Server
 	warm     bool
-	reported string  // the last error that was logged
-	shown    visible // what the status had after the last reconcile
+	reported string // the last error that was logged
+	shown    Status // what was visible after the last reconcile
 
 	mu sync.Mutex
 	standing
@@ -52,12 +52,6 @@ type server struct {
 	healthy  int
 	list     *v1beta1.ListAndWatchResponse // never changed, only replaced
 	replaced chan struct{}                 // closed when list is replaced
-}
-
-// visible is what the status shows of a server.
-type visible struct {
-	waiting, err  string
-	registrations int
 }
 
 func newServer(resource string, p *place, opts *Options, files *files, changed, cancel func()) *server {
@@ -102,19 +96,21 @@ func (s *server) retire() {
 	}
 }
 
-func (s *server) status(st *Status) {
-	_, st.Socket = s.place.paths()
+func (s *server) status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	st := s.visible()
+	_, st.Socket = s.place.paths()
 	st.Devices, st.Healthy = len(s.list.Devices), s.healthy
-	v := s.visible()
-	st.Registered = v.waiting == ""
-	st.Waiting, st.Err, st.Registrations = v.waiting, v.err, v.registrations
+	return st
 }
 
-// visible is for callers that have the lock.
-func (s *server) visible() visible {
-	return visible{waiting: s.waiting, err: cmp.Or(s.placeErr, s.refused), registrations: s.count}
+// visible is what only this server knows. The caller has the lock.
+func (s *server) visible() Status {
+	return Status{
+		Resource: s.resource, Registrations: s.count,
+		Registered: s.waiting == "", Waiting: s.waiting, Err: cmp.Or(s.placeErr, s.refused),
+	}
 }
 
 // run serves until ctx is done, which [server.retire] cancels too.
@@ -162,7 +158,7 @@ func (s *server) reconcile(ctx context.Context, wg *sync.WaitGroup) time.Duratio
 	shown := s.visible()
 	s.mu.Unlock()
 
-	if shown.registrations != s.shown.registrations {
+	if shown.Registrations != s.shown.Registrations {
 		s.reported = "" // what fails from now on is news
 	}
 	if shown != s.shown {
@@ -179,7 +175,8 @@ func (s *server) reconcile(ctx context.Context, wg *sync.WaitGroup) time.Duratio
 func (s *server) offer(ctx context.Context, now time.Time, wg *sync.WaitGroup) error {
 	if s.place.check(now) {
 		s.mu.Lock()
-		s.registrar.lost(now)
+		s.retry.after = now
+		s.registrar.forget()
 		s.mu.Unlock()
 	}
 	lis, err := s.place.listen(ctx, now)
@@ -230,7 +227,7 @@ func (s *server) streamOpened() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.nextStream++
-	s.streams[s.nextStream] = stream{attempt: s.registrar.streamOpened(), opened: time.Now()}
+	s.streams[s.nextStream] = stream{attempt: s.attempt, opened: time.Now()}
 	notify(s.kick)
 	return s.nextStream
 }
@@ -240,8 +237,12 @@ func (s *server) streamClosed(id int) {
 	defer s.mu.Unlock()
 	st := s.streams[id]
 	delete(s.streams, id)
-	if id == s.nextStream {
-		s.registrar.streamLost(st, time.Now())
+	if id == s.nextStream && st.attempt == s.attempt {
+		// The kubelet does not open a stream again by itself, and when one ends it
+		// forgets whatever endpoint it has for the resource. It dials a new link.
+		s.retry.streamLost(st, time.Now())
+		s.renew = true
+		s.registrar.forget()
 	}
 	notify(s.kick)
 }

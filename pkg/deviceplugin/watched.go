@@ -65,7 +65,7 @@ func (w *watched) usedUp(now time.Time) (renew bool, wait time.Duration) {
 	return true, 0
 }
 
-func (w *watched) lost(now time.Time) { w.server.retry.after = now }
+func (w *watched) forget() {}
 
 func (w *watched) reconcile(_ context.Context, _ time.Time, o offering, _ *sync.WaitGroup) progress {
 	var p progress
@@ -81,13 +81,4 @@ func (w *watched) reconcile(_ context.Context, _ time.Time, o offering, _ *sync.
 		p.err = errors.New(w.server.refused)
 	}
 	return p
-}
-
-func (w *watched) streamOpened() int { return 0 }
-
-// streamLost: the kubelet does not open a stream again by itself, but it dials a
-// new link.
-func (w *watched) streamLost(st stream, now time.Time) {
-	w.server.retry.streamLost(st, now)
-	w.server.renew = true
 }
