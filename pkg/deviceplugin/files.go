@@ -101,59 +101,36 @@ func (f *files) settle(held func(id string) bool) error {
 	if f.infoDir == "" {
 		return nil
 	}
-	free, err := f.list()
-	for name, found := range free {
-		if held(found.id) {
-			delete(free, name)
-		}
+	f.mu.Lock()
+	resources, written := maps.Clone(f.resources), maps.Clone(f.written)
+	f.mu.Unlock()
+	entries, err := os.ReadDir(f.infoDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list device-info files: %w", err)
 	}
-	if err != nil || len(free) == 0 {
-		return err
-	}
+	free := slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		id := infoDevice(resources, e.Name())
+		return id == "" || held(id)
+	})
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var errs []error
-	for name, found := range free {
-		if f.written[name] != found.written {
-			continue
+	for _, e := range free {
+		if f.written[e.Name()] == written[e.Name()] {
+			errs = append(errs, discard(filepath.Join(f.infoDir, e.Name()), "device-info file"))
 		}
-		errs = append(errs, discard(filepath.Join(f.infoDir, name), "device-info file"))
 	}
 	return errors.Join(errs...)
 }
 
-// infoFile is a device-info file that was found: of which device, and how often it
-// had been written.
-type infoFile struct {
-	id      string
-	written int
-}
-
-// list returns our device-info files by name.
-func (f *files) list() (map[string]infoFile, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	entries, err := os.ReadDir(f.infoDir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list device-info files: %w", err)
-	}
-	out := make(map[string]infoFile, len(entries))
-	for _, e := range entries {
-		if id := f.ours(e.Name()); id != "" {
-			out[e.Name()] = infoFile{id, f.written[e.Name()]}
-		}
-	}
-	return out, nil
-}
-
-// ours returns the PCI address in the name of a device-info file of a resource
-// that we offer, "" for other files.
-func (f *files) ours(name string) string {
+// infoDevice returns the PCI address in the name of a device-info file of one of the
+// resources, "" for other files.
+func infoDevice(resources map[string]bool, name string) string {
 	stem, ok := strings.CutSuffix(name, infoSuffix)
 	if !ok {
 		return ""
 	}
-	for r := range f.resources {
+	for r := range resources {
 		if id, ok := strings.CutPrefix(stem, strings.ReplaceAll(r, "/", "-")+"-"); ok && pci.Valid(id) {
 			return id
 		}
