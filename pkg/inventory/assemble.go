@@ -175,11 +175,7 @@ func (r *reader) link(ref netRef) *nl.Link {
 // netAttr reads a class attribute. What a driver does not know it answers with
 // EOPNOTSUPP or EINVAL; that is no news and no note.
 func (r *reader) netAttr(ref netRef, attr string) string {
-	s, err := sysfs.ReadString(r.tree, sysfs.Join(ref.path, attr))
-	if err != nil {
-		return ""
-	}
-	return s
+	return r.text(sysfs.Join(ref.path, attr))
 }
 
 func (r *reader) netdevFromSysfs(ref netRef) Netdev {

@@ -117,11 +117,7 @@ func (r *reader) readSubfunctions() {
 			r.note(name, sysfs.AttrSFNum, err)
 			continue
 		}
-		sf := Subfunction{Name: name, Parent: sysfs.PCIAddress(path), SFNum: num}
-		if link, err := r.tree.ReadLink(sysfs.Join(path, sysfs.LinkDriver)); err == nil {
-			sf.Driver = sysfs.Base(link)
-		}
-		r.sfs = append(r.sfs, sf)
+		r.sfs = append(r.sfs, Subfunction{Name: name, Parent: sysfs.PCIAddress(path), SFNum: num, Driver: r.driver(path)})
 	}
 }
 
@@ -145,9 +141,7 @@ func (r *reader) readRDMA(ctx context.Context) {
 		devs := make([]string, len(entries))
 		each(ctx, len(entries), func(i int) {
 			// abi_version, a file of the class itself, has no such attribute.
-			if s, err := sysfs.ReadString(r.tree, sysfs.Join(class, sysfs.Join(entries[i], sysfs.RDMADevice))); err == nil {
-				devs[i] = s
-			}
+			devs[i] = r.text(sysfs.Join(class, sysfs.Join(entries[i], sysfs.RDMADevice)))
 		})
 		for i, dev := range devs {
 			if dev != "" {
@@ -185,11 +179,11 @@ func (r *reader) readRDMA(ctx context.Context) {
 // softOwner is the owner of the interface that a software RDMA device (rxe,
 // siw) sits on, "" when that is no PCI function.
 func (r *reader) softOwner(rdma string) string {
-	ifname, err := sysfs.ReadString(r.tree, sysfs.Join(sysfs.RDMA(rdma), sysfs.RDMAParent))
-	if err != nil || ifname == "" {
-		ifname, err = sysfs.ReadString(r.tree, sysfs.Join(sysfs.RDMA(rdma), sysfs.RDMANetdev))
+	ifname := r.text(sysfs.Join(sysfs.RDMA(rdma), sysfs.RDMAParent))
+	if ifname == "" {
+		ifname = r.text(sysfs.Join(sysfs.RDMA(rdma), sysfs.RDMANetdev))
 	}
-	if err != nil || ifname == "" {
+	if ifname == "" {
 		return ""
 	}
 	link, err := r.tree.ReadLink(sysfs.Net(ifname))
@@ -212,10 +206,7 @@ func (r *reader) readVDPA(ctx context.Context) {
 		if r.vdpa[owner] != nil {
 			return
 		}
-		dev := &VDPADevice{Name: name}
-		if driver, err := r.tree.ReadLink(sysfs.Join(link, sysfs.LinkDriver)); err == nil {
-			dev.Driver = sysfs.Base(driver)
-		}
+		dev := &VDPADevice{Name: name, Driver: r.driver(link)}
 		if dev.Driver == "vhost_vdpa" {
 			for _, entry := range r.list(link) {
 				if strings.HasPrefix(entry, sysfs.PrefixVhostVDPA) {
@@ -234,8 +225,7 @@ func (r *reader) readIOMMU() {
 		if err != nil {
 			continue
 		}
-		kind, err := sysfs.ReadString(r.tree, sysfs.IOMMUGroupName(group))
-		if err != nil || kind != sysfs.GroupNoIOMMU {
+		if r.text(sysfs.IOMMUGroupName(group)) != sysfs.GroupNoIOMMU {
 			r.iommu = true
 			return
 		}

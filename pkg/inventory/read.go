@@ -174,8 +174,7 @@ func (r *reader) readFunction(addr string) *found {
 		f.IOMMUGroup = n
 	}
 	if nic.VFIO(f.Driver) && f.IOMMUGroup >= 0 {
-		name, err := sysfs.ReadString(r.tree, sysfs.IOMMUGroupName(f.IOMMUGroup))
-		f.NoIOMMU = err == nil && name == sysfs.GroupNoIOMMU
+		f.NoIOMMU = r.text(sysfs.IOMMUGroupName(f.IOMMUGroup)) == sysfs.GroupNoIOMMU
 	}
 	if f.isPF || r.needs.AER != nil && r.needs.AER(addr) {
 		f.AER = r.readAER(f)
@@ -320,6 +319,24 @@ func (r *reader) attribute(device, what, path string) string {
 		r.note(device, what, err)
 	}
 	return s
+}
+
+// text reads a file whose absence or failure is no news, "" then.
+func (r *reader) text(path string) string {
+	s, err := sysfs.ReadString(r.tree, path)
+	if err != nil {
+		return ""
+	}
+	return s
+}
+
+// driver is the one that has the device with the directory, "" when there is none.
+func (r *reader) driver(path string) string {
+	link, err := r.tree.ReadLink(sysfs.Join(path, sysfs.LinkDriver))
+	if err != nil {
+		return ""
+	}
+	return sysfs.Base(link)
 }
 
 // optLink is the name of what a link points to that need not exist, "" when it does
