@@ -142,10 +142,3 @@ func readNotes(dir string) (Allocations, error) {
 	}
 	return a, nil
 }
-
-// ReadAllocations reads the notes of the boot in dir without touching anything.
-// Notes that cannot be read count as a kubelet seen.
-func ReadAllocations(dir, bootID string) Allocations {
-	old, err := readNotes(dir)
-	return Allocations{BootID: bootID}.merge(old, err != nil)
-}
