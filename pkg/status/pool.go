@@ -88,26 +88,18 @@ func (d Device) MarshalYAML() (any, error) { return d.file(), nil } //nolint:goc
 func (d Device) MarshalJSON() ([]byte, error) { return json.Marshal(d.file()) } //nolint:gocritic // as above
 
 // UnmarshalYAML implements yaml.Unmarshaler.
-func (d *Device) UnmarshalYAML(n *yaml.Node) error {
-	var f deviceFile
-	if err := n.Decode(&f); err != nil {
-		return err
-	}
-	d.take(&f)
-	return nil
-}
+func (d *Device) UnmarshalYAML(n *yaml.Node) error { return d.decode(n.Decode) }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (d *Device) UnmarshalJSON(data []byte) error {
-	var f deviceFile
-	if err := json.Unmarshal(data, &f); err != nil {
-		return err
-	}
-	d.take(&f)
-	return nil
+	return d.decode(func(to any) error { return json.Unmarshal(data, to) })
 }
 
-func (d *Device) take(f *deviceFile) {
+func (d *Device) decode(into func(any) error) error {
+	var f deviceFile
+	if err := into(&f); err != nil {
+		return err
+	}
 	*d = Device{
 		ID: f.ID, Healthy: f.Healthy, Reason: Reason{Cause: f.Cause, Text: f.Reason}, Use: f.Use, Holders: f.Holders,
 	}
@@ -115,4 +107,5 @@ func (d *Device) take(f *deviceFile) {
 		// A daemon that knew no other way: the text may be several holders.
 		d.Holders = []Holder{{Device: f.ID, Text: f.Holder}}
 	}
+	return nil
 }

@@ -36,6 +36,14 @@ type text struct {
 
 func (t *text) line(format string, args ...any) { fmt.Fprintf(t.w, format+"\n", args...) }
 
+// table is one after an empty line, with its head.
+func (t *text) table(head string) *tabwriter.Writer {
+	t.line("")
+	tw := tabwriter.NewWriter(t.w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "  "+head)
+	return tw
+}
+
 func (t *text) paint(tone Tone, s string) string {
 	if t.o.Paint == nil {
 		return s
@@ -160,9 +168,7 @@ func (t *text) pfs(pfs []PF) error {
 	if len(pfs) == 0 {
 		return nil
 	}
-	t.line("")
-	tw := tabwriter.NewWriter(t.w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "  PF\tPCI\tDRIVER\tSTATE\tVFS\tLINK")
+	tw := t.table("PF\tPCI\tDRIVER\tSTATE\tVFS\tLINK")
 	for i := range pfs {
 		pf := &pfs[i]
 		vfs := fmt.Sprintf("%d of %d", pf.Actual.NumVFs, pf.Actual.TotalVFs)
@@ -205,9 +211,7 @@ func (t *text) pools(pools []Pool) error {
 	if len(pools) == 0 {
 		return nil
 	}
-	t.line("")
-	tw := tabwriter.NewWriter(t.w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "  RESOURCE\tDEVICES\tHEALTHY\tHELD\tKUBELET")
+	tw := t.table("RESOURCE\tDEVICES\tHEALTHY\tHELD\tKUBELET")
 	for i := range pools {
 		p := &pools[i]
 		held := 0
