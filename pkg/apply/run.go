@@ -234,20 +234,17 @@ func (r *run) step(ctx context.Context, s *plan.Step, changed <-chan struct{}) e
 }
 
 func (r *run) notReady(unbound, bare []int) {
-	if len(unbound) > 0 {
-		r.out.Problems = append(r.out.Problems, plan.Problem{
-			PF: r.pf.Address, VFs: unbound, Pos: r.pf.Entry, Pending: true,
-			Msg:  "no driver has bound these VFs",
-			Hint: "the VF driver's module may be missing: add it to the machine config (kernel.modules); taken up when it binds",
-		})
+	pending := func(vfs []int, msg, hint string) {
+		if len(vfs) > 0 {
+			r.out.Problems = append(r.out.Problems, plan.Problem{
+				PF: r.pf.Address, VFs: vfs, Pos: r.pf.Entry, Pending: true, Msg: msg, Hint: hint,
+			})
+		}
 	}
-	if len(bare) > 0 {
-		r.out.Problems = append(r.out.Problems, plan.Problem{
-			PF: r.pf.Address, VFs: bare, Pos: r.pf.Entry, Pending: true,
-			Msg:  fmt.Sprintf("the driver is bound, but no netdev came within %s", r.a.opts.AwaitTimeout),
-			Hint: "see the kernel log of the VF driver; taken up when the netdev appears",
-		})
-	}
+	pending(unbound, "no driver has bound these VFs",
+		"the VF driver's module may be missing: add it to the machine config (kernel.modules); taken up when it binds")
+	pending(bare, fmt.Sprintf("the driver is bound, but no netdev came within %s", r.a.opts.AwaitTimeout),
+		"see the kernel log of the VF driver; taken up when the netdev appears")
 }
 
 // ended takes in the failure of a step. A driver that refuses an attribute of
