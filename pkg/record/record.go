@@ -176,15 +176,7 @@ func (f PF) After(was PF) PF {
 	}
 	f.Forced = union(was.Forced, f.Forced)
 	f.Open = union(f.Open, was.Open)
-	f.Refused = maps.Clone(f.Refused)
-	for id, refusal := range was.Refused {
-		if _, known := f.Refused[id]; !known {
-			if f.Refused == nil {
-				f.Refused = map[string]Refusal{}
-			}
-			f.Refused[id] = refusal
-		}
-	}
+	f.Refused = with(was.Refused, f.Refused)
 	return f
 }
 
@@ -194,9 +186,7 @@ func (m *Made) before(next *Made) *Made {
 	if next == nil {
 		return c
 	}
-	for i, v := range next.Overrides {
-		c.override(i, v)
-	}
+	c.Overrides = with(c.Overrides, next.Overrides)
 	for s, values := range next.Wrote {
 		if c.Wrote == nil {
 			c.Wrote = map[Setting][]string{}
@@ -204,6 +194,16 @@ func (m *Made) before(next *Made) *Made {
 		c.Wrote[s] = append(slices.Clone(c.Wrote[s]), values...)
 	}
 	return c
+}
+
+// with is a map of both; where they differ, more's value is it.
+func with[K comparable, V any](m, more map[K]V) map[K]V {
+	out := maps.Clone(m)
+	if out == nil && len(more) > 0 {
+		out = make(map[K]V, len(more))
+	}
+	maps.Copy(out, more)
+	return out
 }
 
 // union is the elements of both, each once, those of first before the others.

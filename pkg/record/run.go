@@ -86,12 +86,7 @@ func (r Record) End(run Run, out Outcome) Record {
 		}
 	}
 	f.Open = open
-	for id, refusal := range out.Refused {
-		if f.Refused == nil {
-			f.Refused = map[string]Refusal{}
-		}
-		f.Refused[id] = refusal
-	}
+	f.Refused = with(f.Refused, out.Refused)
 	if run.Reset && len(out.Unfinished) == 0 && !out.Waiting {
 		f = f.Lasting() // nothing that was made is left
 	}
