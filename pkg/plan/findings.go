@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
@@ -158,11 +157,4 @@ func (w *work) reportSpent() {
 			Hint: "write another text",
 		})
 	}
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.Itoa(n) + " " + what + "s"
 }

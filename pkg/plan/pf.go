@@ -6,6 +6,7 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
+	"github.com/talos-sriov/talos-sriov/pkg/plan/terms"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -61,7 +62,7 @@ func (w *work) possible() bool {
 			hint = "enable VFs in the card's firmware (for NVIDIA cards SRIOV_EN and NUM_OF_VFS, set once with the vendor's tool from any Linux)"
 		}
 		w.problem(Problem{
-			Msg:  fmt.Sprintf("the config asks for %s, but this PF has at most %d (sriov_totalvfs)", count(want, "VF"), w.pf.TotalVFs),
+			Msg:  fmt.Sprintf("the config asks for %s, but this PF has at most %d (sriov_totalvfs)", terms.Count(want, "VF"), w.pf.TotalVFs),
 			Hint: hint,
 		})
 		return false
@@ -249,9 +250,9 @@ func (p *port) removeReason() string {
 	case have == want:
 		return "the driver " + p.pf.Driver + " changes the eswitch mode only without VFs"
 	case want > 0:
-		return fmt.Sprintf("the kernel changes %s to %d only through 0", count(have, "VF"), want)
+		return fmt.Sprintf("the kernel changes %s to %d only through 0", terms.Count(have, "VF"), want)
 	}
-	return "the config asks for none of the " + count(have, "VF") + " that exist"
+	return "the config asks for none of the " + terms.Count(have, "VF") + " that exist"
 }
 
 // removeVFs takes all VFs away.
@@ -271,7 +272,7 @@ func (p *port) makeVFs(n int, m made, needs []string) ([]Step, made) {
 	}
 	o := op.SetNumVFs{OnPF: p.onPF(), Found: op.Found{Was: op.Count(0)}, N: op.Count(n)}
 	s := p.step(o, o.N.String())
-	s.Reason, s.Needs = "the config asks for "+count(n, "VF"), needs
+	s.Reason, s.Needs = "the config asks for "+terms.Count(n, "VF"), needs
 	m.by = s.ID
 	return append(steps, s), m
 }

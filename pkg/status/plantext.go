@@ -182,23 +182,16 @@ func vfNames(vfs []int) string {
 func summary(pfs, writes, waits, problems int) string {
 	var parts []string
 	if writes > 0 {
-		parts = append(parts, count(writes, "change"))
+		parts = append(parts, terms.Count(writes, "change"))
 	}
 	if waits > 0 {
-		parts = append(parts, count(waits, "step")+" waiting")
+		parts = append(parts, terms.Count(waits, "step")+" waiting")
 	}
 	if problems > 0 {
-		parts = append(parts, count(problems, "problem"))
+		parts = append(parts, terms.Count(problems, "problem"))
 	}
 	if len(parts) == 0 {
 		parts = append(parts, "nothing to do")
 	}
-	return "Plan for " + count(pfs, "PF") + ": " + strings.Join(parts, ", ") + "."
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.Itoa(n) + " " + what + "s"
+	return "Plan for " + terms.Count(pfs, "PF") + ": " + strings.Join(parts, ", ") + "."
 }

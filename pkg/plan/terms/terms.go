@@ -1,6 +1,10 @@
 package terms
 
-import "github.com/talos-sriov/talos-sriov/pkg/spec"
+import (
+	"strconv"
+
+	"github.com/talos-sriov/talos-sriov/pkg/spec"
+)
 
 // Action is how a step reads in a diff.
 type Action string
@@ -36,4 +40,12 @@ type Problem struct {
 	// Partial is true when everything else that the entry says is in force anyway
 	// (one attribute that the driver refuses).
 	Partial bool `json:"partial,omitempty" yaml:"partial,omitempty"`
+}
+
+// Count is "1 VF" or "4 VFs".
+func Count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
 }
