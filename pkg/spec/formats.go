@@ -251,12 +251,9 @@ func checkRootDevice(s string) (string, string, string) {
 
 // checkPKey normalises to what sysfs shows, 0x%04x.
 func checkPKey(s string) (string, string, string) {
-	if !pkeyText.MatchString(s) {
+	n, err := strconv.ParseUint(s, 0, 16)
+	if err != nil || !pkeyText.MatchString(s) {
 		return "", fmt.Sprintf("%s is not a partition key", quote(s)), `write 0x and up to four hex digits in quotes, such as "0x8001"`
-	}
-	n, err := strconv.ParseUint(s[2:], 16, 16)
-	if err != nil {
-		return "", fmt.Sprintf("%s is not a partition key", quote(s)), ""
 	}
 	return fmt.Sprintf("0x%04x", n), "", ""
 }

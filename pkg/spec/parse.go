@@ -81,31 +81,29 @@ func parseNodes(data []byte) (docs []*yaml.Node, err error) {
 // checkText refuses what is not text, with a position. YAML 1.2 section 5.1
 // lists the characters that a document may hold.
 func checkText(data []byte) *Error {
-	pos := Pos{Line: 1, Column: 1}
-	for i := 0; i < len(data); {
-		r, n := utf8.DecodeRune(data[i:])
+	for i, r := range string(data) {
 		switch {
-		case r == utf8.RuneError && n == 1:
+		case r == utf8.RuneError && !bytes.HasPrefix(data[i:], []byte(string(utf8.RuneError))):
 			return &Error{
-				Pos:  pos,
+				Pos:  posAt(data, i),
 				Msg:  fmt.Sprintf("byte 0x%02x is not valid UTF-8", data[i]),
 				Hint: "save the file as UTF-8; a binary file is not a config",
 			}
-		case r == '\n', r == '\r' && !(i+1 < len(data) && data[i+1] == '\n'), r == 0x85, r == 0x2028, r == 0x2029:
-			pos = Pos{Line: pos.Line + 1, Column: 0}
-		case r == '\r', r == '\t', r >= 0x20 && r < 0x7f, r >= 0xa0 && r < 0xfffe && r != 0xfeff, r >= 0x10000:
+		case r == '\n', r == '\r', r == '\t', r == 0x85:
+		case r >= 0x20 && r < 0x7f, r >= 0xa0 && r < 0xfffe && r != 0xfeff, r >= 0x10000:
 		default:
 			return &Error{
-				Pos:  pos,
+				Pos:  posAt(data, i),
 				Msg:  fmt.Sprintf("character U+%04X is not allowed in a config", r),
 				Hint: "remove it; a binary file is not a config",
 			}
 		}
-		pos.Column++
-		i += n
 	}
 	return nil
 }
+
+// linePlace is how an error of the YAML library begins that has a place.
+var linePlace = regexp.MustCompile(`^line ([0-9]+): `)
 
 // syntaxError places an error of the YAML library.
 //
@@ -116,11 +114,9 @@ func checkText(data []byte) *Error {
 func syntaxError(data []byte, err error) *Error {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 1
-	if rest, found := strings.CutPrefix(msg, "line "); found {
-		if num, text, found := strings.Cut(rest, ": "); found {
-			if n, err := strconv.Atoi(num); err == nil {
-				line, msg = n, text
-			}
+	if m := linePlace.FindStringSubmatch(msg); m != nil {
+		if n, err := strconv.Atoi(m[1]); err == nil {
+			line, msg = n, msg[len(m[0]):]
 		}
 	}
 	lines := splitLines(data)
@@ -130,10 +126,7 @@ func syntaxError(data []byte, err error) *Error {
 	if e := foldedError(lines); e != nil {
 		return e
 	}
-	bad := min(max(firstBadLine(lines, line), 1), max(len(lines), 1))
-	if len(lines) == 0 {
-		return &Error{Pos: Pos{Line: 1, Column: 1}, Msg: "not valid YAML: " + msg}
-	}
+	bad := min(max(firstBadLine(lines, line), 1), len(lines)) // what is empty is valid
 	for _, n := range []int{bad, line, line + 1} {
 		if n < bad || n > len(lines) {
 			continue
@@ -157,29 +150,13 @@ func indentation(line string) string {
 // \/ and surrogate pairs. Columns after one of them, on its line, are too small
 // by what was saved.
 func jsonToYAML(data []byte) []byte {
-	out := make([]byte, 0, len(data))
-	for i := 0; i < len(data); i++ {
-		if data[i] != '\\' || i+1 == len(data) {
-			out = append(out, data[i])
-			continue
+	return escapes.ReplaceAllFunc(data, func(e []byte) []byte {
+		var s string
+		if string(e) != `\/` && len(e) != len(`\ud83d\ude00`) || json.Unmarshal([]byte(`"`+string(e)+`"`), &s) != nil {
+			return e
 		}
-		switch i++; data[i] {
-		case '/':
-			out = append(out, '/')
-			continue
-		case 'u':
-			if i+11 <= len(data) {
-				var s string
-				if json.Unmarshal([]byte(`"\`+string(data[i:i+11])+`"`), &s) == nil && utf8.RuneCountInString(s) == 1 && s != string(utf8.RuneError) {
-					out = append(out, s...)
-					i += 10
-					continue
-				}
-			}
-		}
-		out = append(out, '\\', data[i])
-	}
-	return out
+		return []byte(s)
+	})
 }
 
 // jsonError places the error in a document that is meant to be JSON, for which
@@ -241,30 +218,21 @@ func firstBadLine(lines []string, start int) int {
 	// Bytes to parse in all: every line of the window in a document of 16 KiB,
 	// once the largest.
 	budget := 1 << 20
-	// ends[i] is the length of the first i lines, joined by line feeds.
-	ends := make([]int, len(lines)+1)
-	for i, l := range lines {
-		ends[i+1] = ends[i] + len(l) + 1
-	}
-	text := []byte(strings.Join(lines, "\n") + "\n")
-	afford := func(n int) bool { return ends[n] <= budget }
 	parses := func(n int) bool {
-		budget -= ends[n]
-		_, err := parseNodes(text[:ends[n]])
+		text := strings.Join(lines[:n], "\n") + "\n"
+		budget -= len(text)
+		_, err := parseNodes([]byte(text))
 		return err == nil
 	}
 	// What is open at start may have been opened long before it.
 	good := min(max(start-2, 0), len(lines))
-	for ; good > 0; good-- {
-		if !afford(good) {
+	for ; good > 0 && !parses(good); good-- {
+		if budget < 0 {
 			return start
-		}
-		if parses(good) {
-			break
 		}
 	}
 	for n := good + 1; n <= len(lines) && n-good <= window; n++ {
-		if !afford(n) {
+		if budget < 0 {
 			return max(good+1, start)
 		}
 		if parses(n) {

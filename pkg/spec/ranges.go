@@ -172,45 +172,26 @@ func overlap(list []Range) (a, b Range, found bool) {
 	return Range{}, Range{}, false
 }
 
-// owners knows which group of one entry is the first to name a VF. It is used
-// for one entry after the other.
-type owners struct {
-	entry int      // counts the entries, from 1
-	vf    []vfUser // by VF index; made when it is needed
-}
-
-type vfUser struct{ entry, group int }
-
-// next forgets everything, for the next entry.
-func (o *owners) next() { o.entry++ }
+// owners is the first group of an entry that names a VF, by VF index.
+type owners map[int]int
 
 // claim gives group the VFs of set that no group has. It returns the lowest
 // group that has one of them already, or -1.
-func (o *owners) claim(set IndexSet, group int) int {
-	if o.vf == nil {
-		o.vf = make([]vfUser, maxVFs+1)
-	}
+func (o owners) claim(set IndexSet, group int) int {
 	first := -1
 	for _, i := range set {
-		switch u := &o.vf[i]; {
-		case u.entry != o.entry:
-			*u = vfUser{entry: o.entry, group: group}
-		case first < 0 || u.group < first:
-			first = u.group
+		if owner, taken := o[i]; !taken {
+			o[i] = group
+		} else if first < 0 || owner < first {
+			first = owner
 		}
 	}
 	return first
 }
 
 // of returns the VFs of set that group has.
-func (o *owners) of(set IndexSet, group int) IndexSet {
-	var out IndexSet
-	for _, i := range set {
-		if o.vf[i] == (vfUser{entry: o.entry, group: group}) {
-			out = append(out, i)
-		}
-	}
-	return out
+func (o owners) of(set IndexSet, group int) IndexSet {
+	return slices.DeleteFunc(slices.Clone(set), func(i int) bool { return o[i] != group })
 }
 
 // Contains reports whether the VF with this index is in the set.

@@ -20,7 +20,6 @@ const (
 type validator struct {
 	*decoder
 	c         *Config
-	owners    owners            // of the VFs of the entry being judged
 	addresses map[string]string // each listed MAC or GUID -> its path
 }
 
@@ -96,7 +95,7 @@ func (v *validator) physicalFunction(i int) {
 	if pf.EswitchMode == EswitchSwitchdev && pf.LinkType == LinkInfiniBand {
 		v.complain(at+".eswitchMode", "remove it; an InfiniBand port has no eswitch of this kind", "switchdev needs linkType ethernet")
 	}
-	v.owners.next()
+	taken := make(owners)
 	for g := range pf.VirtualFunctions {
 		group := index(at+".virtualFunctions", g)
 		if v.enough() {
@@ -105,7 +104,7 @@ func (v *validator) physicalFunction(i int) {
 		if !v.isMapping(group) {
 			continue
 		}
-		v.indexes(pf, at, g)
+		v.indexes(pf, at, g, taken)
 		v.group(pf, at, &pf.VirtualFunctions[g], group)
 		v.addressList(pf.VirtualFunctions[g].MACAddresses.List, group+".macAddresses")
 		v.addressList(pf.VirtualFunctions[g].GUIDs.List, group+".guids")
@@ -176,7 +175,7 @@ func (v *validator) noRepeats(path string, list []string) {
 }
 
 // indexes checks group g against numVFs and the groups before it.
-func (v *validator) indexes(pf *PhysicalFunction, at string, g int) {
+func (v *validator) indexes(pf *PhysicalFunction, at string, g int, taken owners) {
 	group := index(at+".virtualFunctions", g)
 	path := group + ".indexes"
 	set := pf.VirtualFunctions[g].Indexes
@@ -194,12 +193,12 @@ func (v *validator) indexes(pf *PhysicalFunction, at string, g int) {
 		}
 		v.complain(path, hint, "names VF "+strconv.Itoa(last)+", but numVFs is "+strconv.Itoa(*pf.NumVFs)+" ("+v.line(at+".numVFs")+")")
 	}
-	first := v.owners.claim(set, g)
+	first := taken.claim(set, g)
 	if first < 0 {
 		return
 	}
 	other := index(at+".virtualFunctions", first) + ".indexes"
-	v.complain(path, "a VF belongs to one group", vfsAre(v.owners.of(set, first).ranges())+" in the group at "+v.line(other)+" already")
+	v.complain(path, "a VF belongs to one group", vfsAre(taken.of(set, first).ranges())+" in the group at "+v.line(other)+" already")
 }
 
 // addressList checks an explicit list of MACs or GUIDs. An address is listed
