@@ -151,43 +151,40 @@ func (c *chooser) drop(d *choice) {
 type cost struct{ nodes, pfs int }
 
 func (c *chooser) cost() cost {
-	must := make([]bool, c.nodes)
+	in := make([]bool, c.nodes)
 	count := 0
 	for _, g := range c.groups {
-		if g.taken > 0 && !must[g.node] {
-			must[g.node] = true
+		if g.taken > 0 && !in[g.node] {
+			in[g.node] = true
 			count++
 		}
 	}
-	best := cost{nodes: c.nodes + 1}
-	in := slices.Clone(must)
-	// Sets of nodes in the order of their size: the first size that has enough
-	// devices is the least.
-	var try func(from, more int)
-	try = func(from, more int) {
-		if more == 0 {
-			if pfs, ok := c.pfsWithin(in); ok && (best.nodes > count || pfs < best.pfs) {
-				best.pfs = pfs
-				best.nodes = count
-			}
-			return
-		}
-		for i := from; i < c.nodes; i++ {
-			if !in[i] {
-				in[i] = true
-				try(i+1, more-1)
-				in[i] = false
-			}
+	// The first number of nodes that has enough devices is the least.
+	for more := 0; count+more <= c.nodes; more++ {
+		if pfs, ok := c.best(in, 0, more); ok {
+			return cost{count + more, pfs}
 		}
 	}
-	for more := 0; count <= c.nodes; more++ {
-		try(0, more)
-		if best.nodes == count {
-			return best
-		}
-		count++
+	return cost{nodes: c.nodes + 1}
+}
+
+// best is pfsWithin of the best set of nodes that has all of in, and so many more,
+// which come at from or later.
+func (c *chooser) best(in []bool, from, more int) (best int, ok bool) {
+	if more == 0 {
+		return c.pfsWithin(in)
 	}
-	return best
+	for i := from; i < c.nodes; i++ {
+		if in[i] {
+			continue
+		}
+		in[i] = true
+		if pfs, enough := c.best(in, i+1, more-1); enough && (!ok || pfs < best) {
+			best, ok = pfs, true
+		}
+		in[i] = false
+	}
+	return best, ok
 }
 
 // pfsWithin is the number of PFs of the best completion from the nodes,
