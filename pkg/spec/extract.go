@@ -97,16 +97,10 @@ type extractor struct {
 // missing explains a patch without a document of ours.
 func (x *extractor) missing(docs, others []*yaml.Node) {
 	for _, n := range others {
-		name, pos := child(n, "name"), nodePos(n)
-		if x.carries(n) < 0 {
-			continue
-		}
-		if name == nil {
-			x.fail(pos, "name", "add name: "+ExtensionName, "is missing")
+		if x.carries(n) >= 0 {
+			x.wrong(n, "name", "name", ExtensionName, "go to another service")
 			return
 		}
-		x.fail(nodePos(name), "name", "write name: "+ExtensionName, "want %s, found %s: the config would go to another service", ExtensionName, describe(name))
-		return
 	}
 	x.fail(nodePos(docs[0]), "", "add it, with a configFiles entry for "+MountPath, "there is no %s named %s in this file", ExtensionKind, ExtensionName)
 }
@@ -232,13 +226,18 @@ func (x *extractor) noMount(n, files *yaml.Node) {
 		x.fail(nodePos(files), "configFiles", "add an entry with this mountPath", "no entry has mountPath %s", MountPath)
 		return
 	}
-	f, at := files.Content[i], index("configFiles", i)+".mountPath"
-	mount := child(f, "mountPath")
-	if mount == nil {
-		x.fail(nodePos(f), at, "add mountPath: "+MountPath, "is missing")
+	x.wrong(files.Content[i], index("configFiles", i)+".mountPath", "mountPath", MountPath, "not be found there")
+}
+
+// wrong reports that a key of n is missing, or what would become of the config
+// with the value that it has.
+func (x *extractor) wrong(n *yaml.Node, path, key, want, would string) {
+	v := child(n, key)
+	if v == nil {
+		x.fail(nodePos(n), path, "add "+key+": "+want, "is missing")
 		return
 	}
-	x.fail(nodePos(mount), at, "write mountPath: "+MountPath, "want %s, found %s: the config would not be found there", MountPath, describe(mount))
+	x.fail(nodePos(v), path, "write "+key+": "+want, "want %s, found %s: the config would %s", want, describe(v), would)
 }
 
 // posMap translates positions in an embedded text to positions in its file. A

@@ -58,14 +58,9 @@ func (d *decoder) special(n *yaml.Node, v any, path string, tag reflect.StructTa
 }
 
 func (d *decoder) duration(n *yaml.Node, v *Duration, path string) {
-	const want, hint = "a duration", `write a number with a unit, such as 2s, 500ms or 1m30s`
-	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
-		d.wrongType(n, path, want, hint)
-		return
-	}
 	t, err := time.ParseDuration(n.Value)
-	if err != nil {
-		d.wrongType(n, path, want, hint)
+	if err != nil || n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
+		d.wrongType(n, path, "a duration", "write a number with a unit, such as 2s, 500ms or 1m30s")
 		return
 	}
 	*v = Duration(t)
