@@ -136,7 +136,7 @@ func (c *converter) single(kind string, doc map[string]any) error {
 	case "SriovNetworkNodePolicy":
 		c.any = true
 		var p policy
-		if err := c.decode(doc["spec"], &p, id); err != nil {
+		if err := c.decode(doc["spec"], &p, &p.Unknown, id); err != nil {
 			return err
 		}
 		p.name, p.id = name, id
@@ -178,21 +178,18 @@ func (c *converter) configMap(id string, data any) error {
 	return nil
 }
 
-// decode fills v and reports keys that v does not have.
-func (c *converter) decode(from any, v any, id string) error {
+// decode fills v, which puts keys that it does not have in unknown: they are
+// reported.
+func (c *converter) decode(from, v any, unknown *map[string]any, id string) error {
 	text, err := yaml.Marshal(from)
+	if err == nil {
+		err = yaml.Unmarshal(text, v)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", c.source, id, err)
 	}
-	if err := yaml.Unmarshal(text, v); err != nil {
-		return fmt.Errorf("%s: %s: %w", c.source, id, err)
-	}
-	m, _ := from.(map[string]any)
-	known := keysOf(v)
-	for _, key := range slices.Sorted(maps.Keys(m)) {
-		if !slices.Contains(known, key) {
-			c.find(id, "spec."+key, "not known, and left out")
-		}
+	for _, key := range slices.Sorted(maps.Keys(*unknown)) {
+		c.find(id, "spec."+key, "not known, and left out")
 	}
 	return nil
 }
@@ -215,17 +212,4 @@ func (c *converter) resourceList(id string, text []byte) error {
 		c.config.ResourceList = append(c.config.ResourceList, r)
 	}
 	return nil
-}
-
-// keysOf are the yaml keys of a pointer to a struct.
-func keysOf(v any) []string {
-	text, err := yaml.Marshal(v)
-	if err != nil {
-		return nil
-	}
-	var m map[string]any
-	if err := yaml.Unmarshal(text, &m); err != nil {
-		return nil
-	}
-	return slices.Collect(maps.Keys(m))
 }

@@ -27,12 +27,14 @@ type sriovNetwork struct {
 	MaxTxRate        *int   `yaml:"maxTxRate"`
 	LogLevel         string `yaml:"logLevel"`
 	LogFile          string `yaml:"logFile"`
+
+	Unknown map[string]any `yaml:",inline"`
 }
 
 func (c *converter) network(kind, name string, meta map[string]any, from any) error {
 	id := kind + " " + name
 	var s sriovNetwork
-	if err := c.decode(from, &s, id); err != nil {
+	if err := c.decode(from, &s, &s.Unknown, id); err != nil {
 		return err
 	}
 	namespace, _ := meta["namespace"].(string)

@@ -35,6 +35,8 @@ type policy struct {
 	ExcludeTopology   bool   `yaml:"excludeTopology"`
 	ExternallyManaged bool   `yaml:"externallyManaged"`
 	Bridge            any    `yaml:"bridge"`
+
+	Unknown map[string]any `yaml:",inline"`
 }
 
 // priority: 0 is the highest; the operator's webhook makes an absent one 99.
