@@ -83,31 +83,18 @@ type expression struct {
 	Expression string `yaml:"expression"`
 }
 
-type applyConfiguration struct {
-	Expression string `yaml:"expression"`
-}
-
 type mutation struct {
-	PatchType          string             `yaml:"patchType"`
-	ApplyConfiguration applyConfiguration `yaml:"applyConfiguration"`
-}
-
-type rule struct {
-	APIGroups   []string `yaml:"apiGroups"`
-	APIVersions []string `yaml:"apiVersions"`
-	Operations  []string `yaml:"operations"`
-	Resources   []string `yaml:"resources"`
+	PatchType          string            `yaml:"patchType"`
+	ApplyConfiguration map[string]string `yaml:"applyConfiguration"`
 }
 
 type policySpec struct {
-	FailurePolicy      string `yaml:"failurePolicy"`
-	ReinvocationPolicy string `yaml:"reinvocationPolicy"`
-	MatchConstraints   struct {
-		ResourceRules []rule `yaml:"resourceRules"`
-	} `yaml:"matchConstraints"`
-	MatchConditions []expression `yaml:"matchConditions"`
-	Variables       []expression `yaml:"variables"`
-	Mutations       []mutation   `yaml:"mutations"`
+	FailurePolicy      string         `yaml:"failurePolicy"`
+	ReinvocationPolicy string         `yaml:"reinvocationPolicy"`
+	MatchConstraints   map[string]any `yaml:"matchConstraints"`
+	MatchConditions    []expression   `yaml:"matchConditions"`
+	Variables          []expression   `yaml:"variables"`
+	Mutations          []mutation     `yaml:"mutations"`
 }
 
 // Policy renders a MutatingAdmissionPolicy and its binding: a pod that names one
@@ -144,16 +131,16 @@ func policySpecOf(byResource map[string][]string) policySpec {
 			"names-networks",
 			"has(object.metadata.annotations) && '" + networksAnnotation + "' in object.metadata.annotations",
 		}},
+		MatchConstraints: map[string]any{"resourceRules": []map[string][]string{{
+			"apiGroups": {""}, "apiVersions": {"v1"}, "operations": {"CREATE"}, "resources": {"pods"},
+		}}},
 		Variables: []expression{{"references", References()}},
 	}
-	spec.MatchConstraints.ResourceRules = []rule{{
-		APIGroups: []string{""}, APIVersions: []string{"v1"}, Operations: []string{"CREATE"}, Resources: []string{"pods"},
-	}}
 	for i, resource := range slices.Sorted(maps.Keys(byResource)) {
 		count := "count" + strconv.Itoa(i)
 		spec.Variables = append(spec.Variables, expression{count, Count(resource, byResource[resource])})
 		amount := fmt.Sprintf("{'%s': string(variables.%s)}", resource, count)
-		spec.Mutations = append(spec.Mutations, mutation{"ApplyConfiguration", applyConfiguration{fmt.Sprintf(
+		spec.Mutations = append(spec.Mutations, mutation{"ApplyConfiguration", map[string]string{"expression": fmt.Sprintf(
 			"variables.%s == 0 ? Object{} : Object{spec: Object.spec{containers: [Object.spec.containers{"+
 				"name: object.spec.containers[0].name, "+
 				"resources: Object.spec.containers.resources{requests: %s, limits: %s}}]}}", count, amount, amount)}})
