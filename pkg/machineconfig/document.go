@@ -113,7 +113,6 @@ func split(raw []byte) [][]byte {
 	var out [][]byte
 	start, pos := 0, 0 // of the part, of the line
 	begun := false     // the part has its --- or its first content
-	inText := false    // the part is past its prologue
 	for line := range lines(raw) {
 		end := pos + len(line)
 		switch {
@@ -121,12 +120,12 @@ func split(raw []byte) [][]byte {
 			if begun {
 				out, start = append(out, raw[start:pos]), pos
 			}
-			begun, inText = true, true
+			begun = true
 		case marker(line, "..."):
 			out, start = append(out, raw[start:end]), end
-			begun, inText = false, false
-		case !inText && !prologue(line):
-			begun, inText = true, true
+			begun = false
+		case !prologue(line):
+			begun = true
 		}
 		pos = end
 	}
@@ -176,11 +175,6 @@ func lines(raw []byte) iter.Seq[[]byte] {
 }
 
 func lineBreaks(raw []byte) int {
-	n := 0
-	for line := range lines(raw) {
-		if bytes.ContainsAny(line, "\r\n") {
-			n++
-		}
-	}
-	return n
+	count := func(s string) int { return bytes.Count(raw, []byte(s)) }
+	return count("\n") + count("\r") - count("\r\n")
 }
