@@ -132,31 +132,26 @@ func (c *converter) single(kind string, doc map[string]any) error {
 	meta, _ := doc["metadata"].(map[string]any)
 	name, _ := meta["name"].(string)
 	id := kind + " " + name
+	var err error
 	switch kind {
 	case "SriovNetworkNodePolicy":
-		c.any = true
-		var p policy
-		if err := c.decode(doc["spec"], &p, &p.Unknown, id); err != nil {
-			return err
-		}
-		p.name, p.id = name, id
+		p := policy{name: name, id: id}
+		err = c.decode(doc["spec"], &p, &p.Unknown, id)
 		c.policies = append(c.policies, p)
 	case "SriovNetwork", "SriovIBNetwork":
-		c.any = true
-		return c.network(kind, name, meta, doc["spec"])
+		err = c.network(kind, name, meta, doc["spec"])
 	case "ConfigMap":
-		c.any = true
-		return c.configMap(id, doc["data"])
+		err = c.configMap(id, doc["data"])
 	case "OVSNetwork":
-		c.any = true
 		c.find(id, "", "networks on Open vSwitch have no equivalent")
 	case "SriovOperatorConfig", "SriovNetworkPoolConfig", "SriovNetworkNodeState":
-		c.any = true
 		c.find(id, "", "not needed: there is no operator")
 	default:
 		c.find(id, "", "not an object that is converted")
+		return nil
 	}
-	return nil
+	c.any = true
+	return err
 }
 
 // configMap takes the device plugin's configurations in a ConfigMap.
