@@ -159,14 +159,10 @@ func overlap(list []Range) (a, b Range, found bool) {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(i, j int) int { return cmp.Or(cmp.Compare(list[i].First, list[j].First), cmp.Compare(i, j)) })
-	widest := 0 // position in order of the range that reaches furthest so far
 	for k := 1; k < len(order); k++ {
-		if list[order[k]].First <= list[order[widest]].Last {
-			i, j := order[widest], order[k]
+		// Those before do not overlap, so that the last of them reaches furthest.
+		if i, j := order[k-1], order[k]; list[j].First <= list[i].Last {
 			return list[min(i, j)], list[max(i, j)], true
-		}
-		if list[order[k]].Last > list[order[widest]].Last {
-			widest = k
 		}
 	}
 	return Range{}, Range{}, false

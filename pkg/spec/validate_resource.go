@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,11 +27,7 @@ func EnvName(resource string) string {
 
 // FullName is prefix/name, with the default prefix where none is given.
 func (r *Resource) FullName() string {
-	prefix := r.ResourcePrefix
-	if prefix == "" {
-		prefix = DefaultResourcePrefix
-	}
-	return prefix + "/" + r.ResourceName
+	return cmp.Or(r.ResourcePrefix, DefaultResourcePrefix) + "/" + r.ResourceName
 }
 
 // selectorKeysOfAll are the selectors that every device type has.
