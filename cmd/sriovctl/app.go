@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -41,7 +42,7 @@ type app struct {
 	// interactive: there is a person to ask, who reads the error output. progress:
 	// the error output is a terminal. color: the output is one.
 	interactive, progress, color bool
-	typed                        chan answer // lines of a person, once asked for
+	lines                        *bufio.Reader // of in, once a person was asked
 
 	options talos.Options
 	timeout time.Duration

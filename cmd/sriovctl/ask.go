@@ -27,41 +27,27 @@ type answer struct {
 }
 
 // question asks and returns the line that is typed. The line is read beside, so
-// that an interrupt is not kept waiting for it.
+// that an interrupt is not kept waiting for it: reading is left behind then, and
+// nobody asks again.
 func (a *app) question(ctx context.Context, w io.Writer, text string) (string, error) {
 	fmt.Fprintf(w, "%s ", text)
-	if a.typed == nil {
-		a.typed = make(chan answer)
-		go read(a.in, a.typed)
+	if a.lines == nil {
+		a.lines = bufio.NewReader(a.in)
 	}
+	typed := make(chan answer, 1)
+	go func() {
+		line, err := a.lines.ReadString('\n')
+		if line != "" {
+			err = nil // the last line may have no end
+		}
+		typed <- answer{strings.TrimSpace(line), err}
+	}()
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(w)
 		return "", errInterrupted
-	case line, ok := <-a.typed:
-		if !ok {
-			line.err = io.EOF
-		}
+	case line := <-typed:
 		return line.text, line.err
-	}
-}
-
-// read sends the lines of in until its end; it is left behind, waiting for one
-// more line or for somebody to take it, when the program ends.
-func read(in io.Reader, lines chan<- answer) {
-	defer close(lines)
-	r := bufio.NewReader(in)
-	for {
-		line, err := r.ReadString('\n')
-		if line != "" {
-			lines <- answer{text: strings.TrimSpace(line)}
-		}
-		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				lines <- answer{err: err}
-			}
-			return
-		}
 	}
 }
 

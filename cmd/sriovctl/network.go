@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/talos-sriov/talos-sriov/pkg/convert"
+	"github.com/talos-sriov/talos-sriov/pkg/machineconfig"
 	"github.com/talos-sriov/talos-sriov/pkg/network"
 	"github.com/talos-sriov/talos-sriov/pkg/talos"
 	"github.com/talos-sriov/talos-sriov/pkg/talos/versions"
@@ -87,22 +88,18 @@ func (a *app) runNetwork(o *networkPatch, file string) error {
 
 // networks reads a description, or the operator's objects.
 func (a *app) networks(name string, data []byte) ([]network.Network, error) {
-	if first := firstNode(data); first != nil {
-		for i := 0; i+1 < len(first.Content); i += 2 {
-			if first.Content[i].Value == "kind" {
-				r, err := convert.Convert(name, data, convert.Options{})
-				if err != nil {
-					return nil, err
-				}
-				for _, f := range r.Findings {
-					fmt.Fprintf(a.err, "note: %s\n", f)
-				}
-				if len(r.Networks) == 0 {
-					return nil, &talos.Error{Msg: name + ": it has no network"}
-				}
-				return r.Networks, nil
-			}
-		}
+	if machineconfig.Child(firstNode(data), "kind") == nil {
+		return network.Load(name, data)
 	}
-	return network.Load(name, data)
+	r, err := convert.Convert(name, data, convert.Options{})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range r.Findings {
+		fmt.Fprintf(a.err, "note: %s\n", f)
+	}
+	if len(r.Networks) == 0 {
+		return nil, &talos.Error{Msg: name + ": it has no network"}
+	}
+	return r.Networks, nil
 }
