@@ -86,6 +86,7 @@ unit: $(TESTSUM) ## Unit tests with -race, long crash walks and stress; differen
 	@go test ./pkg/apply -run Converges -rapid.checks=10000
 	@go test ./pkg/apply -run CrashWalk -v | grep -E 'points|^(ok|FAIL|---)'
 	@$(MAKE) stress
+	@$(MAKE) bench BENCHTIME=1x BENCHSKIP=BenchmarkIdle | grep -E '^(ok|FAIL|---|panic)'
 	@cd test/differential && CGO_ENABLED=1 $(TESTSUM) -- -race ./... | $(KEEP_SKIPS)
 	@for v in $(CONTRACTS); do (cd $$v && $(TESTSUM) -- -count=1 ./...) | $(KEEP_SKIPS); done
 	@cd test/lab && CGO_ENABLED=1 $(TESTSUM) -- -race $$(go list ./... | grep -v -e /e2e) | $(KEEP_SKIPS)
@@ -103,10 +104,12 @@ differential: ## Compare with a built SR-IOV network device plugin (SRIOVDP=path
 	@test -n "$(SRIOVDP)" || { echo "differential: SRIOVDP must name a built sriovdp" >&2; exit 1; }
 	@cd test/differential && SRIOVDP=$(abspath $(SRIOVDP)) go test -count=1 -v -run 'Differential|Cases' .
 
+BENCHTIME ?= 20x
+BENCHSKIP ?= ^$$
 .PHONY: bench
 bench: ## The benchmarks, each with its goal; SRIOVCNI=path compares the CNI plugin with that program
 	@TMPDIR=$$(if [ -d /dev/shm ]; then echo /dev/shm; else echo /tmp; fi) \
-		go test ./pkg/agent ./pkg/deviceplugin ./pkg/inventory ./pkg/pool -p 1 -run '^$$' -bench . -benchtime 20x
+		go test ./pkg/agent ./pkg/deviceplugin ./pkg/inventory ./pkg/pool -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) -skip '$(BENCHSKIP)'
 	@$(if $(SRIOVCNI),$(MAKE) bench-cni,echo "bench: for the CNI plugin give SRIOVCNI=path, a program of sriov-cni to compare with")
 
 .PHONY: bench-cni

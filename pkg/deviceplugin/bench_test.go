@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"testing"
@@ -34,7 +35,9 @@ func startBench(b *testing.B) *bench {
 	root := kubelettest.Dir(b)
 	k := kubelettest.New(b, root)
 	k.Start()
-	m := deviceplugin.NewManager(deviceplugin.Options{KubeletDir: root, Log: slog.New(slog.DiscardHandler)})
+	m := deviceplugin.NewManager(deviceplugin.Options{
+		KubeletDir: root, SocketDir: filepath.Join(root, "run"), Log: slog.New(slog.DiscardHandler),
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
