@@ -286,8 +286,8 @@ func (s *stress) calm() {
 	var last *status.Status
 	for stop := time.Now().Add(patience); ; <-tick.C {
 		s.changes.notify()
-		st, err := status.Read(path)
-		if err == nil && st != nil {
+		data, _ := os.ReadFile(path) // what is not there yet is no status either
+		if st, err := status.Decode(data); err == nil {
 			if last = st; s.settled(st) {
 				return
 			}

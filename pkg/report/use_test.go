@@ -1,6 +1,7 @@
 package report_test
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -46,7 +47,11 @@ func TestUseCrossesTheFile(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		s, err := status.Read(path)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := status.Decode(data)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,10 +3,7 @@ package status
 import (
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -63,22 +60,6 @@ func Write(path string, s *Status) error {
 		return fmt.Errorf("write status %s: %w", path, err)
 	}
 	return nil
-}
-
-// Read reads the file at path. A file that is not there is (nil, nil).
-func Read(path string) (*Status, error) {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read status: %w", err)
-	}
-	s, err := Decode(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return s, nil
 }
 
 // Sum identifies the content of a status, whenever it is written.
