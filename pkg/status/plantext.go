@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -108,14 +109,14 @@ func writeRun(b *strings.Builder, run []*Step) {
 	for _, r := range run {
 		vfs = append(vfs, r.VFs...)
 	}
-	fmt.Fprintf(b, "  %s %s", mark(s.Action), s.Object)
+	fmt.Fprintf(b, "  %s %s", cmp.Or(marks[s.Action], "~"), s.Object)
 	if len(run) > 1 {
 		fmt.Fprintf(b, " and %d more (%s)", len(run)-1, vfNames(vfs))
 	} else if len(vfs) == 1 && s.Shared {
 		fmt.Fprintf(b, " (%s)", vfNames(vfs))
 	}
 	if s.Writes() {
-		fmt.Fprintf(b, ": %s -> %s", value(s.From), value(s.To))
+		fmt.Fprintf(b, ": %s -> %s", cmp.Or(s.From, `""`), cmp.Or(s.To, `""`))
 	}
 	b.WriteString("\n")
 	fmt.Fprintf(b, "      %s\n", s.Reason)
@@ -133,24 +134,11 @@ func writeRun(b *strings.Builder, run []*Step) {
 	}
 }
 
-func mark(a Action) string {
-	switch a {
-	case terms.ActionCreate:
-		return "+"
-	case terms.ActionRemove:
-		return "-"
-	case terms.ActionWait:
-		return "."
-	default:
-		return "~"
-	}
-}
-
-func value(v string) string {
-	if v == "" {
-		return `""`
-	}
-	return v
+// marks are the signs of actions that are no changes.
+var marks = map[Action]string{
+	terms.ActionCreate: "+",
+	terms.ActionRemove: "-",
+	terms.ActionWait:   ".",
 }
 
 func disruption(d Disruption, vfs []int) string {
