@@ -1,6 +1,7 @@
 package talos
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/base64"
@@ -49,10 +50,7 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, &Error{Msg: "read the talosconfig", Err: err, Hint: "--talosconfig names the file, as does the variable TALOSCONFIG"}
 	}
-	name := o.Context
-	if name == "" {
-		name = file.Context
-	}
+	name := cmp.Or(o.Context, file.Context)
 	chosen := file.Contexts[name]
 	if chosen == nil {
 		return nil, &Error{Msg: fmt.Sprintf("the talosconfig %s has no context %q", file.Path().Path, name), Hint: "talosctl config contexts lists them; --context chooses one"}
@@ -266,9 +264,5 @@ func listAll[T generic.ResourceWithRD](ctx context.Context, n *Node) ([]T, error
 		var zero T
 		return nil, explain(n.Name, "list "+zero.ResourceDefinition().Type, err)
 	}
-	var out []T
-	for r := range list.All() {
-		out = append(out, r)
-	}
-	return out, nil
+	return slices.Collect(list.All()), nil
 }
