@@ -148,16 +148,13 @@ func (t *tree) link(directory, base string) (string, error) {
 		full.Err = unix.ENOENT
 	case entries[i].link == "":
 		full.Err = unix.EINVAL
-	case path.IsAbs(entries[i].link):
-		target, ok := strings.CutPrefix(path.Clean(entries[i].link), "/sys/")
-		if ok {
-			return target, nil
-		}
-		full.Err = unix.EXDEV
 	default:
-		target := path.Join(directory, entries[i].link)
-		if !strings.HasPrefix(target, "..") {
-			return target, nil
+		target := entries[i].link
+		if !path.IsAbs(target) {
+			target = path.Join("/sys", directory, target)
+		}
+		if below, ok := strings.CutPrefix(path.Clean(target), "/sys/"); ok {
+			return below, nil
 		}
 		full.Err = unix.EXDEV
 	}
