@@ -94,20 +94,17 @@ func (n *network) place(routes []defaultRoute) {
 	for i := range routes {
 		r := &routes[i]
 		out := nl.Route{IPv6: r.Family == "inet6"}
-		open := len(r.NextHops) == 0 && r.OutLinkIndex == 0 && byName[r.OutLinkName] == 0
-		switch {
-		case r.OutLinkIndex != 0:
-			out.Indexes = append(out.Indexes, r.OutLinkIndex)
-		case byName[r.OutLinkName] != 0:
-			out.Indexes = append(out.Indexes, byName[r.OutLinkName])
+		own := cmp.Or(r.OutLinkIndex, byName[r.OutLinkName])
+		open := own == 0 && len(r.NextHops) == 0
+		if own != 0 {
+			out.Indexes = append(out.Indexes, own)
 		}
 		for _, hop := range r.NextHops {
-			index := byName[hop.OutLinkName]
-			if index == 0 {
+			if index := byName[hop.OutLinkName]; index != 0 {
+				out.Indexes = append(out.Indexes, index)
+			} else {
 				open = true
-				continue
 			}
-			out.Indexes = append(out.Indexes, index)
 		}
 		if len(out.Indexes) > 0 {
 			n.routes = append(n.routes, out)
