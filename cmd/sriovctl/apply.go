@@ -27,13 +27,9 @@ with what the node needs beside it. It needs os:admin.
 Nothing is changed when the config is bad, when any node cannot have it, or
 when the answer is no.`,
 		Example: "  sriovctl apply vfs.yaml -n 10.5.0.3\n  sriovctl apply vfs.yaml -n 10.5.0.3 --dry-run",
-		Args:    exactly(1, "name one file"),
+		Args:    oneFile,
 		RunE: func(c *cobra.Command, args []string) error {
-			d, err := a.load(args[0])
-			if err != nil {
-				return err
-			}
-			answers, err := a.planAll(c.Context(), d, nil)
+			d, answers, err := a.planAll(c.Context(), args[0], nil)
 			if err != nil {
 				return err
 			}
@@ -95,17 +91,13 @@ func applyNode(ctx context.Context, n *talos.Node, d *configFile, dryRun bool) (
 	switch {
 	case dryRun && changed:
 		return "the machine config would change, and is good", nil
-	case !changed && service.Installed:
-		// It may still be on its way: follow anyway.
-	case !changed:
-		return "the machine config has it already", nil
-	case dryRun:
-		return "the machine config would not change", nil
-	}
-	if !service.Installed {
+	case service.Installed:
+		// What did not change may still be on its way: follow anyway.
+		return follow(ctx, n, d.hash)
+	case changed:
 		return "the machine config is changed; the extension is not installed yet (docs/install.md)", nil
 	}
-	return follow(ctx, n, d.hash)
+	return "the machine config has it already", nil
 }
 
 // wrap makes patches of a bare config, for the node as it is.

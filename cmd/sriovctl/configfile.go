@@ -174,14 +174,12 @@ func minimum(n int, what string) cobra.PositionalArgs {
 	}
 }
 
-// exactly is cobra.ExactArgs with an error that says what is wrong.
-func exactly(n int, what string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) != n {
-			return usageError{fmt.Errorf("%s, got %d arguments", what, len(args))}
-		}
-		return nil
+// oneFile is cobra.ExactArgs(1) with an error that says what is wrong.
+func oneFile(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usageError{fmt.Errorf("name one file, got %d arguments", len(args))}
 	}
+	return nil
 }
 
 func (a *app) logs() *cobra.Command {

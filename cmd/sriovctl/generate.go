@@ -276,7 +276,7 @@ func (a *app) generateSchematic() *cobra.Command {
 schematic for the image factory. With -n the nodes' hardware is looked at too,
 because firmware depends on the card.`,
 		Example: "  sriovctl generate schematic vfs.yaml -n 10.5.0.3",
-		Args:    exactly(1, "name one file"),
+		Args:    oneFile,
 		RunE: func(c *cobra.Command, args []string) error {
 			d, err := a.load(args[0])
 			if err != nil {

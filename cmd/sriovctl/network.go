@@ -37,7 +37,7 @@ the networks it names, without any webhook. Kubernetes 1.36 and later have such
 policies; in 1.34 and 1.35 (--kubernetes) they are beta and have to be turned on.
 docs/networks.md says what the policy understands and what not.`,
 		Example: "  sriovctl generate network networks.yaml --inject > networks-patch.yaml",
-		Args:    exactly(1, "name one file"),
+		Args:    oneFile,
 		RunE:    func(_ *cobra.Command, args []string) error { return a.runNetwork(&o, args[0]) },
 	}
 	f := c.Flags()

@@ -41,13 +41,9 @@ says so (docs/operations.md).
 
 The exit code is 1 when a node cannot have the config.`,
 		Example: "  sriovctl plan machineconfig-patches/worker-sriov.yaml -n 10.5.0.3",
-		Args:    exactly(1, "name one file"),
+		Args:    oneFile,
 		RunE: func(c *cobra.Command, args []string) error {
-			d, err := a.load(args[0])
-			if err != nil {
-				return err
-			}
-			answers, err := a.planAll(c.Context(), d, force)
+			_, answers, err := a.planAll(c.Context(), args[0], force)
 			if err != nil {
 				return err
 			}
@@ -59,10 +55,16 @@ The exit code is 1 when a node cannot have the config.`,
 	return c
 }
 
-func (a *app) planAll(ctx context.Context, d *configFile, force []string) ([]oneNode[*nodePlan], error) {
-	return forEach(ctx, a, func(ctx context.Context, n *talos.Node) (*nodePlan, error) {
+// planAll reads a file, and plans it on all nodes.
+func (a *app) planAll(ctx context.Context, file string, force []string) (*configFile, []oneNode[*nodePlan], error) {
+	d, err := a.load(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	answers, err := forEach(ctx, a, func(ctx context.Context, n *talos.Node) (*nodePlan, error) {
 		return planNode(ctx, n, d, force)
 	})
+	return d, answers, err
 }
 
 // showPlans writes the plans and says whether any has a problem.

@@ -41,7 +41,7 @@ when something is wrong on a node.`,
 			if watch {
 				return a.watch(c.Context(), interval, devices)
 			}
-			answers, err := a.statusAll(c.Context())
+			answers, err := forEach(c.Context(), a, readStatus)
 			if err != nil {
 				return err
 			}
@@ -53,10 +53,6 @@ when something is wrong on a node.`,
 	c.Flags().BoolVar(&devices, "devices", false, "list every device of the pools")
 	a.outputFlag(c)
 	return c
-}
-
-func (a *app) statusAll(ctx context.Context) ([]oneNode[*nodeStatus], error) {
-	return forEach(ctx, a, readStatus)
 }
 
 func readStatus(ctx context.Context, n *talos.Node) (*nodeStatus, error) {
@@ -133,7 +129,7 @@ func (a *app) watch(ctx context.Context, interval time.Duration, devices bool) e
 	defer ticker.Stop()
 	var last []byte
 	for {
-		answers, err := a.statusAll(ctx)
+		answers, err := forEach(ctx, a, readStatus)
 		if ctx.Err() != nil {
 			return nil
 		}
