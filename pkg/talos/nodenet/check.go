@@ -54,7 +54,7 @@ type check struct {
 // interfaces checks the entries of machine.network.interfaces, in whose order
 // Talos goes through them.
 func (c *check) interfaces(list *yaml.Node) {
-	ignored := make(map[int]bool) // of c.toBe
+	heard := slices.Clone(c.toBe) // what no entry so far ignores
 	for i, entry := range machineconfig.Items(list) {
 		where := fmt.Sprintf("machine.network.interfaces[%d]", i)
 		selector := machineconfig.Child(entry, "deviceSelector")
@@ -62,23 +62,14 @@ func (c *check) interfaces(list *yaml.Node) {
 			continue
 		}
 		if isTrue(machineconfig.Child(entry, "ignore")) {
-			for j := range c.toBe {
-				if DeviceSelector(selector, &c.toBe[j]) == Yes {
-					ignored[j] = true
-				}
-			}
+			heard = slices.DeleteFunc(heard, func(l Link) bool { return DeviceSelector(selector, &l) == Yes })
 			continue
 		}
 		effect, grave := effectOf(entry)
 		links := c.toBe
 		if onlyDHCP(entry) {
 			// No DHCP runs on what an entry before this one ignores.
-			links = nil
-			for j := range c.toBe {
-				if !ignored[j] {
-					links = append(links, c.toBe[j])
-				}
-			}
+			links = heard
 		}
 		c.add(where+".deviceSelector", links, deviceSelector{selector}, effect, grave)
 	}

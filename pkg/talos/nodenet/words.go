@@ -103,13 +103,7 @@ func (c *check) add(where string, toBe []Link, s selector, effect string, grave 
 
 // meant are the links that the selector selects as the node is.
 func (c *check) meant(s selector) []Link {
-	var out []Link
-	for i := range c.present {
-		if s.match(&c.present[i]) == Yes {
-			out = append(out, c.present[i])
-		}
-	}
-	return out
+	return slices.DeleteFunc(slices.Clone(c.present), func(l Link) bool { return s.match(&l) != Yes })
 }
 
 // idOf is the PCI id that all the links have and no link to be, "" for none.
