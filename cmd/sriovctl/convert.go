@@ -145,10 +145,7 @@ func (a *app) convertedNeeds(c *spec.Config, node *observed) talos.Needs {
 		needs = talos.NeedsOf(c, talos.HardwareOf(c, node.View.Snapshot))
 	}
 	needs.Spare(node.Links)
-	refused, warned := node.selects(c)
-	for _, f := range append(refused, warned...) {
-		fmt.Fprintf(a.err, "note: %s: %s\nhint: %s\n", node.Node, f.Msg, f.Hint)
-	}
+	findings(a.err, node.Node+": ", node.selects(c)...)
 	return needs
 }
 
@@ -186,7 +183,7 @@ func (a *app) writeConverted(r *convert.Result, node *observed, v versions.Minor
 	if len(r.Networks) > 0 {
 		fmt.Fprintf(a.err, "note: %d networks: --networks writes them\n", len(r.Networks))
 	}
-	findings(a.err, needs.Unselected)
+	findings(a.err, "", needs.Unselected...)
 	patch, err := talos.Patch(r.Config, needs, v)
 	if err != nil {
 		return err

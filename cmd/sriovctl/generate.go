@@ -154,7 +154,7 @@ func (a *app) writePatch(c *spec.Config, needs talos.Needs, v versions.Minor) er
 	if err != nil {
 		return err
 	}
-	findings(a.err, needs.Unselected)
+	findings(a.err, "", needs.Unselected...)
 	if talos.OncePatch(needs, v) != nil {
 		fmt.Fprintf(a.err, "note: modules are needed too (%s): --once writes the patch for them\n", strings.Join(needs.Modules, ", "))
 	}
@@ -170,12 +170,12 @@ func (a *app) writePatch(c *spec.Config, needs talos.Needs, v versions.Minor) er
 func (a *app) selected(nodes []*observed, c *spec.Config) error {
 	var errs []error
 	for _, n := range nodes {
-		refused, warned := n.selects(c)
-		for _, f := range refused {
-			errs = append(errs, &talos.Error{Node: n.Node, Msg: f.Msg, Hint: f.Hint})
-		}
-		for _, f := range warned {
-			fmt.Fprintf(a.err, "note: %s: %s\nhint: %s\n", n.Node, f.Msg, f.Hint)
+		for _, f := range n.selects(c) {
+			if f.Refuse {
+				errs = append(errs, &talos.Error{Node: n.Node, Msg: f.Msg, Hint: f.Hint})
+			} else {
+				findings(a.err, n.Node+": ", f)
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -35,29 +35,18 @@ func observe(ctx context.Context, n *talos.Node) (*observed, error) {
 }
 
 // selects says what the node's own machine config would do with the config's
-// VFs: what has to be mended first, and what is worth knowing.
-func (l *observed) selects(c *spec.Config) (refused, warned []nodenet.Finding) {
+// VFs: what is to be mended, and what is worth knowing.
+func (l *observed) selects(c *spec.Config) []nodenet.Finding {
 	if l.selectors == nil {
-		return nil, []nodenet.Finding{{
+		return []nodenet.Finding{{
 			Msg:  "it is not known whether the node's own selectors select the VFs too: reading the machine config needs os:admin",
 			Hint: installSelectors,
 		}}
 	}
-	return divide(l.selectors.Check(c, nil))
+	return l.selectors.Check(c, nil)
 }
 
 const installSelectors = `docs/install.md, "The node's own selectors", says what to look for`
-
-func divide(found []nodenet.Finding) (refused, warned []nodenet.Finding) {
-	for _, f := range found {
-		if f.Refuse {
-			refused = append(refused, f)
-		} else {
-			warned = append(warned, f)
-		}
-	}
-	return refused, warned
-}
 
 // selectorProblems says, for a node and a file for it, what of the node's machine
 // config and of the file has to do with links that it must not.
@@ -92,9 +81,9 @@ func needsFor(c *spec.Config, v *talos.View) talos.Needs {
 	return needs
 }
 
-// findings writes findings as notes.
-func findings(w io.Writer, list []nodenet.Finding) {
+// findings writes findings as notes, each with a prefix that says on what.
+func findings(w io.Writer, prefix string, list ...nodenet.Finding) {
 	for _, f := range list {
-		fmt.Fprintf(w, "note: %s\nhint: %s\n", f.Msg, f.Hint)
+		fmt.Fprintf(w, "note: %s%s\nhint: %s\n", prefix, f.Msg, f.Hint)
 	}
 }
