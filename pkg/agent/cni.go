@@ -84,32 +84,29 @@ func (t *cniTask) run(ctx context.Context) error {
 		if want.Install == "" {
 			continue
 		}
-		if r := t.inst.Reconcile(ctx, want, t.ready()); ctx.Err() == nil {
-			t.accept(want, r)
+		if next, changed := t.inst.Reconcile(ctx, want, t.ready()); ctx.Err() == nil {
+			t.accept(want, next, changed)
 		}
 	}
 }
 
-// accept notes a report, unless the config changed meanwhile.
-func (t *cniTask) accept(want spec.CNI, r install.Report) {
-	next := status.CNI{
-		Install: string(want.Install), State: r.State, Owner: r.Owner,
-		Path: r.Path, Version: r.Version, Reason: r.Reason, Hint: r.Hint,
-	}
+// accept notes what a pass came to, unless the config changed meanwhile.
+func (t *cniTask) accept(want spec.CNI, next status.CNI, changed string) {
+	next.Install = string(want.Install)
 	t.mu.Lock()
 	old, current := t.report, t.want == want
 	if current {
 		t.report = &next
 	}
 	t.mu.Unlock()
-	if r.Changed != "" {
-		t.log.Info("CNI plugin changed", "change", r.Changed, "path", r.Path)
+	if changed != "" {
+		t.log.Info("CNI plugin changed", "change", changed, "path", next.Path)
 	}
 	if !current || old != nil && *old == next {
 		return
 	}
 	log := t.log.With("state", next.State, "owner", next.Owner, "path", next.Path, "version", next.Version)
-	switch r.State {
+	switch next.State {
 	case outcome.Failed:
 		log.Error("CNI plugin", "reason", next.Reason, "hint", next.Hint)
 	case outcome.Foreign, outcome.Newer:

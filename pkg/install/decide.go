@@ -15,20 +15,6 @@ import (
 // configuration makes the container runtime look for.
 const Name = "sriov"
 
-// Report is the outcome of one pass.
-type Report struct {
-	State outcome.State
-	Owner outcome.Owner
-	// Path is the program as the host sees it.
-	Path string
-	// Version of the program at Path when it is ours.
-	Version string
-	// Reason says why State is not Installed or Off; Hint what to do.
-	Reason, Hint string
-	// Changed says what was done to the host by this pass, "" for nothing.
-	Changed string
-}
-
 // found is what has the plugin's name.
 type found struct {
 	// kind is "" for nothing, "file" for a regular file, else what it is.
@@ -64,17 +50,17 @@ func ours(record []installed, path, sum string) (installed, bool) {
 
 // decide says what to do with the plugin's place, and what the report is once
 // that is done. own is the image's program, meant for own.Path.
-func decide(want spec.CNIInstall, f found, record []installed, own installed) (action, Report) {
-	r := Report{State: outcome.Installed, Owner: outcome.Extension, Path: own.Path, Version: own.Version}
-	foreign := func(reason, hint string) (action, Report) {
-		return keep, Report{State: outcome.Foreign, Owner: outcome.Other, Path: own.Path, Reason: reason, Hint: hint}
+func decide(want spec.CNIInstall, f found, record []installed, own installed) (action, outcome.CNI) {
+	r := outcome.CNI{State: outcome.Installed, Owner: outcome.Extension, Path: own.Path, Version: own.Version}
+	foreign := func(reason, hint string) (action, outcome.CNI) {
+		return keep, outcome.CNI{State: outcome.Foreign, Owner: outcome.Other, Path: own.Path, Reason: reason, Hint: hint}
 	}
 	was, mine := ours(record, own.Path, f.sum)
 	if f.kind == file && f.sum == own.Sum {
 		was, mine = own, true
 	}
 	if want == spec.CNIInstallOff {
-		off := Report{State: outcome.Off, Owner: outcome.Nobody, Path: own.Path}
+		off := outcome.CNI{State: outcome.Off, Owner: outcome.Nobody, Path: own.Path}
 		if mine {
 			return remove, off
 		}
@@ -94,7 +80,7 @@ func decide(want spec.CNIInstall, f found, record []installed, own installed) (a
 	case force, mine && !newer(was.Version, own.Version):
 		return put, r
 	case mine:
-		return keep, Report{
+		return keep, outcome.CNI{
 			State: outcome.Newer, Owner: outcome.Extension, Path: own.Path, Version: was.Version,
 			Reason: fmt.Sprintf("version %s was installed by a newer extension than this one, which has %s", was.Version, own.Version),
 			Hint:   "nothing, if the extension is going to be upgraded again; cni: {install: force} puts the older one there",

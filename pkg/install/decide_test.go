@@ -20,31 +20,31 @@ func TestDecide(t *testing.T) {
 		want spec.CNIInstall
 		f    found
 		act  action
-		r    Report
+		r    outcome.CNI
 	}{
-		{"nothing there", "true", found{}, put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
-		{"in place", "true", is("own"), keep, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
-		{"in place, force", "force", is("own"), keep, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
-		{"older of ours", "true", is("old"), put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
-		{"of ours, not comparable", "true", is("dev"), put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
-		{"newer of ours", "true", is("new"), keep, Report{State: outcome.Newer, Owner: outcome.Extension, Version: "1.3.0"}},
-		{"newer of ours, force", "force", is("new"), put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
-		{"foreign", "true", is("theirs"), keep, Report{State: outcome.Foreign, Owner: outcome.Other}},
-		{"ours, but of another place", "true", is("stranger"), keep, Report{State: outcome.Foreign, Owner: outcome.Other}},
-		{"foreign, force", "force", is("theirs"), put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
-		{"link", "true", found{kind: "symbolic link"}, keep, Report{State: outcome.Foreign, Owner: outcome.Other}},
-		{"link, force", "force", found{kind: "symbolic link"}, put, Report{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
-		{"directory, force", "force", found{kind: directory}, keep, Report{State: outcome.Foreign, Owner: outcome.Other}},
-		{"off, ours", "false", is("own"), remove, Report{State: outcome.Off, Owner: outcome.Nobody}},
-		{"off, older of ours", "false", is("old"), remove, Report{State: outcome.Off, Owner: outcome.Nobody}},
-		{"off, newer of ours", "false", is("new"), remove, Report{State: outcome.Off, Owner: outcome.Nobody}},
-		{"off, foreign", "false", is("theirs"), keep, Report{State: outcome.Off, Owner: outcome.Other}},
-		{"off, nothing", "false", found{}, keep, Report{State: outcome.Off, Owner: outcome.Nobody}},
+		{"nothing there", "true", found{}, put, outcome.CNI{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"in place", "true", is("own"), keep, outcome.CNI{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"in place, force", "force", is("own"), keep, outcome.CNI{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"older of ours", "true", is("old"), put, outcome.CNI{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"of ours, not comparable", "true", is("dev"), put, outcome.CNI{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"newer of ours", "true", is("new"), keep, outcome.CNI{State: outcome.Newer, Owner: outcome.Extension, Version: "1.3.0"}},
+		{"newer of ours, force", "force", is("new"), put, outcome.CNI{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"foreign", "true", is("theirs"), keep, outcome.CNI{State: outcome.Foreign, Owner: outcome.Other}},
+		{"ours, but of another place", "true", is("stranger"), keep, outcome.CNI{State: outcome.Foreign, Owner: outcome.Other}},
+		{"foreign, force", "force", is("theirs"), put, outcome.CNI{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"link", "true", found{kind: "symbolic link"}, keep, outcome.CNI{State: outcome.Foreign, Owner: outcome.Other}},
+		{"link, force", "force", found{kind: "symbolic link"}, put, outcome.CNI{State: outcome.Installed, Owner: outcome.Extension, Version: "1.2.0"}},
+		{"directory, force", "force", found{kind: directory}, keep, outcome.CNI{State: outcome.Foreign, Owner: outcome.Other}},
+		{"off, ours", "false", is("own"), remove, outcome.CNI{State: outcome.Off, Owner: outcome.Nobody}},
+		{"off, older of ours", "false", is("old"), remove, outcome.CNI{State: outcome.Off, Owner: outcome.Nobody}},
+		{"off, newer of ours", "false", is("new"), remove, outcome.CNI{State: outcome.Off, Owner: outcome.Nobody}},
+		{"off, foreign", "false", is("theirs"), keep, outcome.CNI{State: outcome.Off, Owner: outcome.Other}},
+		{"off, nothing", "false", found{}, keep, outcome.CNI{State: outcome.Off, Owner: outcome.Nobody}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			act, r := decide(tc.want, tc.f, record, own)
 			tc.r.Path = path
-			if diff := cmp.Diff(tc.r, r, cmpopts.IgnoreFields(Report{}, "Reason", "Hint")); diff != "" || act != tc.act {
+			if diff := cmp.Diff(tc.r, r, cmpopts.IgnoreFields(outcome.CNI{}, "Reason", "Hint")); diff != "" || act != tc.act {
 				t.Errorf("action %d, want %d; report (-want +got):\n%s", act, tc.act, diff)
 			}
 			if (r.State == outcome.Foreign || r.State == outcome.Newer) != (r.Reason != "" && r.Hint != "") {

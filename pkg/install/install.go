@@ -50,94 +50,99 @@ func New(o Options) *Installer {
 // Reconcile compares the place with what is wanted and makes it so. It is cheap when
 // nothing changed since the last pass. ready says that the record's directory is in
 // use; before that nothing is concluded, because the host's directories are not
-// mounted yet either.
-func (i *Installer) Reconcile(ctx context.Context, want spec.CNI, ready bool) Report {
+// mounted yet either. changed says what was done to the host by this pass, "" for
+// nothing.
+func (i *Installer) Reconcile(ctx context.Context, want spec.CNI, ready bool) (is outcome.CNI, changed string) {
 	path := filepath.Join(cmp.Or(want.BinDir, spec.DefaultBinDir), Name)
 	if !ready {
-		return Report{State: outcome.Pending, Owner: outcome.Unknown, Path: path, Reason: "the state directory is not there yet", Hint: "it comes with the node's disk"}
+		return outcome.CNI{
+			State: outcome.Pending, Owner: outcome.Unknown, Path: path,
+			Reason: "the state directory is not there yet", Hint: "it comes with the node's disk",
+		}, ""
 	}
-	r, err := i.reconcile(ctx, want.Install, path)
+	is, changed, err := i.reconcile(ctx, want.Install, path)
 	if errors.Is(err, syscall.EEXIST) {
 		// Somebody's program came between the pass and the installation.
-		r, err = i.reconcile(ctx, want.Install, path)
+		is, changed, err = i.reconcile(ctx, want.Install, path)
 	}
 	if err == nil {
-		return r
+		return is, changed
 	}
-	r = Report{State: outcome.Failed, Owner: outcome.Unknown, Path: path, Reason: err.Error()}
+	is = outcome.CNI{State: outcome.Failed, Owner: outcome.Unknown, Path: path, Reason: err.Error()}
 	switch {
 	case errors.Is(err, syscall.EROFS), errors.Is(err, errNoMount):
-		r.State, r.Hint = outcome.Pending, "it is tried again when the mounts of the node change"
+		is.State, is.Hint = outcome.Pending, "it is tried again when the mounts of the node change"
 	case errors.Is(err, errNoSource):
-		r.Hint = "the extension's image is broken; install it again"
+		is.Hint = "the extension's image is broken; install it again"
 	case errors.Is(err, syscall.ENOSPC):
-		r.Hint = "make room on the node's disk; it is tried again"
+		is.Hint = "make room on the node's disk; it is tried again"
 	default:
-		r.Hint = "it is tried again"
+		is.Hint = "it is tried again"
 	}
-	return r
+	return is, ""
 }
 
 // errNoSource: the image has no plugin.
 var errNoSource = errors.New("the extension's image has no CNI plugin")
 
-func (i *Installer) reconcile(ctx context.Context, want spec.CNIInstall, path string) (Report, error) {
+func (i *Installer) reconcile(
+	ctx context.Context, want spec.CNIInstall, path string,
+) (is outcome.CNI, changed string, err error) {
 	own := installed{Path: path, Version: i.o.Version}
-	var err error
 	if own.Sum, err = i.sum(i.o.Source); errors.Is(err, fs.ErrNotExist) {
-		return Report{}, fmt.Errorf("%w: %w", errNoSource, err)
+		return is, "", fmt.Errorf("%w: %w", errNoSource, err)
 	} else if err != nil {
-		return Report{}, fmt.Errorf("read the image's plugin: %w", err)
+		return is, "", fmt.Errorf("read the image's plugin: %w", err)
 	}
 	record, err := i.read()
 	if err != nil {
-		return Report{}, err
+		return is, "", err
 	}
 	if err := i.mounted(path); err != nil {
-		return Report{}, err
+		return is, "", err
 	}
 	moved, err := i.leave(record, path)
 	if err != nil {
-		return Report{}, err
+		return is, "", err
 	}
 	f, err := i.find(path)
 	if err != nil {
-		return Report{}, err
+		return is, "", err
 	}
-	act, r := decide(want, f, record, own)
+	act, is := decide(want, f, record, own)
 	switch act {
 	case put:
 		if err := i.put(ctx, record, own, f.kind != ""); err != nil {
-			return Report{}, fmt.Errorf("install %s: %w", path, err)
+			return is, "", fmt.Errorf("install %s: %w", path, err)
 		}
-		r.Changed = "installed version " + own.Version
+		changed = "installed version " + own.Version
 		if f.kind != "" {
-			r.Changed = "replaced by version " + own.Version
+			changed = "replaced by version " + own.Version
 		}
 	case remove:
 		if n, err := i.attached(); err != nil {
-			return Report{}, err
+			return is, "", err
 		} else if n > 0 {
 			was, _ := ours(record, path, f.sum)
-			return Report{
+			return outcome.CNI{
 				State: outcome.Pending, Owner: outcome.Extension, Path: path, Version: cmp.Or(was.Version, own.Version),
 				Reason: fmt.Sprintf("not removed yet: interfaces of pods that it has to reclaim: %d", n),
 				Hint:   "delete the pods that " + i.o.Attachments + " names by their sandbox",
-			}, nil
+			}, "", nil
 		}
 		if err := i.remove(path); err != nil {
-			return Report{}, fmt.Errorf("remove %s: %w", path, err)
+			return is, "", fmt.Errorf("remove %s: %w", path, err)
 		}
-		r.Changed = "removed"
+		changed = "removed"
 	case keep:
-		if r.State == outcome.Installed {
+		if is.State == outcome.Installed {
 			err = i.remember(record, own)
 		}
 	}
-	if r.Changed == "" && moved != "" {
-		r.Changed = "removed " + moved
+	if changed == "" && moved != "" {
+		changed = "removed " + moved
 	}
-	return r, err
+	return is, changed, err
 }
 
 // attached counts the interfaces of pods that the plugin has to reclaim.

@@ -61,18 +61,17 @@ const place = "opt/cni/bin/sriov"
 
 // reconcile is what a new process of the daemon comes to, and checks that a second
 // pass changes nothing.
-func (h *host) reconcile(want spec.CNI, state outcome.State, owner outcome.Owner) Report {
+func (h *host) reconcile(want spec.CNI, state outcome.State, owner outcome.Owner) outcome.CNI {
 	h.t.Helper()
 	i := New(h.o)
-	r := i.Reconcile(h.t.Context(), want, true)
+	r, _ := i.Reconcile(h.t.Context(), want, true)
 	if r.State != state || r.Owner != owner {
 		h.t.Fatalf("%+v: %s, %s, want %s, %s: %s", want, r.State, r.Owner, state, owner, r.Reason)
 	}
-	again := i.Reconcile(h.t.Context(), want, true)
-	if again.Changed != "" {
-		h.t.Errorf("the second pass changed something: %s", again.Changed)
+	again, changed := i.Reconcile(h.t.Context(), want, true)
+	if changed != "" {
+		h.t.Errorf("the second pass changed something: %s", changed)
 	}
-	r.Changed = ""
 	if again != r {
 		h.t.Errorf("the second pass says %+v, the first %+v", again, r)
 	}
@@ -172,7 +171,7 @@ func TestNotRemovedWhilePodsNeedIt(t *testing.T) {
 
 func TestNotYetPossible(t *testing.T) {
 	h := newHost(t)
-	if r := New(h.o).Reconcile(t.Context(), on, false); r.State != outcome.Pending || h.read(place) != "" {
+	if r, _ := New(h.o).Reconcile(t.Context(), on, false); r.State != outcome.Pending || h.read(place) != "" {
 		t.Errorf("without the state directory: %+v", r)
 	}
 	h.o.OptDir = h.at("not-mounted")

@@ -49,18 +49,7 @@ type Daemon struct {
 }
 
 // CNI is the installation of the CNI plugin.
-type CNI struct {
-	// Install is what the config asks for: true, false or force.
-	Install string        `yaml:"install" json:"install"`
-	State   outcome.State `yaml:"state" json:"state"`
-	Owner   outcome.Owner `yaml:"owner" json:"owner"`
-	Path    string        `yaml:"path" json:"path"`
-	// Version of the program at Path, "" when it is not ours.
-	Version string `yaml:"version,omitempty" json:"version,omitempty"`
-	// Reason is why it is not as asked, Hint what to do.
-	Reason string `yaml:"reason,omitempty" json:"reason,omitempty"`
-	Hint   string `yaml:"hint,omitempty" json:"hint,omitempty"`
-}
+type CNI = outcome.CNI
 
 // Orphans are interfaces of pods that are gone and whose DEL did not come.
 type Orphans struct {

@@ -24,3 +24,17 @@ const (
 	Other     Owner = "other"
 	Unknown   Owner = "unknown" // it could not be seen yet
 )
+
+// CNI is the plugin and its installation.
+type CNI struct {
+	// Install is what the config asks for: true, false or force.
+	Install string `yaml:"install" json:"install"`
+	State   State  `yaml:"state" json:"state"`
+	Owner   Owner  `yaml:"owner" json:"owner"`
+	Path    string `yaml:"path" json:"path"`
+	// Version of the program at Path, "" when it is not ours.
+	Version string `yaml:"version,omitempty" json:"version,omitempty"`
+	// Reason is why it is not as asked, Hint what to do.
+	Reason string `yaml:"reason,omitempty" json:"reason,omitempty"`
+	Hint   string `yaml:"hint,omitempty" json:"hint,omitempty"`
+}
