@@ -114,7 +114,7 @@ func setAttribute(ctx context.Context, links Links, pf nl.LinkRef, o op.Op) erro
 	case op.SetVFQueryRSS:
 		return links.SetVFQueryRSS(ctx, pf, o.Index, bool(o.To))
 	case op.SetVFLinkState:
-		return links.SetVFLinkState(ctx, pf, o.Index, linkState(o.To))
+		return links.SetVFLinkState(ctx, pf, o.Index, nl.LinkStateNamed(string(o.To)))
 	case op.SetVFRate:
 		return links.SetVFRate(ctx, pf, o.Index, o.To.Min, o.To.Max)
 	}
@@ -127,17 +127,6 @@ func vlan(l op.VLAN) nl.VLAN {
 		v.Proto = nl.Proto8021AD
 	}
 	return v
-}
-
-func linkState(s op.LinkState) nl.LinkState {
-	switch s {
-	case op.LinkEnable:
-		return nl.LinkStateEnable
-	case op.LinkDisable:
-		return nl.LinkStateDisable
-	default:
-		return nl.LinkStateAuto
-	}
 }
 
 // probe offers the VF to the drivers, of which one is expected to bind it.

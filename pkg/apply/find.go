@@ -33,7 +33,7 @@ func (r *run) vfLink(vf op.OnVF) (nl.LinkRef, error) {
 // link is the interface of the device: the one with the name, else the first
 // that is no representor.
 func (r *run) link(device, name string) (nl.LinkRef, error) {
-	names, err := r.a.sys.ReadDir(sysfs.Nets(device))
+	names, err := r.a.sys.ReadDir(sysfs.Netdevs(device))
 	if err != nil && !sysfs.IsAbsent(err) {
 		return nl.LinkRef{}, err
 	}

@@ -154,7 +154,7 @@ func (r *run) awaitNetdevs(ctx context.Context, o op.AwaitNetdevs, changed <-cha
 // netdev reports whether the VF has a driver, and whether it has a netdev.
 func (r *run) netdev(index int) (bound, ready bool) {
 	pf := r.pf.Address
-	if names, err := r.a.sys.ReadDir(sysfs.Nets(sysfs.VirtFn(pf, index))); err == nil && len(names) > 0 {
+	if names, err := r.a.sys.ReadDir(sysfs.Netdevs(sysfs.VirtFn(pf, index))); err == nil && len(names) > 0 {
 		return true, true
 	}
 	_, err := r.a.sys.ReadLink(sysfs.VFDriver(pf, index))

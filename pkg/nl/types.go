@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 )
 
@@ -84,16 +85,19 @@ const (
 	LinkStateDisable LinkState = 2
 )
 
+// linkStates are the names of the states.
+var linkStates = [...]string{LinkStateAuto: "auto", LinkStateEnable: "enable", LinkStateDisable: "disable"}
+
 func (s LinkState) String() string {
-	switch s {
-	case LinkStateAuto:
-		return "auto"
-	case LinkStateEnable:
-		return "enable"
-	case LinkStateDisable:
-		return "disable"
+	if s < LinkState(len(linkStates)) {
+		return linkStates[s]
 	}
 	return fmt.Sprintf("state %d", uint32(s))
+}
+
+// LinkStateNamed is the state of that name; of any other it is auto, the kernel's own.
+func LinkStateNamed(name string) LinkState {
+	return LinkState(max(0, slices.Index(linkStates[:], name)))
 }
 
 // VLAN protocols (ETH_P_8021Q, ETH_P_8021AD), in host byte order.

@@ -156,12 +156,8 @@ func (r Rate) String() string     { return fmt.Sprintf("%d %d", r.Min, r.Max) }
 // LinkState is whether a VF's link follows the port's.
 type LinkState spec.LinkState
 
-// The link states.
-const (
-	LinkAuto    = LinkState(spec.LinkStateAuto)
-	LinkEnable  = LinkState(spec.LinkStateEnable)
-	LinkDisable = LinkState(spec.LinkStateDisable)
-)
+// LinkAuto is what a new VF has.
+const LinkAuto = LinkState(spec.LinkStateAuto)
 
 func (s LinkState) Equal(v Value) bool { return same(s, v) }
 func (s LinkState) String() string     { return string(s) }

@@ -8,12 +8,12 @@ package sysfs
 func Shown(name string) string { return "/sys/" + name }
 
 // AllVFNets is a pattern, for people: the interfaces of all VFs of the PF.
-func AllVFNets(pf string) string { return Nets(DeviceAttr(pf, PrefixVirtFn+"*")) }
+func AllVFNets(pf string) string { return Netdevs(DeviceAttr(pf, PrefixVirtFn+"*")) }
 
 // VFNetAttr is a pattern, for people: an attribute of the VF's interface, whose
 // name is not known yet.
 func VFNetAttr(pf string, index int, attr string) string {
-	return Join(Nets(VirtFn(pf, index)), "*/"+attr)
+	return Join(Netdevs(VirtFn(pf, index)), "*/"+attr)
 }
 
 // VFDriverOverride is the driver_override of the PF's VF.
@@ -26,9 +26,6 @@ func VFDriver(pf string, index int) string { return Join(VirtFn(pf, index), Link
 
 // VFRDMA lists the RDMA devices of the PF's VF.
 func VFRDMA(pf string, index int) string { return Join(VirtFn(pf, index), "infiniband") }
-
-// Nets lists the interfaces of the device (a name of its directory).
-func Nets(device string) string { return Join(device, "net") }
 
 // VDPADeviceDriver is the link from the vDPA device to its driver.
 func VDPADeviceDriver(name string) string { return Join(VDPADevice(name), LinkDriver) }

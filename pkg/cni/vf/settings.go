@@ -142,7 +142,7 @@ func Wanted(c *netconf.NetConf, cur nl.VFInfo) []Setting {
 	want := nl.VFInfo{
 		VLAN: netconf.Number(c.VLAN), QoS: netconf.Number(c.VLANQoS), VLANProto: protoNumber(c.VLANProto), MAC: mac,
 		MinRate: netconf.Number(c.MinTxRate), MaxRate: netconf.Number(c.MaxTxRate),
-		SpoofCheck: new(c.SpoofChk == "on"), Trust: new(c.Trust == "on"), LinkState: linkStates[c.LinkState],
+		SpoofCheck: new(c.SpoofChk == "on"), Trust: new(c.Trust == "on"), LinkState: nl.LinkStateNamed(c.LinkState),
 	}
 	return differing(want, cur,
 		changed{attachment.VLAN, c.VLAN != nil},
@@ -183,9 +183,4 @@ func protoNumber(name *string) uint16 {
 		return nl.Proto8021AD
 	}
 	return nl.Proto8021Q
-}
-
-// linkStates are the values of link_state; the default is auto, the kernel's 0.
-var linkStates = map[string]nl.LinkState{
-	"auto": nl.LinkStateAuto, "enable": nl.LinkStateEnable, "disable": nl.LinkStateDisable,
 }
