@@ -35,17 +35,11 @@ type Settings struct {
 
 // From reads the config; nil is the defaults.
 func From(cfg *spec.Config) Settings {
-	s := Settings{Link: true, HoldDown: DefaultHoldDown}
-	if cfg == nil {
-		return s
+	health := cmp.Or(cfg, &spec.Config{}).Health
+	return Settings{
+		Link:     health.Link == nil || *health.Link,
+		HoldDown: cmp.Or(time.Duration(health.HoldDown), DefaultHoldDown),
 	}
-	if cfg.Health.Link != nil {
-		s.Link = *cfg.Health.Link
-	}
-	if d := time.Duration(cfg.Health.HoldDown); d > 0 {
-		s.HoldDown = d
-	}
-	return s
 }
 
 // Judge remembers what earlier observations showed. The zero value is ready; it is for
@@ -263,7 +257,7 @@ func (j *Judge) keep(snap *inventory.Snapshot, a *pool.Assignment, held func(str
 		if before == nil {
 			continue
 		}
-		var kept []pool.Device
+		p.Devices = slices.Clip(p.Devices) // those of a are not written to
 		for _, d := range before.Devices {
 			if have[d.ID] || !held(d.ID) {
 				continue
@@ -271,10 +265,7 @@ func (j *Judge) keep(snap *inventory.Snapshot, a *pool.Assignment, held func(str
 			if _, ok := snap.Device(d.ID); !ok {
 				d.Healthy, d.Reason = false, pool.Unusable("the device is gone, and a pod still has it")
 			}
-			kept = append(kept, d)
-		}
-		if len(kept) > 0 {
-			p.Devices = append(slices.Clone(p.Devices), kept...)
+			p.Devices = append(p.Devices, d)
 		}
 	}
 	return out

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -220,7 +219,7 @@ func resolve(path string) (string, error) {
 	if !info.IsDir() {
 		return path, nil
 	}
-	entries, err := os.ReadDir(path)
+	entries, err := os.ReadDir(path) // sorted
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -233,7 +232,6 @@ func resolve(path string) (string, error) {
 			files = append(files, e.Name())
 		}
 	}
-	slices.Sort(files)
 	switch len(files) {
 	case 0:
 		return "", nil

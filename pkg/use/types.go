@@ -1,6 +1,10 @@
 package use
 
-import "github.com/talos-sriov/talos-sriov/pkg/use/holder"
+import (
+	"cmp"
+
+	"github.com/talos-sriov/talos-sriov/pkg/use/holder"
+)
 
 // Holder is who has a device, and how that is known; EvidenceKind is the latter.
 type (
@@ -70,12 +74,8 @@ type Set struct {
 func (s Set) Of(address string) Status {
 	st, ok := s.Devices[address]
 	if !ok || (st.State == Unknown && len(st.Holders) == 0) {
-		why := s.Why
-		if why == "" {
-			why = "nobody could be asked"
-		}
 		return Status{State: Unknown, Holders: []Holder{{
-			Device: address, Evidence: EvidenceNone, Text: "use of " + address + " is unknown: " + why,
+			Device: address, Evidence: EvidenceNone, Text: "use of " + address + " is unknown: " + cmp.Or(s.Why, "nobody could be asked"),
 		}}}
 	}
 	return st
