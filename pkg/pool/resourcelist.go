@@ -201,14 +201,10 @@ func vdpaType(d *inventory.VDPADevice) spec.VDPAType {
 	if d == nil {
 		return ""
 	}
-	switch d.Driver {
-	case "virtio_vdpa":
-		return spec.VDPAVirtio
-	case "vhost_vdpa":
-		return spec.VDPAVhost
-	}
-	return ""
+	return consumers[d.Driver]
 }
+
+var consumers = map[string]spec.VDPAType{"virtio_vdpa": spec.VDPAVirtio, "vhost_vdpa": spec.VDPAVhost}
 
 // addResource gives the entry's pool what it selects and nobody had before.
 func (b *builder) addResource(r *spec.Resource, all candidates, snap *inventory.Snapshot) {
