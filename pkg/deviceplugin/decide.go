@@ -26,10 +26,8 @@ func backoff(n int) time.Duration {
 	if n <= 0 {
 		return 0
 	}
-	if n > 12 {
-		return maxDelay
-	}
-	return min(firstDelay<<(n-1), maxDelay)
+	const most = 11 // doublings, after which it is above maxDelay
+	return min(firstDelay<<min(n-1, most), maxDelay)
 }
 
 // retry is the delay after failures in a row.

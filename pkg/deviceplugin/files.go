@@ -2,6 +2,7 @@ package deviceplugin
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -224,10 +225,7 @@ const (
 // cdiKind is the vendor and class under which a device is known.
 func cdiKind(resource string, kind pool.Kind) string {
 	prefix, _, _ := strings.Cut(resource, "/")
-	if kind == "" {
-		kind = pool.KindNet
-	}
-	return prefix + "/" + string(kind)
+	return prefix + "/" + string(cmp.Or(kind, pool.KindNet))
 }
 
 // cdiName is the fully qualified name of a device.

@@ -202,14 +202,10 @@ func (s *server) offer(ctx context.Context, now time.Time, wg *sync.WaitGroup) e
 
 // report logs an error once, however often it is met in a row.
 func (s *server) report(err error) {
-	if err == nil {
+	if err == nil || err.Error() == s.reported {
 		return
 	}
-	text := err.Error()
-	if text == s.reported {
-		return
-	}
-	s.reported = text
+	s.reported = err.Error()
 	s.log.Warn("pool is not offered to the kubelet", "err", err)
 }
 
