@@ -16,6 +16,7 @@ import (
 	"github.com/siderolabs/talos/pkg/machinery/role"
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
+	"github.com/talos-sriov/talos-sriov/pkg/consttest"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
@@ -259,13 +260,13 @@ func TestDaemonToWorkstation(t *testing.T) {
 			seamCases[name](s)
 		})
 	}
-	for _, e := range use.EvidenceKinds() {
-		if !evidence[string(e)] {
+	for _, e := range consttest.Of(t, "../../pkg/use/types.go", "EvidenceKind") {
+		if !evidence[e] {
 			t.Errorf("no case has a holder with the evidence %q", e)
 		}
 	}
-	for _, c := range pool.Causes() {
-		if !causes[string(c)] {
+	for _, c := range consttest.Of(t, "../../pkg/pool/reason.go", "Cause") {
+		if !causes[c] {
 			t.Errorf("no case has a device with the cause %q", c)
 		}
 	}

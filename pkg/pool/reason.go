@@ -23,14 +23,6 @@ const (
 	CauseUnusable       Cause = "unusable"          // it cannot be handed out as it is
 )
 
-// Causes are all causes.
-func Causes() []Cause {
-	return []Cause{
-		CausePFDown, CauseNoLink, CauseVFLinkDisabled, CausePCIeErrors,
-		CauseWaiting, CauseNoInterface, CauseOpen, CauseUnfinished, CauseUnusable,
-	}
-}
-
 // Unusable is the reason of a device that cannot be handed out as it is, none for
 // "".
 func Unusable(text string) Reason {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/talos-sriov/talos-sriov/pkg/consttest"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
@@ -114,16 +115,17 @@ func TestProblemsOfTheMachine(t *testing.T) {
 // text is.
 func TestEveryCause(t *testing.T) {
 	p := pool.Pool{Resource: "x.y/z"}
-	for _, c := range pool.Causes() {
-		p.Devices = append(p.Devices, pool.Device{ID: "dev-" + string(c), Reason: pool.Reason{Cause: c, Text: "the same text for all"}})
+	causes := consttest.Of(t, "../pool/reason.go", "Cause")
+	for _, c := range causes {
+		p.Devices = append(p.Devices, pool.Device{ID: "dev-" + c, Reason: pool.Reason{Cause: pool.Cause(c), Text: "the same text for all"}})
 	}
 	p.Devices = append(p.Devices, pool.Device{ID: "healthy", Healthy: true})
 	got := report.Pool(&p, nil, use.Set{})
 	if got.Devices != len(p.Devices) || got.Healthy != 1 || got.Registered {
 		t.Errorf("%+v", got)
 	}
-	for i, c := range pool.Causes() {
-		if r := got.Members[i].Reason; r != (status.Reason{Cause: string(c), Text: "the same text for all"}) || c == "" {
+	for i, c := range causes {
+		if r := got.Members[i].Reason; r != (status.Reason{Cause: c, Text: "the same text for all"}) || c == "" {
 			t.Errorf("%s: %+v", c, r)
 		}
 	}

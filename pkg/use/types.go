@@ -30,13 +30,6 @@ const (
 	EvidenceNone EvidenceKind = "none"
 )
 
-// EvidenceKinds are all kinds.
-func EvidenceKinds() []EvidenceKind {
-	return []EvidenceKind{
-		EvidencePodResources, EvidenceAllocation, EvidenceKernel, EvidenceOpen, EvidenceHost, EvidenceNone,
-	}
-}
-
 // OfMachine reports whether evidence of the kind is what the machine shows, of
 // which it is not known whose it is.
 func OfMachine(k EvidenceKind) bool {
