@@ -48,14 +48,14 @@ type Write struct {
 	Error error // nil, the kernel's answer, or a *StuckError
 }
 
-// Options are the surroundings of an Applier. Only Links is required: without the
-// rest there is no journal, no gate, no events.
+// Options are the surroundings of an Applier. Journal, Gate, Links, OnWrite and
+// OnAnswer are required.
 type Options struct {
 	Journal Journal
 	Gate    Gate
 	// VFLocks is held while an attribute of a VF is written.
 	VFLocks VFLocks
-	// Links does what netlink, devlink and ethtool do. It is required.
+	// Links does what netlink, devlink and ethtool do.
 	Links Links
 	// Events wakes the wait for VFs' netdevs. Without it they are searched for
 	// once.
@@ -94,24 +94,19 @@ type flight struct {
 	stuck bool
 }
 
-// ErrNoLinks says that an Applier was to be made without Links.
-var ErrNoLinks = errors.New("an applier needs netlink")
+// ErrIncomplete says that an Applier was to be made without something that it needs:
+// one without a gate would take VFs away from whoever has them.
+var ErrIncomplete = errors.New("an applier needs Journal, Gate, Links, OnWrite and OnAnswer")
 
 // New returns an Applier that writes through sys and opts.Links.
 func New(sys Sysfs, opts Options) (*Applier, error) {
-	if opts.Links == nil {
-		return nil, ErrNoLinks
+	if opts.Journal == nil || opts.Gate == nil || opts.Links == nil || opts.OnWrite == nil || opts.OnAnswer == nil {
+		return nil, ErrIncomplete
 	}
 	if opts.WriteTimeout == nil {
 		opts.WriteTimeout = defaultWriteTimeout
 	}
 	opts.AwaitTimeout = cmp.Or(opts.AwaitTimeout, 10*time.Second)
-	if opts.OnWrite == nil {
-		opts.OnWrite = func(Write) {}
-	}
-	if opts.OnAnswer == nil {
-		opts.OnAnswer = func(string) {}
-	}
 	if opts.Point == nil {
 		opts.Point = func(string) {}
 	}

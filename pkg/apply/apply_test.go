@@ -81,11 +81,22 @@ func TestCreatesAndThenWritesNothing(t *testing.T) {
 	}
 }
 
-// TestLinksAreRequired: without netlink there is no applier, so that no step finds
-// out that there is none.
-func TestLinksAreRequired(t *testing.T) {
-	if a, err := apply.New(machine(), apply.Options{}); a != nil || !errors.Is(err, apply.ErrNoLinks) {
-		t.Errorf("New() = %v, %v", a, err)
+// TestRequired: without netlink there is no applier, so that no step finds out that
+// there is none; and without a gate none, so that no VF is taken away unasked.
+func TestRequired(t *testing.T) {
+	k := machine()
+	for what, without := range map[string]func(*apply.Options){
+		"Journal":  func(o *apply.Options) { o.Journal = nil },
+		"Gate":     func(o *apply.Options) { o.Gate = nil },
+		"Links":    func(o *apply.Options) { o.Links = nil },
+		"OnWrite":  func(o *apply.Options) { o.OnWrite = nil },
+		"OnAnswer": func(o *apply.Options) { o.OnAnswer = nil },
+	} {
+		o := complete(apply.Options{Links: k})
+		without(&o)
+		if a, err := apply.New(k, o); a != nil || !errors.Is(err, apply.ErrIncomplete) {
+			t.Errorf("New() without %s = %v, %v", what, a, err)
+		}
 	}
 }
 

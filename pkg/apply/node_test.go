@@ -86,12 +86,39 @@ type applier struct{ *apply.Applier }
 // newApplier is an applier of the model kernel.
 func newApplier(k *modelkernel.Kernel, o apply.Options) applier {
 	o.Links = k
-	a, err := apply.New(k, o)
+	a, err := apply.New(k, complete(o))
 	if err != nil {
 		panic(err)
 	}
 	return applier{a}
 }
+
+// complete adds what the options lack: a journal that keeps nothing, a gate that
+// finds nobody.
+func complete(o apply.Options) apply.Options {
+	if o.Journal == nil {
+		o.Journal = nowhere{}
+	}
+	if o.Gate == nil {
+		o.Gate = nobody{}
+	}
+	if o.OnWrite == nil {
+		o.OnWrite = func(apply.Write) {}
+	}
+	if o.OnAnswer == nil {
+		o.OnAnswer = func(string) {}
+	}
+	return o
+}
+
+type nowhere struct{}
+
+func (nowhere) Begin(context.Context, record.Run, []string) error     { return nil }
+func (nowhere) End(context.Context, record.Run, record.Outcome) error { return nil }
+
+type nobody struct{}
+
+func (nobody) Claim(context.Context, string, []string) ([]use.Holder, error) { return nil, nil }
 
 // reports are what the runs on the PFs of a plan came to.
 type reports struct{ PFs []*apply.Report }

@@ -45,22 +45,19 @@ func (r *run) run(ctx context.Context) {
 		ids[i] = s.ID
 	}
 	r.point("begin")
-	if j := r.a.opts.Journal; j != nil {
-		if err := j.Begin(ctx, r.pf.Run(), ids); err != nil {
-			r.out.Skipped = ids
-			r.out.Err = fmt.Errorf("%s (%s): nothing was changed, because the intent could not be recorded: %w", r.pf.Name, r.pf.Address, err)
-			return
-		}
+	if err := r.a.opts.Journal.Begin(ctx, r.pf.Run(), ids); err != nil {
+		r.out.Skipped = ids
+		r.out.Err = fmt.Errorf("%s (%s): nothing was changed, because the intent could not be recorded: %w", r.pf.Name, r.pf.Address, err)
+		return
 	}
 	r.steps(ctx, ready)
 	if r.out.Stuck {
 		return // the write may still have its effect: the intent stays open
 	}
 	r.point("end")
-	if j := r.a.opts.Journal; j != nil {
-		if err := j.End(ctx, r.pf.Run(), r.outcome()); err != nil {
-			r.out.Err = errors.Join(r.out.Err, fmt.Errorf("%s (%s): the end of the run could not be recorded: %w", r.pf.Name, r.pf.Address, err))
-		}
+	out := record.Outcome{Unfinished: r.unfinished, Waiting: len(r.out.Waiting) > 0, Refused: r.refused}
+	if err := r.a.opts.Journal.End(ctx, r.pf.Run(), out); err != nil {
+		r.out.Err = errors.Join(r.out.Err, fmt.Errorf("%s (%s): the end of the run could not be recorded: %w", r.pf.Name, r.pf.Address, err))
 	}
 }
 
@@ -111,9 +108,6 @@ func (r *run) ready() []*plan.Step {
 // A forced step is claimed too, so that its VFs are not given out once more,
 // but runs whoever has them.
 func (r *run) claim(ctx context.Context, ready []*plan.Step) []*plan.Step {
-	if r.a.opts.Gate == nil {
-		return ready
-	}
 	var vfs []int
 	for _, s := range ready {
 		if takes(s) {
@@ -281,8 +275,3 @@ func (r *run) fail(s *plan.Step, err error) {
 }
 
 func (r *run) point(name string) { r.a.opts.Point(r.pf.Address + "/" + name) }
-
-// outcome is what the run came to for later plans.
-func (r *run) outcome() record.Outcome {
-	return record.Outcome{Unfinished: r.unfinished, Waiting: len(r.out.Waiting) > 0, Refused: r.refused}
-}

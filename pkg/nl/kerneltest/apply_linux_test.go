@@ -14,7 +14,9 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
 // address is the PCI address that stands for the device, which has none.
@@ -56,9 +58,23 @@ func onVF[V op.Value](index int, to V) op.Attribute[V] {
 	return op.Attribute[V]{OnVF: op.OnVF{OnPF: onPF, Index: index}, To: to}
 }
 
+// nowhere is a journal that keeps nothing.
+type nowhere struct{}
+
+func (nowhere) Begin(context.Context, record.Run, []string) error     { return nil }
+func (nowhere) End(context.Context, record.Run, record.Outcome) error { return nil }
+
+// nobody is a gate that finds no holders.
+type nobody struct{}
+
+func (nobody) Claim(context.Context, string, []string) ([]use.Holder, error) { return nil, nil }
+
 func (d *device) apply(steps ...plan.Step) *apply.Report {
 	d.t.Helper()
-	a, err := apply.New(pciView{d}, apply.Options{Links: pciLinks{d.nl, d}})
+	a, err := apply.New(pciView{d}, apply.Options{
+		Links: pciLinks{d.nl, d}, Journal: nowhere{}, Gate: nobody{},
+		OnWrite: func(apply.Write) {}, OnAnswer: func(string) {},
+	})
 	if err != nil {
 		d.t.Fatal(err)
 	}
