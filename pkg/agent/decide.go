@@ -116,8 +116,7 @@ func decide(newest *source.Document, lastGood state.LastGood, load func(name str
 }
 
 func errorsOf(err error) []spec.Error {
-	var list *spec.Errors
-	if errors.As(err, &list) {
+	if list, ok := errors.AsType[*spec.Errors](err); ok {
 		return specErrors(list.List)
 	}
 	return []spec.Error{{Msg: err.Error()}}

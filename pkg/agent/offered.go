@@ -39,17 +39,16 @@ type claim struct {
 	reason pool.Reason
 }
 
-// offer is what is offered now. The caller holds the lock.
-func (o *offered) offer() deviceplugin.Offer {
+// offer is what is offered now. given are the devices that pods may have. The caller
+// holds the lock.
+func (o *offered) offer(given []string) deviceplugin.Offer {
 	o.seq++
-	reasons := maps.Clone(o.loop)
-	if reasons == nil {
-		reasons = map[string]pool.Reason{}
-	}
+	reasons := map[string]pool.Reason{}
+	maps.Copy(reasons, o.loop)
 	for id, c := range o.claimed {
 		reasons[id] = c.reason
 	}
-	return deviceplugin.Offer{Assignment: o.base.Withhold(reasons), Seq: o.seq}
+	return deviceplugin.Offer{Assignment: o.base.Withhold(reasons), Seq: o.seq, Given: given}
 }
 
 // set is the decision of the loop. It ends earlier claims of runs that are over.
@@ -58,9 +57,8 @@ func (o *offered) set(base *pool.Assignment, reasons map[string]pool.Reason, bus
 	o.mu.Lock()
 	o.base, o.loop = base, reasons
 	maps.DeleteFunc(o.claimed, func(_ string, c claim) bool { return !busy[c.pf] })
-	offer := o.offer()
+	offer := o.offer(given)
 	o.mu.Unlock()
-	offer.Given = given
 	o.plugin.Offer(offer)
 }
 
@@ -78,9 +76,8 @@ func (o *offered) claim(pf string, devices []string, reason pool.Reason, given [
 		o.mu.Unlock()
 		return // the first offer is made without them
 	}
-	offer := o.offer()
+	offer := o.offer(given)
 	o.mu.Unlock()
-	offer.Given = given
 	o.plugin.Offer(offer)
 }
 

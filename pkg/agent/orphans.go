@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -39,11 +40,7 @@ type leftover struct {
 // observe takes what is left over now, and returns what may be reclaimed now. It
 // changes nothing but what it remembers.
 func (o *orphans) observe(list []cni.Orphan, grace time.Duration, now time.Time) (due []cni.Orphan) {
-	for k := range o.known {
-		if !slices.Contains(list, k) {
-			delete(o.known, k)
-		}
-	}
+	maps.DeleteFunc(o.known, func(k cni.Orphan, _ *leftover) bool { return !slices.Contains(list, k) })
 	var next time.Duration
 	for _, k := range list {
 		if o.known[k] == nil {
@@ -83,7 +80,7 @@ func (a *Agent) reclaimable(m *memory, cur *pass) []cni.Orphan {
 	due := m.orphans.observe(list, a.opts.OrphanGrace, time.Now())
 	return slices.DeleteFunc(due, func(o cni.Orphan) bool {
 		reason := ""
-		if st := cur.use.Of(o.Device); o.HasVF() && cur.knows(o.Device) && st.Busy() {
+		if st := cur.use.Of(o.Device); o.HasVF() && cur.pfOf(o.Device) != "" && st.Busy() {
 			reason = "in use: " + use.Names(st.Holders)
 		}
 		m.orphans.postpone(o, reason, m.orphans.known[o].after)
@@ -91,10 +88,8 @@ func (a *Agent) reclaimable(m *memory, cur *pass) []cni.Orphan {
 	})
 }
 
-// knows reports whether the snapshot has the VF; one that it does not have is no
+// pfOf is the PF of the VF, "" for a VF that the snapshot does not have: that one is no
 // more, and nobody's.
-func (cur *pass) knows(vf string) bool { return cur.pfOf(vf) != "" }
-
 func (cur *pass) pfOf(addr string) string {
 	if _, pf := cur.snap.VF(addr); pf != nil {
 		return pf.Address
@@ -159,10 +154,7 @@ func (o *orphans) report() *status.Orphans {
 	}
 	s := &status.Orphans{Returned: o.reclaimed}
 	for k, e := range o.known {
-		reason := e.reason
-		if reason == "" {
-			reason = "the container runtime may still give it back itself"
-		}
+		reason := cmp.Or(e.reason, "the container runtime may still give it back itself")
 		s.Pending = append(s.Pending, status.Orphan{
 			Device: k.Device, Attachment: k.File, Evidence: string(k.Evidence), Since: e.since.UTC().Truncate(time.Second), Reason: reason,
 		})

@@ -22,32 +22,17 @@ const (
 type retries map[string]retry
 
 type retry struct {
-	work  work // what failed
+	steps []plan.Step // what failed
 	pause time.Duration
 	after time.Time
 }
 
-// work identifies what is to be done on a PF: the same steps from the same state.
-type work []change
-
-type change struct {
-	id         string
-	from, want op.Value
-	waits      bool
-}
-
-func workOn(f *plan.PFPlan) work {
-	out := make(work, 0, len(f.Steps))
-	for i := range f.Steps {
-		s := &f.Steps[i]
-		out = append(out, change{id: s.ID, from: s.Op.From(), want: s.Op.Want(), waits: len(s.Wait) > 0})
-	}
-	return out
-}
-
-func (w work) equal(o work) bool {
-	return slices.EqualFunc(w, o, func(a, b change) bool {
-		return a.id == b.id && a.waits == b.waits && op.Equal(a.from, b.from) && op.Equal(a.want, b.want)
+// sameWork reports whether the same is to be done on a PF: the same steps from the same
+// state.
+func sameWork(x, y []plan.Step) bool {
+	return slices.EqualFunc(x, y, func(a, b plan.Step) bool {
+		return a.ID == b.ID && (len(a.Wait) > 0) == (len(b.Wait) > 0) &&
+			op.Equal(a.Op.From(), b.Op.From()) && op.Equal(a.Op.Want(), b.Op.Want())
 	})
 }
 
@@ -61,7 +46,7 @@ func (r retries) due(p *plan.Plan, now time.Time) ([]*plan.PFPlan, time.Duration
 		if !ready(f) {
 			continue
 		}
-		if was, failed := r[f.Address]; failed && was.work.equal(workOn(f)) && now.Before(was.after) {
+		if was, failed := r[f.Address]; failed && sameWork(was.steps, f.Steps) && now.Before(was.after) {
 			if left := was.after.Sub(now); wait == 0 || left < wait {
 				wait = left
 			}
@@ -81,10 +66,9 @@ func (r retries) ended(f *plan.PFPlan, out *apply.Report, now time.Time) {
 		delete(r, f.Address)
 		return
 	}
-	was, work := r[f.Address], workOn(f)
-	pause := firstPause
-	if was.work.equal(work) {
+	was, pause := r[f.Address], firstPause
+	if sameWork(was.steps, f.Steps) {
 		pause = min(2*was.pause, lastPause)
 	}
-	r[f.Address] = retry{work: work, pause: pause, after: now.Add(pause)}
+	r[f.Address] = retry{steps: f.Steps, pause: pause, after: now.Add(pause)}
 }
