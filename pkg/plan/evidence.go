@@ -117,8 +117,11 @@ func evidenceOf(s *inventory.Snapshot, pf *inventory.PF) evidence {
 		return not("asked again by itself; "+hintAllow, "netlink does not list the interface %s", pf.Unlisted)
 	case pf.Upper != "":
 		return not("take "+pf.Upper+" off this PF; or "+hintAllow, "%s is on top of this PF's interface", pf.Upper)
-	case len(pf.Netdevs) == 0:
-		return withoutInterface(pf)
+	case len(pf.Netdevs) == 0 && pf.Driver == "":
+		return not(hintAllow, "no driver is bound to this PF, so nothing is known of its port")
+	case len(pf.Netdevs) == 0 && !noNetwork(pf):
+		return not("is its interface still to appear, or was it moved to another network namespace? If not, "+hintAllow,
+			"this PF has no interface here, and its driver %s makes one", pf.Driver)
 	}
 	for i := range pf.Netdevs {
 		switch d := &pf.Netdevs[i]; {
@@ -129,20 +132,6 @@ func evidenceOf(s *inventory.Snapshot, pf *inventory.PF) evidence {
 		}
 	}
 	return evidence{quiet: true}
-}
-
-// withoutInterface judges a PF that has no network interface on the host.
-func withoutInterface(pf *inventory.PF) evidence {
-	switch {
-	case pf.Driver == "":
-		return evidence{missing: "no driver is bound to this PF, so nothing is known of its port", hint: hintAllow}
-	case noNetwork(pf):
-		return evidence{quiet: true}
-	}
-	return evidence{
-		missing: "this PF has no interface here, and its driver " + pf.Driver + " makes one",
-		hint:    "is its interface still to appear, or was it moved to another network namespace? If not, " + hintAllow,
-	}
 }
 
 // noNetwork reports whether functions like this one have no network interface by
@@ -227,13 +216,9 @@ func (w *work) guardLink() {
 
 // otherWayOut reports whether another PF with a link carries the machine's network.
 func (w *work) otherWayOut() bool {
-	for i := range w.in.Snapshot.PFs {
-		if pf := &w.in.Snapshot.PFs[i]; pf.Uplink != "" && pf.Address != w.pf.Address &&
-			len(pf.Netdevs) > 0 && pf.Netdevs[0].Carrier {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(w.in.Snapshot.PFs, func(pf inventory.PF) bool {
+		return pf.Uplink != "" && pf.Address != w.pf.Address && len(pf.Netdevs) > 0 && pf.Netdevs[0].Carrier
+	})
 }
 
 func (w *work) linkKept(s *Step) Problem {
