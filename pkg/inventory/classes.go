@@ -220,14 +220,8 @@ func (r *reader) readVDPA(ctx context.Context) {
 
 // readIOMMU finds a group that is not of vfio's making.
 func (r *reader) readIOMMU() {
-	for _, name := range r.list(sysfs.IOMMUGroups) {
+	r.iommu = slices.ContainsFunc(r.list(sysfs.IOMMUGroups), func(name string) bool {
 		group, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
-		if r.text(sysfs.IOMMUGroupName(group)) != sysfs.GroupNoIOMMU {
-			r.iommu = true
-			return
-		}
-	}
+		return err == nil && r.text(sysfs.IOMMUGroupName(group)) != sysfs.GroupNoIOMMU
+	})
 }
