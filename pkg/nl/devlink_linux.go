@@ -149,10 +149,7 @@ func decodeParam(d *decoder) (Param, error) {
 			d.nested(p.attribute)
 		}
 	}
-	if d.err != nil {
-		return Param{}, d.err
-	}
-	return p, nil
+	return p, d.err
 }
 
 // attribute takes over one of the parameter's attributes. The kernel puts the type

@@ -205,12 +205,10 @@ func (s *Store) file(name string, have *int, want int, content func() ([]byte, e
 
 // cause leaves out the name of a temporary file, which is another one each time.
 func cause(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
 	}
-	var link *os.LinkError
-	if errors.As(err, &link) {
+	if link, ok := errors.AsType[*os.LinkError](err); ok {
 		return link.Err
 	}
 	return err
