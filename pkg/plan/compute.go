@@ -98,6 +98,10 @@ func rdmaFindings(p *Plan, cfg *spec.Config, snap *inventory.Snapshot) {
 
 // entryFindings reports what an entry of the config does not find.
 func entryFindings(p *Plan, e *spec.PhysicalFunction, found *selection.Entry) {
+	to := &p.Notices
+	if e.Required {
+		to = &p.Problems
+	}
 	for _, u := range found.Unusable {
 		pr := Problem{Pos: e.Pos, PF: u.Address}
 		if u.PF != "" {
@@ -107,11 +111,7 @@ func entryFindings(p *Plan, e *spec.PhysicalFunction, found *selection.Entry) {
 			pr.Msg = fmt.Sprintf("%s (%s) has no SR-IOV capability that the kernel shows; VFs cannot be made on it", u.Named, u.Address)
 			pr.Hint = "enable SR-IOV for it in the firmware (BIOS, or the card's own configuration tool), or take it out of the entry"
 		}
-		if e.Required {
-			p.Problems = append(p.Problems, pr)
-		} else {
-			p.Notices = append(p.Notices, pr)
-		}
+		*to = append(*to, pr)
 	}
 	if len(found.PFs) > 0 || len(found.Unusable) > 0 {
 		return
@@ -121,12 +121,10 @@ func entryFindings(p *Plan, e *spec.PhysicalFunction, found *selection.Entry) {
 		Msg:  fmt.Sprintf("no physical function matches %s", describe(&e.Match)),
 		Hint: "`sriovctl discover` lists what this node has; an entry for other machines is fine as it is",
 	}
-	if !e.Required {
-		p.Notices = append(p.Notices, pr)
-		return
+	if e.Required {
+		pr.Hint = "`sriovctl discover` lists what this node has; `required: false` makes this a notice"
 	}
-	pr.Hint = "`sriovctl discover` lists what this node has; `required: false` makes this a notice"
-	p.Problems = append(p.Problems, pr)
+	*to = append(*to, pr)
 }
 
 // describe renders a match for a message: names [enp1s0f0np0], drivers [ice].

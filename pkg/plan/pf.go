@@ -105,26 +105,20 @@ func (w *work) mtuPossible() bool {
 
 // external checks the VFs that somebody else makes.
 func (w *work) external() {
+	differs := func(partial bool, hint, format string, args ...any) {
+		msg := "externallyManaged: " + fmt.Sprintf(format, args...)
+		w.problem(Problem{Pending: true, Partial: partial, Msg: msg, Hint: hint})
+	}
 	if want := w.wantVFs(); w.pf.NumVFs < want {
-		w.problem(Problem{
-			Pending: true,
-			Msg:     fmt.Sprintf("externallyManaged: %d VFs expected, %d exist", want, w.pf.NumVFs),
-			Hint:    "whoever manages this PF has to make them; taken up when they appear",
-		})
+		differs(false, "whoever manages this PF has to make them; taken up when they appear",
+			"%d VFs expected, %d exist", want, w.pf.NumVFs)
 	}
 	if m := w.entry.MTU; m != nil && len(w.pf.Netdevs) > 0 && w.pf.Netdevs[0].MTU < *m {
-		w.problem(Problem{
-			Pending: true, Partial: true,
-			Msg:  fmt.Sprintf("externallyManaged: an MTU of at least %d expected, %s has %d", *m, w.pf.Netdevs[0].Name, w.pf.Netdevs[0].MTU),
-			Hint: "whoever manages this PF has to set it",
-		})
+		differs(true, "whoever manages this PF has to set it",
+			"an MTU of at least %d expected, %s has %d", *m, w.pf.Netdevs[0].Name, w.pf.Netdevs[0].MTU)
 	}
 	if m := w.entry.EswitchMode; m != "" && w.eswitch() != m {
-		w.problem(Problem{
-			Pending: true, Partial: true,
-			Msg:  fmt.Sprintf("externallyManaged: eswitch mode %s expected, found %s", m, w.eswitch()),
-			Hint: "whoever manages this PF has to set it",
-		})
+		differs(true, "whoever manages this PF has to set it", "eswitch mode %s expected, found %s", m, w.eswitch())
 	}
 }
 
