@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -189,10 +190,7 @@ func (out samples) cni(s *status.Status) {
 			out.gauge(descCNIState, number(s.CNI.State == state), string(state))
 		}
 	}
-	var orphans status.Orphans
-	if s.Orphans != nil {
-		orphans = *s.Orphans
-	}
+	orphans := cmp.Or(s.Orphans, &status.Orphans{})
 	out.counter(descOrphansReturned, float64(orphans.Returned))
 	out.gauge(descOrphansPending, float64(len(orphans.Pending)))
 }

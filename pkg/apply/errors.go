@@ -53,8 +53,7 @@ func (e *StuckError) Error() string {
 // (drivers/pci/iov.c), the drivers' sriov_configure, rtnl_setlink's VF part.
 func explain(s *plan.Step, err error) (meaning, remedy string) {
 	n, numVFs := s.Op.(op.SetNumVFs)
-	var stuck *StuckError
-	if errors.As(err, &stuck) {
+	if _, stuck := errors.AsType[*StuckError](err); stuck {
 		remedy = "nothing more is written to this PF until it does; the plan goes on by itself then"
 		if numVFs && n.N == 0 {
 			remedy = "the kernel waits for a process that holds a VF's vfio device: end it; " + remedy
@@ -64,14 +63,13 @@ func explain(s *plan.Step, err error) (meaning, remedy string) {
 	if errors.Is(err, ErrNotBound) {
 		return err.Error(), "see the kernel log of " + op.Text(s.Op.Want()) + "; vfio-pci needs an IOMMU group: VT-d or AMD-Vi on in the firmware and intel_iommu=on on the kernel's command line"
 	}
-	var errno unix.Errno
-	if !errors.As(err, &errno) {
+	errno, ok := errors.AsType[unix.Errno](err)
+	if !ok {
 		return err.Error(), ""
 	}
-	if errno == unix.ENOENT {
-		return absent(s.Op)
-	}
 	switch errno {
+	case unix.ENOENT:
+		return absent(s.Op)
 	case unix.EBUSY:
 		if numVFs {
 			return "EBUSY: VFs exist already, and the kernel changes their number only through 0",

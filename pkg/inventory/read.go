@@ -200,10 +200,8 @@ func (r *reader) identify(f *found) bool {
 	if err == nil {
 		f.parseUevent(string(env))
 	}
-	if f.Class == "" || f.Vendor == "" {
-		if !r.identifySlowly(f) {
-			return false
-		}
+	if (f.Class == "" || f.Vendor == "") && !r.identifySlowly(f) {
+		return false
 	}
 	return f.IsNetwork() || f.IsAccelerator()
 }

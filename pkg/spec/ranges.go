@@ -128,14 +128,11 @@ func (s IndexSet) ranges() []Range {
 }
 
 func rangesText(list []Range) string {
-	var b strings.Builder
+	texts := make([]string, len(list))
 	for i, r := range list {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(r.String())
+		texts[i] = r.String()
 	}
-	return b.String()
+	return strings.Join(texts, ",")
 }
 
 // vfsAre returns "VF 3 is" or "VFs 0-3,6 are", for a sentence. A long list is
