@@ -3,6 +3,7 @@ package deviceplugin
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -202,10 +203,11 @@ func (s *server) offer(ctx context.Context, now time.Time, wg *sync.WaitGroup) e
 
 // report logs an error once, however often it is met in a row.
 func (s *server) report(err error) {
-	if err == nil || err.Error() == s.reported {
+	text := fmt.Sprint(err)
+	if err == nil || text == s.reported {
 		return
 	}
-	s.reported = err.Error()
+	s.reported = text
 	s.log.Warn("pool is not offered to the kubelet", "err", err)
 }
 
