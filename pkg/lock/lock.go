@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -105,7 +106,13 @@ func holder(path string) int {
 		return 0
 	}
 	defer f.Close()
-	pid := 0
-	_, _ = fmt.Fscanln(io.LimitReader(f, 32), &pid) // what is no number is an unknown one
+	text, err := io.ReadAll(io.LimitReader(f, 32))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(text)))
+	if err != nil {
+		return 0
+	}
 	return pid
 }
