@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -54,9 +55,9 @@ func (r *run) do(ctx context.Context, o op.Op, t target) error {
 	sys := r.a.sys
 	switch o := o.(type) {
 	case op.SetAutoProbe:
-		return sys.Write(sysfs.DriversAutoprobe(o.Address), o.On.String())
+		return sys.Write(sysfs.DriversAutoprobe(o.Address), flag(o.On))
 	case op.SetNumVFs:
-		return sys.Write(sysfs.NumVFs(o.Address), o.N.String())
+		return sys.Write(sysfs.NumVFs(o.Address), strconv.Itoa(int(o.N)))
 	case op.UnbindVF:
 		return sys.Write(sysfs.DriverUnbind(string(o.Driver)), t.vf)
 	case op.SetDriverOverride:
@@ -68,6 +69,14 @@ func (r *run) do(ctx context.Context, o op.Op, t target) error {
 		return r.bindVDPA(op.VDPAName(t.vf), string(o.Driver))
 	}
 	return setLink(ctx, r.a.opts.Links, o, t)
+}
+
+// flag is what sysfs takes: what people read of an operation is not what is written.
+func flag(on op.Flag) string {
+	if on {
+		return "1"
+	}
+	return "0"
 }
 
 // setLink does what netlink, devlink and ethtool do.
