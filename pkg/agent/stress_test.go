@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,11 +74,12 @@ type stress struct {
 	pfs  []string
 
 	mu      sync.Mutex
-	pods    map[string]bool // devices that a pod has
-	failing bool            // netlink fails
+	pods    map[string]bool // devices that a pod has; false while it starts or ends
 	docs    int
 	allocs  int
 	starts  int
+
+	failing atomic.Bool // netlink fails; the model asks under its lock
 
 	// restarting is held while the service or the kubelet is down.
 	restarting sync.RWMutex
@@ -97,9 +99,7 @@ func newStress(t *testing.T, count int, seed uint64) *stress {
 		s.pfs = append(s.pfs, addr)
 	}
 	s.kernel.FailNetwork(func(string) error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.failing {
+		if s.failing.Load() {
 			return unix.ENOBUFS
 		}
 		return nil
@@ -206,9 +206,7 @@ func (s *stress) count(n *int) {
 }
 
 func (s *stress) fail(on bool) {
-	s.mu.Lock()
-	s.failing = on
-	s.mu.Unlock()
+	s.failing.Store(on)
 	s.restarting.RLock()
 	defer s.restarting.RUnlock()
 	s.changes.notify()
@@ -220,10 +218,10 @@ func (s *stress) pod(r *rand.Rand) {
 	defer s.restarting.RUnlock()
 	s.mu.Lock()
 	var ended string
-	for dev := range s.pods {
-		if r.IntN(2) == 0 {
+	for dev, running := range s.pods {
+		if running && r.IntN(2) == 0 {
 			ended = dev
-			delete(s.pods, dev)
+			s.pods[dev] = false
 			break
 		}
 	}
@@ -231,6 +229,9 @@ func (s *stress) pod(r *rand.Rand) {
 	if ended != "" {
 		s.kernel.Release(ended)
 		s.hold(ended, "")
+		s.mu.Lock()
+		delete(s.pods, ended) // not before: the kubelet gives it to the next one then
+		s.mu.Unlock()
 		s.changes.notify()
 		return
 	}
@@ -241,26 +242,35 @@ func (s *stress) pod(r *rand.Rand) {
 	}
 	dev, health, _ := strings.Cut(known.Devices[r.IntN(len(known.Devices))], "=")
 	s.mu.Lock()
-	taken := s.pods[dev]
+	_, taken := s.pods[dev]
 	s.mu.Unlock()
 	if taken || !strings.HasPrefix(health, "Healthy") {
 		return
 	}
-	_, err := s.kubelet.Client(pool).Allocate(s.t.Context(), &v1beta1.AllocateRequest{
+	client, ok := s.kubelet.Endpoint(pool)
+	if !ok {
+		return // the stream ended meanwhile
+	}
+	_, err := client.Allocate(s.t.Context(), &v1beta1.AllocateRequest{
 		ContainerRequests: []*v1beta1.ContainerAllocateRequest{{DevicesIds: []string{dev}}},
 	})
 	if err != nil {
 		return // withdrawn meanwhile, or the stream is not there
 	}
 	s.mu.Lock()
-	again := s.pods[dev]
-	s.pods[dev] = true
+	_, again := s.pods[dev]
+	if !again {
+		s.pods[dev] = false
+	}
 	s.mu.Unlock()
 	if again {
 		return
 	}
 	s.hold(dev, "stress")
 	s.kernel.Hold(dev, "stress")
+	s.mu.Lock()
+	s.pods[dev] = true
+	s.mu.Unlock()
 	s.count(&s.allocs)
 }
 
@@ -272,13 +282,11 @@ func (s *stress) calm() {
 	for _, pf := range s.pfs {
 		s.kernel.Plug(pf, true)
 	}
-	s.mu.Lock()
-	for dev := range s.pods {
+	for dev := range s.pods { // the actors have ended
 		s.kernel.Release(dev)
 		s.hold(dev, "")
 	}
 	clear(s.pods)
-	s.mu.Unlock()
 	s.configure(s.doc(func(int) int { return 5 }))
 	path := filepath.Join(s.dir, "state", "status.yaml")
 	tick := time.NewTicker(20 * time.Millisecond)

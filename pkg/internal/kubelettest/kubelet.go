@@ -196,16 +196,26 @@ func (k *Kubelet) Drop(resource string) {
 	}
 }
 
-// Client is the connection to the plugin that serves the resource.
+// Client is the connection to the plugin that serves the resource; the test fails
+// when there is none.
 func (k *Kubelet) Client(resource string) v1beta1.DevicePluginClient {
 	k.t.Helper()
+	c, ok := k.Endpoint(resource)
+	if !ok {
+		k.t.Fatalf("the kubelet has no endpoint for %s", resource)
+	}
+	return c
+}
+
+// Endpoint is Client for a test in which it may be lost at any time.
+func (k *Kubelet) Endpoint(resource string) (c v1beta1.DevicePluginClient, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e := k.endpoints[resource]
 	if e == nil || e.primary == nil {
-		k.t.Fatalf("the kubelet has no endpoint for %s", resource)
+		return nil, false
 	}
-	return e.primary.api
+	return e.primary.api, true
 }
 
 // Resource is what the kubelet knows of the resource now.
