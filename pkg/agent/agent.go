@@ -159,8 +159,8 @@ func New(opts Options, bootID string) (*Agent, error) {
 		KubeletDir: opts.KubeletDir,
 		SocketDir:  RunDir(opts.RunDir),
 		Log:        opts.Log.With("component", "device-plugin"),
-		Allocated:  a.allocated,
 
+		Allocations:   allocations{a},
 		DeviceInfoDir: opts.DeviceInfoDir,
 		CDIDir:        opts.CDIDir,
 		PluginWatcher: opts.PluginWatcher,

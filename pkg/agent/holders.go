@@ -37,8 +37,9 @@ type evidence struct {
 func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) evidence {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
+	before := a.store.Allocations().Notes
 	kubelet := a.opts.Kubelet.Ask(ctx)
-	a.saved(a.store.Confirm(kubelet, a.offered.assignment().Members(), time.Now()))
+	a.saved(a.store.Confirm(kubelet, before, a.offered.assignment().Members(), time.Now()))
 	al := a.store.Allocations()
 	held := func(id string) bool {
 		return len(kubelet.Held[id]) > 0 ||
@@ -78,22 +79,32 @@ func (a *Agent) logHealth(m *memory, unhealthy map[string]pool.Reason) {
 	m.unhealthy = unhealthy
 }
 
-// allocated notes what the kubelet takes, before it gets the answer that it may. A
+// allocations is what the device plugin tells of: what the kubelet takes.
+type allocations struct{ a *Agent }
+
+// Take notes what the kubelet takes, before it gets the answer that it may. A
 // note that cannot be written is in force too, and a later process takes the
 // unwritable directory for a kubelet that was seen: no device becomes free by it.
 //
 // A VF that a process has open is refused: the kubelet forgets a pod that was deleted
 // by force at once, also while its virtual machine still runs.
-func (a *Agent) allocated(_ context.Context, got deviceplugin.Allocation) error {
+func (t allocations) Take(_ context.Context, got deviceplugin.Allocation) error {
+	a := t.a
 	// The loop asks the kubelet until it confirms what it took.
 	defer a.Wake()
 	if taken := a.opened.take(a.lastSnapshot.Load(), got.IDs); len(taken) > 0 {
 		id := slices.Min(slices.Collect(maps.Keys(taken)))
 		return fmt.Errorf("%s is in use: %s, by a process of no pod that the kubelet knows; it can be allocated when that process has ended", id, taken[id])
 	}
-	a.saved(a.store.Note(got.IDs, time.Now().UTC().Truncate(time.Second)))
+	a.saved(a.store.Note(got.IDs, time.Now().UTC()))
 	a.collector.allocate(got.Resource, len(got.IDs))
 	return nil
+}
+
+// Release takes the notes back: what waits for them need not wait.
+func (t allocations) Release(got deviceplugin.Allocation) {
+	t.a.saved(t.a.store.Release(got.IDs))
+	t.a.Wake()
 }
 
 // waiting reports whether any step waits for holders.

@@ -92,12 +92,12 @@ func TestOpenVFIsNotGivenToAnotherPod(t *testing.T) {
 		{Function: inventory.Function{Address: id, Driver: "vfio-pci", IOMMUGroup: 7}},
 	}}}}
 	allocate := func() error {
-		return a.allocated(t.Context(), deviceplugin.Allocation{Resource: "example.com/x", IDs: []string{id}})
+		return allocations{a}.Take(t.Context(), deviceplugin.Allocation{Resource: "example.com/x", IDs: []string{id}})
 	}
 	if err := allocate(); err != nil {
 		t.Errorf("before anything is known of the VF: %v", err)
 	}
-	if err := a.store.Confirm(use.Kubelet{Answered: true, Since: time.Now().Add(-time.Hour)}, nil, time.Now().Add(time.Hour)); err != nil {
+	if err := a.store.Confirm(use.Kubelet{Answered: true, Since: time.Now().Add(-time.Hour)}, a.store.Allocations().Notes, nil, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	a.lastSnapshot.Store(snap)

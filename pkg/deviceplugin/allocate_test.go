@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -119,7 +120,7 @@ func golden(t *testing.T, path, got string) {
 func TestAllocateRefused(t *testing.T) {
 	var calls int
 	m, _, client, ctx := serve(t, assignment(res+" a b c!", "x.y/other o"), deviceplugin.Options{
-		Allocated: func(context.Context, deviceplugin.Allocation) error { calls++; return nil },
+		Allocations: taker{take: func(deviceplugin.Allocation) error { calls++; return nil }},
 	})
 	var many []string
 	for i := range 10000 {
@@ -167,11 +168,41 @@ func TestAllocateRefused(t *testing.T) {
 	}
 }
 
+// A device that is withdrawn while an Allocate looks is not given out, and what was
+// taken is released: who withdrew it has asked who has it, perhaps before it was taken.
+func TestAllocateOfWithdrawnDevice(t *testing.T) {
+	for name, c := range map[string]struct {
+		offer string
+		code  codes.Code
+	}{
+		"unhealthy":        {res + " a! b", codes.FailedPrecondition},
+		"gone":             {res + " b", codes.NotFound},
+		"its pool is gone": {"x.y/other o", codes.NotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var m *rig
+			var released []string
+			withdraw := sync.OnceFunc(func() { m.Update(assignment(c.offer)) })
+			served, _, client, ctx := serve(t, assignment(res+" a b"), deviceplugin.Options{Allocations: taker{
+				take:    func(deviceplugin.Allocation) error { withdraw(); return nil },
+				release: func(a deviceplugin.Allocation) { released = append(released, a.IDs...) },
+			}})
+			m = served
+			if _, err := client.Allocate(ctx, request("b a")); status.Code(err) != c.code {
+				t.Errorf("got %v, want %s", err, c.code)
+			}
+			if got := strings.Join(released, " "); got != "b a" {
+				t.Errorf("released %q, want b and a", got)
+			}
+		})
+	}
+}
+
 func TestAllocatedHook(t *testing.T) {
 	var got []deviceplugin.Allocation
 	var fail error
 	_, _, client, ctx := serve(t, assignment(res+" a b c"), deviceplugin.Options{
-		Allocated: func(_ context.Context, a deviceplugin.Allocation) error { got = append(got, a); return fail },
+		Allocations: taker{take: func(a deviceplugin.Allocation) error { got = append(got, a); return fail }},
 	})
 	if _, err := client.Allocate(ctx, request("a c", "b")); err != nil {
 		t.Fatal(err)

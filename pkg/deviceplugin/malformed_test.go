@@ -2,7 +2,6 @@ package deviceplugin_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -34,7 +33,7 @@ func TestMalformedRequests(t *testing.T) {
 	allocated := 0
 	allocations := make(chan struct{}, 1000)
 	m, k, client, ctx := serve(t, assignment(res+" a b"), deviceplugin.Options{
-		Allocated: func(context.Context, deviceplugin.Allocation) error { allocations <- struct{}{}; return nil },
+		Allocations: taker{take: func(deviceplugin.Allocation) error { allocations <- struct{}{}; return nil }},
 	})
 	conn, err := grpc.NewClient("unix:"+socketOf(m, res), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

@@ -30,9 +30,8 @@ type Options struct {
 	HostPath func(path string) string
 	// Log gets what an operator should know of. Required.
 	Log *slog.Logger
-	// Allocated is called, when not nil, before an Allocate succeeds, once per
-	// request. It must be quick; an error refuses the allocation.
-	Allocated func(ctx context.Context, a Allocation) error
+	// Allocations hears of allocations, when not nil.
+	Allocations Allocations
 	// PluginWatcher makes the kubelet find our sockets in its plugins_registry
 	// directory, instead of our registering at its socket in device-plugins.
 	PluginWatcher bool
@@ -45,6 +44,17 @@ type Options struct {
 	// RegisterTimeout bounds one Register call; 0 means 15 s. The kubelet dials
 	// back within the call and gives that 10 s.
 	RegisterTimeout time.Duration
+}
+
+// Allocations knows what the kubelet takes. Both methods must be quick.
+type Allocations interface {
+	// Take is called before an Allocate succeeds, once per request; an error
+	// refuses the allocation. From its return on the devices count as taken:
+	// whoever withdraws one first and asks who has it then, learns of it.
+	Take(ctx context.Context, a Allocation) error
+	// Release is called when an allocation that Take agreed to is refused all the
+	// same. The containers do not get the devices.
+	Release(a Allocation)
 }
 
 // Allocation is the devices that the kubelet gives to the containers of one
@@ -164,21 +174,30 @@ func (m *Manager) Offer(o Offer) {
 	}
 	m.mu.Lock()
 	m.want = want
-	// Servers that stay get their list here, not in Run's loop: an Allocate
-	// that starts after Offer returned sees the new state of its devices.
-	for i := range want {
-		if s := m.servers[want[i].Resource]; s != nil {
-			s.setPool(&want[i])
-		}
+	// Servers get their list here, not in Run's loop, also those that Run ends
+	// later: an Allocate that starts after Offer returned sees the new state of its
+	// devices.
+	for resource, s := range m.servers {
+		s.setPool(poolOf(want, resource))
 	}
 	m.mu.Unlock()
 	notify(m.wake)
 }
 
+// poolOf is the resource's pool, or one without devices.
+func poolOf(want []pool.Pool, resource string) *pool.Pool {
+	for i := range want {
+		if want[i].Resource == resource {
+			return &want[i]
+		}
+	}
+	return &pool.Pool{Resource: resource}
+}
+
 // Settle removes the device-info files of devices for which held says no. It is
 // for the caller that knows for certain who has what. held is called with device
 // IDs and without any lock; it must know of an allocation as soon as
-// Options.Allocated returned for it.
+// Allocations.Take returned for it.
 func (m *Manager) Settle(held func(id string) bool) error { return m.files.settle(held) }
 
 // Poke makes the manager reconcile again. It is for changes that the

@@ -50,6 +50,20 @@ func (l *logBuffer) forget() {
 	l.b = bytes.Buffer{}
 }
 
+// taker hears of allocations by functions; without release nothing is released.
+type taker struct {
+	take    func(a deviceplugin.Allocation) error
+	release func(a deviceplugin.Allocation)
+}
+
+func (t taker) Take(_ context.Context, a deviceplugin.Allocation) error { return t.take(a) }
+
+func (t taker) Release(a deviceplugin.Allocation) {
+	if t.release != nil {
+		t.release(a)
+	}
+}
+
 // rig is a running manager.
 type rig struct {
 	*deviceplugin.Manager

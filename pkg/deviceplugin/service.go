@@ -131,17 +131,39 @@ func (s *server) Allocate(ctx context.Context, req *v1beta1.AllocateRequest) (*v
 		}
 		resp.ContainerResponses = append(resp.ContainerResponses, c)
 	}
-	if hook := s.opts.Allocated; hook != nil {
-		if err := hook(ctx, Allocation{Resource: s.resource, IDs: all}); err != nil {
-			return nil, status.Errorf(codes.Unavailable, "%s: %v", s.resource, err)
-		}
+	if err := s.take(ctx, req, all); err != nil {
+		return nil, err
 	}
-	// After the hook: from there on it is known that the devices are taken, so
+	// After the devices are taken: from there on it is known that they are, so
 	// that nobody clears their files away.
 	if err := s.provide(p, containers); err != nil {
+		s.release(all)
 		return nil, status.Errorf(codes.Unavailable, "%s: %v", s.resource, err)
 	}
 	return resp, nil
+}
+
+// take makes it known that the devices are taken, and then looks again whether they
+// are still offered. Whoever takes a device away withdraws it first and then asks who
+// has it: so one of the two sees what the other did.
+func (s *server) take(ctx context.Context, req *v1beta1.AllocateRequest, ids []string) error {
+	if s.opts.Allocations == nil {
+		return nil
+	}
+	if err := s.opts.Allocations.Take(ctx, Allocation{Resource: s.resource, IDs: ids}); err != nil {
+		return status.Errorf(codes.Unavailable, "%s: %v", s.resource, err)
+	}
+	if _, _, _, err := s.find(req); err != nil {
+		s.release(ids)
+		return err
+	}
+	return nil
+}
+
+func (s *server) release(ids []string) {
+	if s.opts.Allocations != nil {
+		s.opts.Allocations.Release(Allocation{Resource: s.resource, IDs: ids})
+	}
 }
 
 // provide writes the files that the containers need.

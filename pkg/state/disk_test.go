@@ -107,7 +107,7 @@ func TestUnwrittenIsReportedAgain(t *testing.T) {
 					t.Errorf("call %d returned nil, and nothing is on the disk", call)
 				}
 			}
-			if err := s.Confirm(use.Kubelet{Answered: true}, nil, time.Unix(1e9, 0)); err != nil && file != "allocations.json" {
+			if err := s.Confirm(use.Kubelet{Answered: true}, nil, nil, time.Unix(1e9, 0)); err != nil && file != "allocations.json" {
 				t.Errorf("the notes are on the disk, and yet: %v", err)
 			}
 			if err := os.RemoveAll(path); err != nil {
@@ -234,7 +234,7 @@ func TestConcurrentUpdates(t *testing.T) {
 			if err := s.Note([]string{name}, time.Now()); err != nil {
 				t.Error(err)
 			}
-			if err := s.Confirm(use.Kubelet{}, nil, time.Now()); err != nil {
+			if err := s.Confirm(use.Kubelet{}, nil, nil, time.Now()); err != nil {
 				t.Error(err)
 			}
 			if o := s.Open(); o.Unwritable != nil || o.Made {

@@ -41,15 +41,23 @@ func (a Allocations) Noted(devices []string, now time.Time) Allocations {
 	return out
 }
 
-// Confirmed returns the notes after what the kubelet answered. offered are the
+// Released returns the notes without those of the devices, which nobody got.
+func (a Allocations) Released(devices []string) Allocations {
+	out := a.clone()
+	out.Notes = slices.DeleteFunc(out.Notes, func(n use.Note) bool { return slices.Contains(devices, n.Device) })
+	return out
+}
+
+// Confirmed returns the notes after what the kubelet answered. before are the notes
+// of when it was asked: of the others the answer says nothing. offered are the
 // devices that pools have: the kubelet also lists those of other plugins.
 //
 // Given are then those that the kubelet took or lists, and, as long as a kubelet that
 // has just come up may not have its assignments back, those of before.
-func (a Allocations) Confirmed(k use.Kubelet, offered map[string]bool, now time.Time) Allocations {
+func (a Allocations) Confirmed(k use.Kubelet, before []use.Note, offered map[string]bool, now time.Time) Allocations {
 	out := a.clone()
 	out.KubeletSeen = out.KubeletSeen || k.Answered
-	out.Notes = use.Settle(out.Notes, k, now)
+	out.Notes = use.Settle(out.Notes, before, k, now)
 	given := map[string]bool{}
 	if !k.Answered || now.Sub(k.Since) < use.Grace {
 		for _, id := range a.Given {
@@ -112,9 +120,14 @@ func (s *Store) Note(devices []string, now time.Time) error {
 	return s.updateNotes(func(a Allocations) Allocations { return a.Noted(devices, now) })
 }
 
+// Release takes back the notes of the devices.
+func (s *Store) Release(devices []string) error {
+	return s.updateNotes(func(a Allocations) Allocations { return a.Released(devices) })
+}
+
 // Confirm records what the kubelet answered; see Allocations.Confirmed.
-func (s *Store) Confirm(k use.Kubelet, offered map[string]bool, now time.Time) error {
-	return s.updateNotes(func(a Allocations) Allocations { return a.Confirmed(k, offered, now) })
+func (s *Store) Confirm(k use.Kubelet, before []use.Note, offered map[string]bool, now time.Time) error {
+	return s.updateNotes(func(a Allocations) Allocations { return a.Confirmed(k, before, offered, now) })
 }
 
 func (s *Store) updateNotes(change func(Allocations) Allocations) error {

@@ -134,13 +134,21 @@ const Grace = 2 * time.Minute
 // Grace; a kubelet that does not answer removes nothing, and one that has not
 // answered for Grace only what it had listed itself: it may not have the
 // assignments of its predecessor back yet.
-func Settle(notes []Note, k Kubelet, now time.Time) []Note {
+//
+// before are the notes of when the kubelet was asked. The answer says nothing of a
+// note that is none of them: what it lists may be the pod that had the device before,
+// and what it does not list may have been allocated since.
+func Settle(notes, before []Note, k Kubelet, now time.Time) []Note {
 	if !k.Answered {
 		return notes
 	}
 	warm := now.Sub(k.Since) >= Grace
 	var keep []Note
 	for _, n := range notes {
+		if !slices.ContainsFunc(before, n.same) {
+			keep = append(keep, n)
+			continue
+		}
 		if len(k.Held[n.Device]) > 0 {
 			if n.Listed == nil || n.Listed.Before(k.Since) {
 				at := now
@@ -158,6 +166,14 @@ func Settle(notes []Note, k Kubelet, now time.Time) []Note {
 		keep = append(keep, n)
 	}
 	return keep
+}
+
+// same reports whether the notes are one, and nothing was learned of it in between.
+func (n Note) same(o Note) bool {
+	if n.Device != o.Device || !n.At.Equal(o.At) || (n.Listed == nil) != (o.Listed == nil) {
+		return false
+	}
+	return n.Listed == nil || n.Listed.Equal(*o.Listed)
 }
 
 // Unlisted reports whether any note is not confirmed by the kubelet yet.

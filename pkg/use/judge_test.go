@@ -91,10 +91,31 @@ func TestSettle(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			if d := cmp.Diff(c.want, use.Settle([]use.Note{c.note}, c.k, c.now)); d != "" {
+			if d := cmp.Diff(c.want, use.Settle([]use.Note{c.note}, []use.Note{c.note}, c.k, c.now)); d != "" {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+// An answer says nothing of what happened after the question: the pod that it lists may
+// be the one before, and what it does not list may have been allocated since.
+func TestSettleByAnOldAnswer(t *testing.T) {
+	now := t0.Add(2 * use.Grace)
+	listed := map[string][]use.Holder{vf: {{Pod: "before"}}}
+	for name, c := range map[string]struct {
+		before, note use.Note
+		held         map[string][]use.Holder
+	}{
+		"allocated since, the pod before is listed": {use.Note{Device: vf, At: t0, Listed: &t0}, use.Note{Device: vf, At: t0.Add(time.Millisecond)}, listed},
+		"allocated since, nobody is listed":         {use.Note{Device: vf, At: t0, Listed: &t0}, use.Note{Device: vf, At: t0.Add(time.Millisecond)}, nil},
+		"noted since":                               {use.Note{Device: "another"}, use.Note{Device: vf, At: t0}, nil},
+		"a later answer listed it":                  {use.Note{Device: vf, At: t0}, use.Note{Device: vf, At: t0, Listed: &now}, nil},
+	} {
+		k := use.Kubelet{Answered: true, Since: t0, Held: c.held}
+		if d := cmp.Diff([]use.Note{c.note}, use.Settle([]use.Note{c.note}, []use.Note{c.before}, k, now)); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
 	}
 }
 
