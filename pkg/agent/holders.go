@@ -101,7 +101,7 @@ func (t allocations) Take(_ context.Context, got deviceplugin.Allocation) error 
 	return nil
 }
 
-// Release takes the notes back: what waits for them need not wait.
+// Release removes the notes: what waits for them need not wait.
 func (t allocations) Release(got deviceplugin.Allocation) {
 	t.a.saved(t.a.store.Release(got.IDs))
 	t.a.Wake()

@@ -73,11 +73,11 @@ type stress struct {
 	seed uint64
 	pfs  []string
 
-	mu      sync.Mutex
-	pods    map[string]bool // devices that a pod has; false while it starts or ends
-	docs    int
-	allocs  int
-	starts  int
+	mu     sync.Mutex
+	pods   map[string]bool // devices that a pod has; false while it starts or ends
+	docs   int
+	allocs int
+	starts int
 
 	failing atomic.Bool // netlink fails; the model asks under its lock
 

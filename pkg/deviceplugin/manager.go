@@ -52,8 +52,8 @@ type Allocations interface {
 	// refuses the allocation. From its return on the devices count as taken:
 	// whoever withdraws one first and asks who has it then, learns of it.
 	Take(ctx context.Context, a Allocation) error
-	// Release is called when an allocation that Take agreed to is refused all the
-	// same. The containers do not get the devices.
+	// Release is called when an allocation that Take agreed to is refused after
+	// that. The containers do not get the devices.
 	Release(a Allocation)
 }
 

@@ -120,7 +120,7 @@ func (s *Store) Note(devices []string, now time.Time) error {
 	return s.updateNotes(func(a Allocations) Allocations { return a.Noted(devices, now) })
 }
 
-// Release takes back the notes of the devices.
+// Release removes the notes of the devices, which nobody got.
 func (s *Store) Release(devices []string) error {
 	return s.updateNotes(func(a Allocations) Allocations { return a.Released(devices) })
 }
