@@ -3,10 +3,10 @@ package apply
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
@@ -40,7 +40,7 @@ func (r *run) link(device, name string) (nl.LinkRef, error) {
 	found := ""
 	for _, n := range names {
 		port, _ := sysfs.ReadString(r.a.sys, sysfs.NetAttr(n, sysfs.NetPhysPortName))
-		if n == name || found == "" && !strings.Contains(port, "pf") {
+		if n == name || found == "" && !nic.ParsePort(port).Representor() {
 			found = n
 		}
 	}

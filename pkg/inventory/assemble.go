@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
+	"github.com/talos-sriov/talos-sriov/pkg/nic"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
@@ -208,33 +208,20 @@ func linkType(arphrd uint16) string {
 }
 
 // takeRepresentors moves the representors among the PF's interfaces to their
-// VFs. Names of ports are by devlink's rule: [cN]pfNvfN for a VF, [cN]pfNsfN
-// for an SF, pN for the uplink (kernel: __devlink_port_phys_port_name_get).
+// VFs.
 func (r *reader) takeRepresentors(pf *PF) {
 	pf.Netdevs = slices.DeleteFunc(pf.Netdevs, func(d Netdev) bool {
-		kind, index := portName(d.PhysPortName)
-		if kind == "vf" {
-			if vf := pf.VF(index); vf != nil {
-				vf.Representor = d.Name
-			}
+		port := nic.ParsePort(d.PhysPortName)
+		if port.Representor() {
 			pf.EswitchMode = "switchdev" // devlink's answer comes later and wins
 		}
-		return kind == "vf" || kind == "sf"
+		if port.Kind == nic.PortVF && !port.External {
+			if vf := pf.VF(port.Index); vf != nil {
+				vf.Representor = d.Name
+			}
+		}
+		return port.Representor()
 	})
-}
-
-// portName takes pf0vf3 apart into "vf" and 3; "" when the port is neither a
-// VF's nor an SF's.
-func portName(s string) (kind string, index int) {
-	i := strings.LastIndexAny(s, "vs")
-	if i < 3 || !strings.Contains(s[:i], "pf") || !strings.HasPrefix(s[i+1:], "f") {
-		return "", 0
-	}
-	n, err := strconv.Atoi(s[i+2:])
-	if err != nil {
-		return "", 0
-	}
-	return s[i : i+2], n
 }
 
 func (r *reader) applyRDMANetns(ctx context.Context, s *Snapshot) {

@@ -172,21 +172,6 @@ func TestSnapshotLookups(t *testing.T) {
 	}
 }
 
-func TestPortName(t *testing.T) {
-	for _, tc := range []struct {
-		in, kind string
-		index    int
-	}{
-		{"p0", "", 0}, {"p0s1", "", 0}, {"p12s3", "", 0}, {"", "", 0}, {"eth0", "", 0},
-		{"pf0", "", 0}, {"pf0vf0", "vf", 0}, {"pf1vf127", "vf", 127}, {"c1pf0vf3", "vf", 3},
-		{"pf0sf88", "sf", 88}, {"pf0vfx", "", 0}, {"pf0vf", "", 0},
-	} {
-		if kind, index := portName(tc.in); kind != tc.kind || index != tc.index {
-			t.Errorf("portName(%q) = %q, %d; want %q, %d", tc.in, kind, index, tc.kind, tc.index)
-		}
-	}
-}
-
 func TestAERTotal(t *testing.T) {
 	for _, tc := range []struct {
 		in   string

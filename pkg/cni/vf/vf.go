@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
-	"strings"
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
@@ -93,7 +92,7 @@ func noVF(t sysfs.Tree, addr string, err error) error {
 }
 
 // uplink is the PF's own interface. In switchdev mode the VFs' representors
-// (port names like pf0vf3) are in the same directory.
+// are in the same directory.
 func uplink(t sysfs.Tree, pf string) (string, error) {
 	names, err := Netdevs(t, pf)
 	if err != nil {
@@ -101,7 +100,7 @@ func uplink(t sysfs.Tree, pf string) (string, error) {
 	}
 	for _, name := range names {
 		port, _ := sysfs.ReadString(t, sysfs.NetAttr(name, sysfs.NetPhysPortName))
-		if len(names) == 1 || !strings.Contains(port, "vf") && !strings.Contains(port, "sf") {
+		if !nic.ParsePort(port).Representor() {
 			return name, nil
 		}
 	}
