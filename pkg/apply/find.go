@@ -40,7 +40,7 @@ func (r *run) link(device, name string) (nl.LinkRef, error) {
 	found := ""
 	for _, n := range names {
 		port, _ := sysfs.ReadString(r.a.sys, sysfs.NetAttr(n, sysfs.NetPhysPortName))
-		if n == name || found == "" && !nic.ParsePort(port).Representor() {
+		if n == name || found == "" && !nic.ParsePort(port).Representor {
 			found = n
 		}
 	}

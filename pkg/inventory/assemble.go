@@ -212,15 +212,13 @@ func linkType(arphrd uint16) string {
 func (r *reader) takeRepresentors(pf *PF) {
 	pf.Netdevs = slices.DeleteFunc(pf.Netdevs, func(d Netdev) bool {
 		port := nic.ParsePort(d.PhysPortName)
-		if port.Representor() {
+		if port.Representor {
 			pf.EswitchMode = "switchdev" // devlink's answer comes later and wins
 		}
-		if port.Kind == nic.PortVF && !port.External {
-			if vf := pf.VF(port.Index); vf != nil {
-				vf.Representor = d.Name
-			}
+		if vf := pf.VF(port.VF); vf != nil {
+			vf.Representor = d.Name
 		}
-		return port.Representor()
+		return port.Representor
 	})
 }
 

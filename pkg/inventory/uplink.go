@@ -35,12 +35,8 @@ func Uplinks(links []nl.Link, addrs []nl.Addr, routes []nl.Route) map[int]string
 		queue = append(queue, index)
 	}
 	for _, r := range routes {
-		family := "IPv4"
-		if r.IPv6 {
-			family = "IPv6"
-		}
 		for _, index := range r.Indexes {
-			own(index, "carries the "+family+" default route")
+			own(index, "carries the "+r.Family()+" default route")
 		}
 	}
 	for _, a := range addrs {

@@ -5,72 +5,35 @@ import (
 	"strings"
 )
 
-// PortKind is what a port of an eswitch leads to.
-type PortKind uint8
-
-// The kinds of ports. PortOther is the wire, and every name that is not devlink's.
-const (
-	PortOther PortKind = iota
-	PortPF
-	PortVF
-	PortSF
-)
-
-// Port is an interface's phys_port_name taken apart.
+// Port is what an interface's phys_port_name says of it.
 type Port struct {
-	Kind  PortKind
-	Index int // of the VF or SF on its PF
-	// External is a port of the host that a SmartNIC sits in, seen from the
-	// SmartNIC: what it leads to is no device of this machine.
-	External bool
+	// Representor is true when the interface stands for a function behind the eswitch
+	// and is not the PF's own.
+	Representor bool
+	// VF is the index of the PF's VF that it stands for, -1 when it stands for none.
+	// The VFs of the host that a SmartNIC sits in, which the SmartNIC sees with a
+	// controller's number, are none of its own.
+	VF int
 }
-
-// Representor reports whether the interface stands for a function behind the eswitch
-// and is not the PF's own.
-func (p Port) Representor() bool { return p.Kind != PortOther }
 
 // ParsePort reads a phys_port_name: pN or pNsN for the wire, [cN]pfN for a PF,
 // [cN]pfNvfN for a VF, [cN]pfNsfN for an SF (kernel:
-// __devlink_port_phys_port_name_get).
+// __devlink_port_phys_port_name_get). A name that is none of them is the wire's.
 func ParsePort(name string) Port {
-	var p Port
-	rest := name
-	if r, ok := strings.CutPrefix(name, "c"); ok {
-		if _, r, ok = number(r); !ok {
-			return Port{}
+	switch strings.Map(notDigit, name) {
+	case "pfvf":
+		if index, err := strconv.Atoi(name[strings.LastIndexByte(name, 'f')+1:]); err == nil {
+			return Port{Representor: true, VF: index}
 		}
-		p.External, rest = true, r
+	case "pf", "pfsf", "cpf", "cpfvf", "cpfsf":
+		return Port{Representor: true, VF: -1}
 	}
-	rest, ok := strings.CutPrefix(rest, "pf")
-	if !ok {
-		return Port{}
-	}
-	if _, rest, ok = number(rest); !ok {
-		return Port{}
-	}
-	if rest == "" {
-		p.Kind = PortPF
-		return p
-	}
-	if r, ok := strings.CutPrefix(rest, "vf"); ok {
-		p.Kind, rest = PortVF, r
-	} else if r, ok := strings.CutPrefix(rest, "sf"); ok {
-		p.Kind, rest = PortSF, r
-	} else {
-		return Port{}
-	}
-	if p.Index, rest, ok = number(rest); !ok || rest != "" {
-		return Port{}
-	}
-	return p
+	return Port{VF: -1}
 }
 
-// number cuts a number off the front.
-func number(s string) (n int, rest string, ok bool) {
-	end := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		end = len(s)
+func notDigit(r rune) rune {
+	if r >= '0' && r <= '9' {
+		return -1
 	}
-	n, err := strconv.Atoi(s[:end])
-	return n, s[end:], err == nil
+	return r
 }

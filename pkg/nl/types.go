@@ -58,6 +58,14 @@ type Route struct {
 	Indexes []int
 }
 
+// Family is "IPv4" or "IPv6", for people.
+func (r Route) Family() string {
+	if r.IPv6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
 // VFInfo is one entry of IFLA_VFINFO_LIST: what the PF holds for a VF.
 type VFInfo struct {
 	Index     int

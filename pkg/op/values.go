@@ -35,6 +35,14 @@ func same[T interface {
 	return ok && a == o
 }
 
+// word is yes or no as b is.
+func word[T ~bool](b T, yes, no string) string {
+	if b {
+		return yes
+	}
+	return no
+}
+
 // Count is a number of VFs.
 type Count int
 
@@ -47,12 +55,7 @@ type Flag bool
 func (f Flag) Equal(v Value) bool { return same(f, v) }
 
 // String is "0" or "1", as sysfs has it.
-func (f Flag) String() string {
-	if f {
-		return "1"
-	}
-	return "0"
-}
+func (f Flag) String() string { return word(f, "1", "0") }
 
 // Switch is a switch of netlink or ethtool.
 type Switch bool
@@ -60,23 +63,13 @@ type Switch bool
 func (s Switch) Equal(v Value) bool { return same(s, v) }
 
 // String is "on" or "off", as `ip link` has it.
-func (s Switch) String() string {
-	if s {
-		return "on"
-	}
-	return "off"
-}
+func (s Switch) String() string { return word(s, "on", "off") }
 
 // AdminUp is whether an interface is administratively up.
 type AdminUp bool
 
 func (u AdminUp) Equal(v Value) bool { return same(u, v) }
-func (u AdminUp) String() string {
-	if u {
-		return "up"
-	}
-	return "down"
-}
+func (u AdminUp) String() string { return word(u, "up", "down") }
 
 // MTU is in bytes.
 type MTU int

@@ -1,6 +1,7 @@
 package selection
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -158,11 +159,7 @@ func hasName(f *inventory.Function, pattern string) bool {
 // that report no permanent one: a bond rewrites the current MAC of its ports.
 func hasMAC(f *inventory.Function, mac string) bool {
 	return slices.ContainsFunc(f.Netdevs, func(n inventory.Netdev) bool {
-		have := n.PermMAC
-		if have == "" {
-			have = n.MAC
-		}
-		return strings.EqualFold(have, mac)
+		return strings.EqualFold(cmp.Or(n.PermMAC, n.MAC), mac)
 	})
 }
 

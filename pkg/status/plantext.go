@@ -68,10 +68,7 @@ func writeProblems(b *strings.Builder, indent, mark string, list []Problem) {
 		if p.Pos != (spec.Pos{}) {
 			at = fmt.Sprintf("%d:%d: ", p.Pos.Line, p.Pos.Column)
 		}
-		what := ""
-		if p.Pending {
-			what = "pending: "
-		}
+		what := word(p.Pending, "pending: ", "")
 		if len(p.VFs) > 0 {
 			what += vfNames(p.VFs) + ": "
 		}

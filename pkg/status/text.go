@@ -74,11 +74,16 @@ func ProblemText(w io.Writer, indent string, p *Problem, o TextOptions) {
 	(&text{w: w, o: o}).problem(indent, p)
 }
 
-func (t *text) problem(indent string, p *Problem) {
-	mark := t.paint(Bad, "!")
-	if p.Pending {
-		mark = t.paint(Uncertain, ".")
+// word is yes or no as b is.
+func word(b bool, yes, no string) string {
+	if b {
+		return yes
 	}
+	return no
+}
+
+func (t *text) problem(indent string, p *Problem) {
+	mark := word(p.Pending, t.paint(Uncertain, "."), t.paint(Bad, "!"))
 	t.line("%s%s %s", indent, mark, p.Msg)
 	if p.Hint != "" {
 		t.line("%s  hint: %s", indent, p.Hint)
@@ -175,10 +180,7 @@ func (t *text) pfs(pfs []PF) error {
 		if pf.Desired.NumVFs != nil && *pf.Desired.NumVFs != pf.Actual.NumVFs {
 			vfs += fmt.Sprintf(", wants %d", *pf.Desired.NumVFs)
 		}
-		link := "down"
-		if pf.Actual.Carrier {
-			link = "up"
-		}
+		link := word(pf.Actual.Carrier, "up", "down")
 		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\t%s\n", pf.Name, pf.Address, cmp.Or(pf.Driver, "-"), pf.State, vfs, link)
 	}
 	if err := tw.Flush(); err != nil {
@@ -220,10 +222,7 @@ func (t *text) pools(pools []Pool) error {
 				held++
 			}
 		}
-		registered := "registered"
-		if !p.Registered {
-			registered = "not registered"
-		}
+		registered := word(p.Registered, "registered", "not registered")
 		fmt.Fprintf(tw, "  %s\t%d\t%d\t%d\t%s\n", p.ResourceName, p.Devices, p.Healthy, held, registered)
 	}
 	if err := tw.Flush(); err != nil {

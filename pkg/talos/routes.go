@@ -110,11 +110,7 @@ func (n *network) place(routes []defaultRoute) {
 			n.routes = append(n.routes, out)
 		}
 		if open {
-			family := "IPv4"
-			if out.IPv6 {
-				family = "IPv6"
-			}
-			n.unplaced = "may carry the " + family + " default route, whose links the Talos API does not show (it has several next hops; Talos shows their links from 1.14 on)"
+			n.unplaced = "may carry the " + out.Family() + " default route, whose links the Talos API does not show (it has several next hops; Talos shows their links from 1.14 on)"
 		}
 	}
 }

@@ -148,11 +148,7 @@ func (v VFIO) try(path string) error {
 		return err
 	}
 	var st unix.Stat_t
-	err = unix.Fstat(fd, &st)
-	if errClose := unix.Close(fd); err == nil {
-		err = errClose
-	}
-	if err != nil {
+	if err := errors.Join(unix.Fstat(fd, &st), unix.Close(fd)); err != nil {
 		return err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFCHR {

@@ -100,7 +100,7 @@ func uplink(t sysfs.Tree, pf string) (string, error) {
 	}
 	for _, name := range names {
 		port, _ := sysfs.ReadString(t, sysfs.NetAttr(name, sysfs.NetPhysPortName))
-		if !nic.ParsePort(port).Representor() {
+		if !nic.ParsePort(port).Representor {
 			return name, nil
 		}
 	}
