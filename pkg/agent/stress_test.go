@@ -74,7 +74,7 @@ type stress struct {
 	pfs  []string
 
 	mu     sync.Mutex
-	pods   map[string]bool // devices that a pod has; false while it starts or ends
+	pods   map[string]time.Time // devices that a pod has, since when; zero while it starts or ends
 	docs   int
 	allocs int
 	starts int
@@ -87,7 +87,7 @@ type stress struct {
 }
 
 func newStress(t *testing.T, count int, seed uint64) *stress {
-	s := &stress{node: newNode(t), seed: seed, pods: map[string]bool{}, readOnly: func(bool) {}}
+	s := &stress{node: newNode(t), seed: seed, pods: map[string]time.Time{}, readOnly: func(bool) {}}
 	s.kernel.RemovePF(pfA)
 	s.kernel.RemovePF(pfB)
 	for i := range count {
@@ -136,6 +136,10 @@ func poolOf(pf int) string { return fmt.Sprintf("example.com/pool%d", pf) }
 // each config.
 func hasPods(pf int) bool { return pf%3 == 0 }
 
+// podLife is how long a pod lives at least: most are listed before they end, and so
+// their PFs become free for the next config.
+const podLife = 200 * time.Millisecond
+
 // actor does one thing again and again, with random numbers and pauses of its own,
 // until the time is over.
 func (s *stress) actor(wg *sync.WaitGroup, end <-chan struct{}, n uint64, longest time.Duration, act func(r *rand.Rand)) {
@@ -166,7 +170,7 @@ func (s *stress) run(long time.Duration) {
 		s.count(&s.docs)
 	})
 	for i := range uint64(2) {
-		s.actor(&wg, end, 2+i, 20*time.Millisecond, s.pod)
+		s.actor(&wg, end, 2+i, 100*time.Millisecond, s.pod)
 	}
 	s.actor(&wg, end, 4, 50*time.Millisecond, func(r *rand.Rand) {
 		s.kernel.Plug(s.pfs[r.IntN(len(s.pfs))], r.IntN(8) > 0)
@@ -193,7 +197,7 @@ func (s *stress) run(long time.Duration) {
 	s.t.Logf("%d PFs: %d configs, %d allocations, %d restarts of the service, %d writes", len(s.pfs), s.docs, s.allocs, s.starts, len(s.kernel.Writes()))
 	s.halt()
 	for _, v := range s.kernel.Violations() {
-		if strings.Contains(v, "destroyed") {
+		if strings.Contains(v, "destroyed") || strings.Contains(v, "not there") {
 			s.t.Errorf("a pod lost its VF: %s", v)
 		}
 	}
@@ -218,10 +222,10 @@ func (s *stress) pod(r *rand.Rand) {
 	defer s.restarting.RUnlock()
 	s.mu.Lock()
 	var ended string
-	for dev, running := range s.pods {
-		if running && r.IntN(2) == 0 {
+	for dev, since := range s.pods {
+		if !since.IsZero() && time.Since(since) > podLife {
 			ended = dev
-			s.pods[dev] = false
+			s.pods[dev] = time.Time{}
 			break
 		}
 	}
@@ -260,7 +264,7 @@ func (s *stress) pod(r *rand.Rand) {
 	s.mu.Lock()
 	_, again := s.pods[dev]
 	if !again {
-		s.pods[dev] = false
+		s.pods[dev] = time.Time{}
 	}
 	s.mu.Unlock()
 	if again {
@@ -268,8 +272,9 @@ func (s *stress) pod(r *rand.Rand) {
 	}
 	s.hold(dev, "stress")
 	s.kernel.Hold(dev, "stress")
+	s.changes.notify()
 	s.mu.Lock()
-	s.pods[dev] = true
+	s.pods[dev] = time.Now()
 	s.mu.Unlock()
 	s.count(&s.allocs)
 }

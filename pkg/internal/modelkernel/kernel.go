@@ -248,16 +248,19 @@ func (k *Kernel) Load(name string) {
 }
 
 // Hold gives a VF to a pod: its netdev leaves the host's network namespace, its
-// vfio device is open.
+// vfio device is open. One that is not there is a violation.
 func (k *Kernel) Hold(addr, pod string) {
 	k.mu.Lock()
-	d := k.devices[addr]
-	d.holder = pod
-	if d.driver == "vfio-pci" {
-		d.released = make(chan struct{})
-	}
-	if d.ifname != "" {
-		k.hideNetdev(d)
+	if d := k.devices[addr]; d != nil {
+		d.holder = pod
+		if d.driver == "vfio-pci" {
+			d.released = make(chan struct{})
+		}
+		if d.ifname != "" {
+			k.hideNetdev(d)
+		}
+	} else {
+		k.violations = append(k.violations, fmt.Sprintf("%s is not there, and %s was given it", addr, pod))
 	}
 	k.mu.Unlock()
 	k.changed()
