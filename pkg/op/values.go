@@ -69,7 +69,7 @@ func (s Switch) String() string { return word(s, "on", "off") }
 type AdminUp bool
 
 func (u AdminUp) Equal(v Value) bool { return same(u, v) }
-func (u AdminUp) String() string { return word(u, "up", "down") }
+func (u AdminUp) String() string     { return word(u, "up", "down") }
 
 // MTU is in bytes.
 type MTU int
