@@ -20,7 +20,8 @@ func VFIO(driver string) bool { return hasPart(driver, "vfio") }
 // other uio_* drivers, and igb_uio and uio, which are built out of tree.
 func UIO(driver string) bool { return hasPart(driver, "uio") }
 
-// hasPart reports whether the part is one of those that make up the name.
+// hasPart reports whether the part is one of those that make up the name. It is asked
+// for every VF several times a look, and nearly always the name does not even have it.
 func hasPart(name, part string) bool {
-	return slices.Contains(strings.FieldsFunc(name, func(r rune) bool { return r == '_' || r == '-' }), part)
+	return strings.Contains(name, part) && slices.Contains(strings.FieldsFunc(name, func(r rune) bool { return r == '_' || r == '-' }), part)
 }

@@ -25,7 +25,7 @@ const awaitReason = "the VFs are ready when their netdevs are there"
 func (p *port) await(m made, vfs []boundVF, held map[string]string) ([]awaited, yield) {
 	var y yield
 	var now []int
-	var out []awaited
+	out := make([]awaited, 0, len(vfs))
 	for i := range vfs {
 		v := &vfs[i]
 		if !p.hasNetdev(&v.vf) {

@@ -107,7 +107,7 @@ func (p *port) virtualFunctions(m made, before []Step) yield {
 
 // gather are the VFs that are there when the steps for VFs run.
 func (p *port) gather(m made) []vf {
-	var out []vf
+	out := make([]vf, 0, max(p.wantVFs(), len(p.pf.VFs)))
 	if m.by != "" {
 		for i := range p.wantVFs() {
 			out = append(out, vf{index: i, group: p.entry.Group(i), made: m.by, bound: !m.cold})
