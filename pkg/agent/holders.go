@@ -79,7 +79,7 @@ func (a *Agent) logHealth(m *memory, unhealthy map[string]pool.Reason) {
 	m.unhealthy = unhealthy
 }
 
-// allocations is what the device plugin tells of: what the kubelet takes.
+// allocations records for the device plugin which devices the kubelet allocates.
 type allocations struct{ a *Agent }
 
 // Take notes what the kubelet takes, before it gets the answer that it may. A

@@ -121,6 +121,48 @@ func TestOpenVFIsNotGivenToAnotherPod(t *testing.T) {
 	}
 }
 
+// A note that is made while the kubelet is being asked is none of its answer's; and one
+// of an allocation that is refused after all is gone.
+func TestNoteMadeDuringTheQuestion(t *testing.T) {
+	t.Parallel()
+	const id = "0000:21:10.0"
+	dir := t.TempDir()
+	kubelet := &askedKubelet{id: id}
+	a, err := New(Options{
+		Config: filepath.Join(dir, "c.yaml"), StateDir: filepath.Join(dir, "state"), KubeletDir: dir, RunDir: filepath.Join(dir, "run"),
+		Proc: "/proc", Dev: "/dev", Log: slog.New(slog.DiscardHandler), Kubelet: kubelet, Links: apply.NoLinks{},
+	}, "boot-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := deviceplugin.Allocation{Resource: "example.com/x", IDs: []string{id}}
+	kubelet.during = func() {
+		if err := (allocations{a}).Take(t.Context(), got); err != nil {
+			t.Error(err)
+		}
+	}
+	a.holders(t.Context(), &inventory.Snapshot{})
+	if notes := a.store.Allocations().Notes; len(notes) != 1 || notes[0].Listed != nil {
+		t.Errorf("notes %+v, want one that the kubelet has not confirmed", notes)
+	}
+	allocations{a}.Release(got)
+	if notes := a.store.Allocations().Notes; len(notes) != 0 {
+		t.Errorf("notes %+v after the release, want none", notes)
+	}
+}
+
+// askedKubelet lists the pod that had the device before, and lets something happen
+// before its answer arrives.
+type askedKubelet struct {
+	id     string
+	during func()
+}
+
+func (k *askedKubelet) Ask(context.Context) use.Kubelet {
+	k.during()
+	return use.Kubelet{Answered: true, Since: time.Now().Add(-time.Hour), Held: map[string][]use.Holder{k.id: {{Device: k.id, Pod: "before"}}}}
+}
+
 // silentKubelet gives no answer.
 type silentKubelet struct{}
 

@@ -46,7 +46,7 @@ type Options struct {
 	RegisterTimeout time.Duration
 }
 
-// Allocations knows what the kubelet takes. Both methods must be quick.
+// Allocations records which devices the kubelet allocates. Both methods must be quick.
 type Allocations interface {
 	// Take is called before an Allocate succeeds, once per request; an error
 	// refuses the allocation. From its return on the devices count as taken:

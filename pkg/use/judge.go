@@ -143,9 +143,13 @@ func Settle(notes, before []Note, k Kubelet, now time.Time) []Note {
 		return notes
 	}
 	warm := now.Sub(k.Since) >= Grace
+	asked := make(map[string]Note, len(before))
+	for _, n := range before {
+		asked[n.Device] = n
+	}
 	var keep []Note
 	for _, n := range notes {
-		if !slices.ContainsFunc(before, n.same) {
+		if was, ok := asked[n.Device]; !ok || !n.same(was) {
 			keep = append(keep, n)
 			continue
 		}
