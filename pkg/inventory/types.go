@@ -191,6 +191,10 @@ type PF struct {
 	Unlisted string `json:"-" yaml:"-"`
 	// VFs are the existing VFs, sorted by index. Source: the links virtfnN.
 	VFs []VF `json:"vfs,omitempty" yaml:"vfs,omitempty"`
+	// Silent says why the kernel does not answer about the PF at this time ("the
+	// kernel has not answered for 3s"), "" when it does. The rest is then as it was
+	// read last.
+	Silent string `json:"silent,omitempty" yaml:"silent,omitempty"`
 }
 
 // VF is one virtual function.

@@ -24,8 +24,11 @@ type Kubelet struct {
 
 // Note is our own record of an Allocate call.
 type Note struct {
-	Device string    `json:"device"`
-	At     time.Time `json:"at"`
+	Device string `json:"device"`
+	// Resource is the resource name under which it was allocated, "" in notes of
+	// versions that did not write it.
+	Resource string    `json:"resource,omitempty"`
+	At       time.Time `json:"at"`
 	// Listed is when the kubelet that runs now first listed the device as
 	// assigned, or else an earlier one; nil when none has yet.
 	Listed *time.Time `json:"listed,omitempty"`

@@ -11,10 +11,13 @@ type Evidence string
 // Holder is who has a device, or, of a device whose use is not known, what did not
 // answer. Namespace and Pod are "" when no pod is known.
 type Holder struct {
-	Device    string `json:"device" yaml:"device"` // PCI address of the VF
+	Device    string `json:"device" yaml:"device"` // PCI address, or a subfunction's name
 	Namespace string `json:"namespace,omitempty" yaml:"namespace,omitempty"`
 	Pod       string `json:"pod,omitempty" yaml:"pod,omitempty"`
 	Container string `json:"container,omitempty" yaml:"container,omitempty"`
+	// Resource is the resource name under which it has the device, "" when that is not
+	// known. The kubelet keeps its accounts by resource name.
+	Resource string `json:"resource,omitempty" yaml:"resource,omitempty"`
 	// Evidence is the kind of evidence, Text what was seen, for the person who waits.
 	Evidence Evidence `json:"source" yaml:"source"`
 	Text     string   `json:"evidence,omitempty" yaml:"evidence,omitempty"`
