@@ -15,6 +15,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
 	"github.com/talos-sriov/talos-sriov/pkg/install"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/ledger"
 	"github.com/talos-sriov/talos-sriov/pkg/metrics"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/source"
@@ -73,6 +74,9 @@ type Options struct {
 	// OrphanGrace is how long the container runtime has to give a dead pod's VF
 	// back before the daemon does; default 30 seconds.
 	OrphanGrace time.Duration
+	// Stall is how long one pass of the loop may take before the process ends, to
+	// be started anew; default 5 minutes.
+	Stall time.Duration
 	// Absent is how long a config must be missing before that counts; see
 	// source.Options.
 	Absent time.Duration
@@ -116,27 +120,26 @@ type Agent struct {
 	bootID  string
 
 	store   *state.Store
+	ledger  *ledger.Ledger
 	source  *source.Watcher
 	plugin  *deviceplugin.Manager
 	applier *apply.Applier
 	hub     apply.Hub
+	cni     *cniTask
 
-	wake chan struct{} // cap 1
-	cni  *cniTask
+	wake     chan struct{} // cap 1
+	watchdog *watchdog
 
-	// offered guards what the pools offer: the loop and the gate of a running
-	// apply both narrow it.
-	offered offered
-	opened  opened
+	opened opened
 	// lastSnapshot is what the loop observed last, for an Allocate.
 	lastSnapshot atomic.Pointer[inventory.Snapshot]
 
 	collector *collector
 	metrics   *metrics.Server
+	writes    atomic.Int64 // asked of the kernel, for the status
 
-	unsaved logOnChange
-
-	writes atomic.Int64 // asked of the kernel, for the status
+	// What was logged last of what cannot be written and read.
+	unsaved, unread, unreported lastError
 }
 
 // New returns an agent that has not touched anything yet. bootID identifies the
@@ -146,21 +149,25 @@ func New(opts Options, bootID string) (*Agent, error) {
 	opts.NetworkWait = cmp.Or(opts.NetworkWait, 10*time.Second)
 	opts.OrphanGrace = cmp.Or(opts.OrphanGrace, 30*time.Second)
 	opts.Settle = cmp.Or(opts.Settle, 10*time.Millisecond)
+	opts.Stall = cmp.Or(opts.Stall, 5*time.Minute)
 	a := &Agent{
 		opts:    opts,
 		log:     opts.Log,
 		started: time.Now(),
 		bootID:  bootID,
 		store:   state.New(opts.StateDir, bootID),
+		ledger:  ledger.New(bootID),
 		source:  source.New(opts.Config, source.Options{Absent: opts.Absent, Log: opts.Log.With("component", "config")}),
 		wake:    make(chan struct{}, 1),
+
+		watchdog: newWatchdog(opts.Stall, 2*opts.Resync),
 	}
 	a.plugin = deviceplugin.NewManager(deviceplugin.Options{
 		KubeletDir: opts.KubeletDir,
 		SocketDir:  RunDir(opts.RunDir),
 		Log:        opts.Log.With("component", "device-plugin"),
 
-		Allocations:   allocations{a},
+		Ledger:        books{a},
 		DeviceInfoDir: opts.DeviceInfoDir,
 		CDIDir:        opts.CDIDir,
 		PluginWatcher: opts.PluginWatcher,
@@ -170,9 +177,8 @@ func New(opts Options, bootID string) (*Agent, error) {
 		opts.CNI.Record, opts.CNI.Version = a.store.CNIPath(), opts.Version
 		a.cni = newCNITask(opts.CNI, a.store.Writable, a.Wake, opts.Log.With("component", "cni-install"))
 	}
-	a.offered.plugin = a.plugin
 	a.opened.vfio = use.VFIO{Dev: opts.Dev, Sys: opts.Sysfs}
-	a.collector = newCollector()
+	a.collector = newCollector(a.watchdog.healthy)
 	a.metrics = metrics.NewServer(a.collector.pages(), opts.Log.With("component", "metrics"), a.Wake)
 	var err error
 	a.applier, err = apply.New(opts.Sysfs, apply.Options{
@@ -236,15 +242,26 @@ func (a *Agent) places() []string {
 	return places
 }
 
-// Run works until ctx ends, which is no error. A task that fails is started again:
-// the node is better off with a daemon that sees less than with none.
+// Run works until ctx ends, which is no error, or until the loop stands still, which
+// is a [*StalledError]. A task that fails is started again: the node is better off with
+// a daemon that sees less than with none.
 func (a *Agent) Run(ctx context.Context) error {
 	a.log.Info("started", "version", a.opts.Version, "config", a.opts.Config, "boot", a.bootID)
-	g, ctx := errgroup.WithContext(ctx)
-	for _, t := range a.tasks() {
-		g.Go(func() error { return a.keep(ctx, t) })
-	}
-	if err := g.Wait(); err != nil {
+	ended := make(chan error, 1)
+	go func() {
+		g, ctx := errgroup.WithContext(ctx)
+		for _, t := range a.tasks() {
+			g.Go(func() error { return a.keep(ctx, t) })
+		}
+		ended <- g.Wait()
+	}()
+	select {
+	case err := <-ended:
+		if err != nil {
+			return err
+		}
+	case err := <-a.watchdog.barked:
+		// The tasks are left behind: what they wait for may never come.
 		return err
 	}
 	a.log.Info("stopped")

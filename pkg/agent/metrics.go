@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -21,8 +22,9 @@ import (
 type collector struct {
 	last       atomic.Pointer[published]
 	reconciles prometheus.Counter
-	allocated  *prometheus.CounterVec // devices, by resource
-	writes     *prometheus.CounterVec // by PF and result
+	allocated  *prometheus.CounterVec    // devices, by resource
+	writes     *prometheus.CounterVec    // by PF and result
+	loop       func(now time.Time) error // why the loop stands still, nil when it does not
 }
 
 // published is what the loop found last.
@@ -32,11 +34,14 @@ type published struct {
 	readErr error
 }
 
-func newCollector() *collector {
+// newCollector returns a collector of nothing yet. loop is asked why the loop stands
+// still; nil says that it does not.
+func newCollector(loop func(now time.Time) error) *collector {
 	counter := func(name, help string) prometheus.CounterOpts {
 		return prometheus.CounterOpts{Name: prefix + name, Help: help}
 	}
 	return &collector{
+		loop:       loop,
 		reconciles: prometheus.NewCounter(counter("reconciles_total", "Reconciles: the machine was read and the plan computed.")),
 		allocated: prometheus.NewCounterVec(
 			counter("pool_allocated_devices_total", "Devices allocated to containers by the kubelet."), []string{"resource"}),
@@ -70,11 +75,14 @@ func (c *collector) allocate(resource string, devices int) {
 
 func (c *collector) write(pf, result string) { c.writes.WithLabelValues(pf, result).Inc() }
 
-// health is nil while the loop runs and can read the machine. A bad config does not
+// health is nil while the loop goes round and can read the machine. A bad config does not
 // make the daemon unhealthy.
 func (c *collector) health() error {
 	p := c.last.Load()
+	err := c.loop(time.Now())
 	switch {
+	case err != nil:
+		return err
 	case p == nil:
 		return errors.New("the machine has not been read yet")
 	case p.readErr != nil:

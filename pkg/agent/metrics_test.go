@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func TestMetricFamilies(t *testing.T) {
 	t.Parallel()
 	wanted := 4
-	c := newCollector()
+	c := newCollector(func(time.Time) error { return nil })
 	c.reconciles.Inc()
 	c.reconciles.Inc()
 	c.allocate("nvidia.com/cx7", 2)
@@ -125,7 +125,7 @@ func TestMetricLabels(t *testing.T) {
 	for name, want := range map[string]string{
 		"enp1s0": "enp1s0", "a\"b\\c": "a\"b\\c", "": "", "ü{}": "ü{}", "\xff\xfe": "\uFFFD", "a\xff": "a\uFFFD",
 	} {
-		c := newCollector()
+		c := newCollector(func(time.Time) error { return nil })
 		c.publish(&status.Status{PFs: []status.PF{{Address: "0000:21:00.0", Name: name}}}, nil, nil)
 		reg := prometheus.NewPedanticRegistry()
 		reg.MustRegister(c)
@@ -148,7 +148,7 @@ func TestMetricLabels(t *testing.T) {
 
 func TestHealthPage(t *testing.T) {
 	t.Parallel()
-	c := newCollector()
+	c := newCollector(func(time.Time) error { return nil })
 	pages := c.pages()
 	if err := pages.Health(); err == nil {
 		t.Error("healthy before the machine was read")

@@ -3,19 +3,20 @@ package agent
 import (
 	"slices"
 
+	"github.com/talos-sriov/talos-sriov/pkg/decide"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// needs returns what a read must bring under the config in force, the last good
+// needs returns what a read must bring under the newest config, the last good
 // one, and the record of what was changed before. offered is nil as long as
 // nothing was offered: the first list does not wait for the error counters,
 // whose first reading shows nothing anyway.
-func needs(v decision, rec record.Record, offered *pool.Assignment) inventory.Needs {
+func needs(c decide.Config, rec record.Record, offered *pool.Assignment) inventory.Needs {
 	var n inventory.Needs
-	for _, cfg := range []*spec.Config{v.cfg, v.good} {
+	for _, cfg := range []*spec.Config{c.Newest.Config, c.LastGood.Config} {
 		if cfg == nil {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
+	"github.com/talos-sriov/talos-sriov/pkg/decide"
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
 	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
@@ -89,37 +90,48 @@ func TestOpenVFIsNotGivenToAnotherPod(t *testing.T) {
 		return unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	}
 	snap := &inventory.Snapshot{PFs: []inventory.PF{{VFs: []inventory.VF{
-		{Function: inventory.Function{Address: id, Driver: "vfio-pci", IOMMUGroup: 7}},
+		{Function: inventory.Function{Address: id, Class: "020000", Driver: "vfio-pci", IOMMUGroup: 7}},
 	}}}}
-	allocate := func() error {
-		return allocations{a}.Take(t.Context(), deviceplugin.Allocation{Resource: "example.com/x", IDs: []string{id}})
+	offer := func() decide.Decision {
+		q := a.ledger.Ask()
+		h := a.holders(t.Context(), q, snap)
+		d, _ := decide.Decide(
+			decide.Config{Newest: &decide.Document{Present: true, Parsed: parse("c.yaml", []byte(resourceList))}}, decide.Settings{},
+			decide.Observation{At: time.Now(), Snapshot: snap, Use: h.use, Open: h.open}, decide.Memory{})
+		a.ledger.Offer(q, d.Pools, d.Withdrawn)
+		return d
 	}
+	allocate := func() error {
+		done, err := books{a}.Note(t.Context(), deviceplugin.Allocation{Resource: "example.com/x", IDs: []string{id}})
+		if err == nil {
+			done(false)
+		}
+		return err
+	}
+	offer()
 	if err := allocate(); err != nil {
 		t.Errorf("before anything is known of the VF: %v", err)
-	}
-	if err := a.store.Confirm(use.Kubelet{Answered: true, Since: time.Now().Add(-time.Hour)}, a.store.Allocations().Notes, nil, time.Now().Add(time.Hour)); err != nil {
-		t.Fatal(err)
 	}
 	a.lastSnapshot.Store(snap)
 	if err := allocate(); err == nil || !strings.Contains(err.Error(), id) || !strings.Contains(err.Error(), "/dev/vfio/7 is open") {
 		t.Errorf("a VF that is open was given out: %v", err)
 	}
-	if notes := a.store.Allocations().Notes; len(notes) != 0 {
-		t.Errorf("noted as given: %+v", notes)
+	if a.ledger.Noted(id) {
+		t.Error("noted as given")
 	}
-	decided := pass{snap: snap, evidence: a.holders(t.Context(), snap)}
-	if w := decided.unallocatable()[id]; w.Cause != pool.CauseOpen || w.Text == "" {
+	if w := offer().Withdrawn[id]; w.Cause != pool.CauseOpen || w.Text == "" {
 		t.Errorf("got %+v, want it not allocatable because it is open", w)
 	}
 	errno = nil
-	decided = pass{snap: snap, evidence: a.holders(t.Context(), snap)}
-	if w, ok := decided.unallocatable()[id]; ok {
+	if w, ok := offer().Withdrawn[id]; ok {
 		t.Errorf("still not allocatable (%+v) after the process ended", w)
 	}
 	if err := allocate(); err != nil {
 		t.Errorf("refused after the process ended: %v", err)
 	}
 }
+
+const resourceList = "apiVersion: v1alpha1\nkind: SRIOVConfig\nresourceList:\n  - {resourceName: x, resourcePrefix: example.com, selectors: {drivers: [vfio-pci]}}\n"
 
 // A note that is made while the kubelet is being asked is none of its answer's; and one
 // of an allocation that is refused after all is gone.
@@ -135,19 +147,21 @@ func TestNoteMadeDuringTheQuestion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := deviceplugin.Allocation{Resource: "example.com/x", IDs: []string{id}}
+	pools := &pool.Assignment{Pools: []pool.Pool{{Resource: "example.com/x", Devices: []pool.Device{{ID: id, Healthy: true}}}}}
+	a.ledger.Offer(a.ledger.Ask(), pools, nil)
+	var done func(bool)
 	kubelet.during = func() {
-		if err := (allocations{a}).Take(t.Context(), got); err != nil {
-			t.Error(err)
+		if done, err = (books{a}).Note(t.Context(), deviceplugin.Allocation{Resource: "example.com/x", IDs: []string{id}}); err != nil {
+			t.Fatal(err)
 		}
 	}
-	a.holders(t.Context(), &inventory.Snapshot{})
-	if notes := a.store.Allocations().Notes; len(notes) != 1 || notes[0].Listed != nil {
-		t.Errorf("notes %+v, want one that the kubelet has not confirmed", notes)
+	a.holders(t.Context(), a.ledger.Ask(), &inventory.Snapshot{})
+	if !a.ledger.Noted(id) || !a.ledger.Unconfirmed() {
+		t.Error("want a note that the kubelet has not confirmed")
 	}
-	allocations{a}.Release(got)
-	if notes := a.store.Allocations().Notes; len(notes) != 0 {
-		t.Errorf("notes %+v after the release, want none", notes)
+	done(false)
+	if a.ledger.Noted(id) {
+		t.Error("a note is left after the allocation was refused")
 	}
 }
 

@@ -3,6 +3,8 @@ package agent
 import (
 	"testing"
 	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/decide"
 )
 
 // Events after a quiet time are waited for as short as ever; when they do not
@@ -28,11 +30,11 @@ func TestPause(t *testing.T) {
 		{"while VFs are made", ms(3), 0, true, 5 * settle},
 		{"while VFs are made, slowly", ms(120), 0, true, ms(120)},
 	} {
-		m := &memory{took: tt.took, finished: now.Add(-tt.since), runs: map[string]bool{}}
+		l := &loop{agent: a, took: tt.took, finished: now.Add(-tt.since)}
 		if tt.writing {
-			m.runs["0000:21:00.0"] = true
+			l.memory.PFs = map[string]decide.PF{"0000:21:00.0": {Phase: decide.Running}}
 		}
-		if got := a.pause(m, now); got != tt.want {
+		if got := l.pause(now); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.what, got, tt.want)
 		}
 	}

@@ -1,69 +1,68 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
+	"github.com/talos-sriov/talos-sriov/pkg/decide"
 	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
-	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/report"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
-	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
-// publish logs what is new in the status of a pass, and writes it when anything is.
-func (a *Agent) publish(m *memory, cur *pass) {
-	plugin := a.plugin.Status()
-	s := a.status(m, cur, plugin)
-	a.collector.publish(s, plugin, cur.readErr)
-	a.logStatus(m, s)
+// publish makes the status of the last pass, logs what is new in it, and writes it
+// when anything is.
+func (l *loop) publish(o *observed) {
+	a, plugin := l.agent, l.agent.plugin.Status()
+	s := l.makeStatus(o, plugin)
+	a.collector.publish(s, plugin, o.Err)
+	logNews(a.log, l.status, s)
+	l.status = s
 	sum, err := status.SumOf(s)
-	if err == nil && sum == m.last && m.saved {
+	if err == nil && sum == l.sum && l.written {
 		return
 	}
 	if err == nil {
-		m.last = sum
+		l.sum = sum
 		s.Updated = time.Now().UTC().Truncate(time.Second)
 		err = status.Write(a.store.StatusPath(), s)
 	}
-	m.saved = err == nil
-	if err != nil && a.store.Writable() {
-		m.logOnChange.failed("status", err, func() { a.log.Error("cannot write the status file", "err", err) })
+	if l.written = err == nil; err != nil && a.store.Writable() && a.unreported.news(err) {
+		a.log.Error("cannot write the status file", "err", err)
 	}
 }
 
-// status is the status of a pass, and of this process.
-func (a *Agent) status(m *memory, cur *pass, plugin []deviceplugin.Status) *status.Status {
-	in := observed(cur, m.reports, a.offered.assignment(), plugin)
-	in.Drift = make(map[string]int, len(m.drift))
-	for pf, d := range m.drift {
-		in.Drift[pf] = d.count
-	}
-	s := report.Status(in)
-	if m.unwritable != nil {
-		s.Problems = append(s.Problems, stateProblem(m.unwritable))
+// makeStatus is the status of the last pass, and of this process.
+func (l *loop) makeStatus(o *observed, plugin []deviceplugin.Status) *status.Status {
+	a := l.agent
+	s := report.Status(l.input(o, plugin))
+	if err := l.state.problem(); err != nil {
+		s.Problems = append(s.Problems, stateProblem(err))
 	}
 	if err := a.metrics.Err(); err != nil {
 		s.Problems = append(s.Problems, listenProblem(err))
 	}
-	s.CNI, s.Orphans = a.cni.status(), m.orphans.report()
+	s.CNI, s.Orphans = a.cni.status(), orphans(&l.memory)
 	s.Daemon = status.Daemon{Version: a.opts.Version, PID: os.Getpid(), Started: a.started.UTC().Truncate(time.Second), BootID: a.bootID, Writes: a.writes.Load()}
 	return s
 }
 
-// observed gathers what a pass came to.
-func observed(cur *pass, ran map[string]*apply.Report, offered *pool.Assignment, plugin []deviceplugin.Status) *report.Input {
+// input gathers what the pass came to.
+func (l *loop) input(o *observed, plugin []deviceplugin.Status) *report.Input {
+	d := &l.decision
 	in := &report.Input{
-		Spec: cur.decision.spec, Snapshot: cur.snap, Plan: cur.plan, Use: cur.use, Busy: cur.busy,
+		Spec: d.Spec, Snapshot: o.snapshot(), Plan: d.Plan, Use: o.Use, Busy: l.memory.Running(),
 		Desired: map[string]*spec.PhysicalFunction{}, Runs: map[string]report.Run{}, Missing: map[string][]int{},
-		Offered: offered.Withhold(cur.unallocatable()), Registrations: map[string]report.Registration{},
+		Offered: l.offered, Registrations: map[string]report.Registration{}, Drift: map[string]int{},
 	}
-	if cur.readErr != nil {
+	if o.Err != nil {
 		in.Problems = append(in.Problems, status.Problem{
-			Msg:  fmt.Sprintf("the machine cannot be read: %v", cur.readErr),
+			Msg:  fmt.Sprintf("the machine cannot be read: %v", o.Err),
 			Hint: "nothing is changed until it can",
 		})
 	}
@@ -71,19 +70,21 @@ func observed(cur *pass, ran map[string]*apply.Report, offered *pool.Assignment,
 		p := &plugin[i]
 		in.Registrations[p.Resource] = report.Registration{Registered: p.Registered, Err: p.Err, Waiting: p.Waiting}
 	}
-	if cur.plan == nil {
+	if d.Plan == nil {
 		return in
 	}
-	for i := range cur.plan.PFs {
-		pf := cur.plan.PFs[i].Address
-		if b := cur.bound.Binding(pf); b != nil {
-			in.Desired[pf] = &cur.decision.cfg.PhysicalFunctions[b.Entry]
+	for i := range d.Plan.PFs {
+		pf := d.Plan.PFs[i].Address
+		if b := d.Bound.Binding(pf); b != nil {
+			in.Desired[pf] = &d.Config.PhysicalFunctions[b.Entry]
 		}
-		if r := ran[pf]; r != nil {
+		known := l.memory.PFs[pf]
+		in.Drift[pf] = known.Drift
+		if r := known.Report; r != nil {
 			in.Runs[pf] = report.Run{Problems: r.Problems, Failures: failures(r.Failed)}
 		}
-		if found := cur.snap.PF(pf); found != nil {
-			in.Missing[pf] = missingInterfaces(found, cur.use)
+		if found := o.Snapshot.PF(pf); found != nil {
+			in.Missing[pf] = decide.MissingInterfaces(found, o.Use)
 		}
 	}
 	return in
@@ -97,49 +98,22 @@ func failures(failed []*apply.StepError) []report.Failure {
 	return out
 }
 
-// logStatus logs what is new: each problem, whom changes wait for, what is wrong
-// with the config.
-func (a *Agent) logStatus(m *memory, s *status.Status) {
-	err := a.metrics.Err()
-	m.logOnChange.failed("metrics", err, func() {
-		p := listenProblem(err)
-		a.log.Warn("problem found", "problem", p.Msg, "hint", p.Hint)
-	})
-	for i := range s.PFs {
-		a.logPF(m, &s.PFs[i])
+// orphans is the status' part, nil when there is nothing to report.
+func orphans(m *decide.Memory) *status.Orphans {
+	if m.Reclaimed == 0 && len(m.Leftovers) == 0 {
+		return nil
 	}
-	for i := range s.Spec.Errors {
-		e := &s.Spec.Errors[i]
-		m.logOnChange.do("spec/"+e.Msg, s.Spec.Hash, func() {
-			a.log.Error("config refused", "line", e.Pos.Line, "column", e.Pos.Column, "err", e.Msg, "hint", e.Hint, "inForce", s.Spec.InForce)
+	s := &status.Orphans{Returned: m.Reclaimed}
+	for k, e := range m.Leftovers {
+		reason := cmp.Or(e.Reason, "the container runtime may still give it back itself")
+		s.Pending = append(s.Pending, status.Orphan{
+			Device: k.Device, Attachment: k.File, Evidence: string(k.Evidence), Since: e.Since.UTC().Truncate(time.Second), Reason: reason,
 		})
 	}
-}
-
-func (a *Agent) logPF(m *memory, f *status.PF) {
-	for i := range f.Errors {
-		p := &f.Errors[i]
-		m.logOnChange.do("problem/"+f.Address+p.Msg, p.Hint, func() {
-			// A boot has much to wait for and nothing to warn of.
-			log, msg := a.log.Warn, "problem found"
-			if p.Pending {
-				log, msg = a.log.Info, "problem pending"
-			}
-			log(msg, "pf", f.Address, "name", f.Name, "line", p.Pos.Line, "column", p.Pos.Column, "problem", p.Msg, "hint", p.Hint)
-		})
-	}
-	waiting := ""
-	for i := range f.Steps {
-		if w := f.Steps[i].Wait; len(w) > 0 {
-			waiting = use.Names(w)
-			break
-		}
-	}
-	m.logOnChange.do("wait/"+f.Address, waiting, func() {
-		if waiting != "" {
-			a.log.Info("a change waits for the holders of its VFs", "pf", f.Address, "name", f.Name, "holders", waiting)
-		}
+	slices.SortFunc(s.Pending, func(x, y status.Orphan) int {
+		return cmp.Or(cmp.Compare(x.Device, y.Device), cmp.Compare(x.Attachment, y.Attachment))
 	})
+	return s
 }
 
 // stateProblem is what the status and the metrics report of a state directory that

@@ -36,8 +36,18 @@ type Journal interface {
 // who holds what is as old as the plan.
 type Gate interface {
 	// Claim makes sure that nobody can get the VFs (PCI addresses) from now on
-	// until the next plan, and then returns who has them already.
-	Claim(ctx context.Context, pf string, vfs []string) ([]use.Holder, error)
+	// until the claim is released and the next plan is made, and then returns who
+	// has them already. With an error that is not known; there may be a claim.
+	Claim(ctx context.Context, pf string, vfs []string) (Claim, error)
+}
+
+// Claim is on VFs that a run is about to change.
+type Claim struct {
+	// Holders are who has some of them.
+	Holders []use.Holder
+	// Release says that nothing is written under the claim any more: the run has
+	// ended, and the kernel has answered each of its writes. May be nil.
+	Release func()
 }
 
 // Write is one write that was made, for whoever counts, logs or asserts.
@@ -89,9 +99,17 @@ type Applier struct {
 
 // flight is a run on a PF, and the write that it is stuck in, if any.
 type flight struct {
-	step  plan.Step
-	since time.Time
-	stuck bool
+	step    plan.Step
+	since   time.Time
+	stuck   bool
+	release func() // the gate's claim, may be nil
+}
+
+// over says that nothing of it is under way any more.
+func (f *flight) over() {
+	if f.release != nil {
+		f.release()
+	}
 }
 
 // ErrIncomplete says that an Applier was to be made without something that it needs:

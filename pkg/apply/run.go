@@ -82,10 +82,15 @@ func (r *run) enter() bool {
 
 func (r *run) leave() {
 	r.a.mu.Lock()
-	defer r.a.mu.Unlock()
-	if !r.flight.stuck {
-		delete(r.a.busy, r.pf.Address)
+	stuck := r.flight.stuck
+	r.a.mu.Unlock()
+	if stuck {
+		return // the answer ends it
 	}
+	r.flight.over()
+	r.a.mu.Lock()
+	defer r.a.mu.Unlock()
+	delete(r.a.busy, r.pf.Address)
 }
 
 // ready are the steps that wait for nobody, neither themselves nor by need.
@@ -120,7 +125,9 @@ func (r *run) claim(ctx context.Context, ready []*plan.Step) []*plan.Step {
 	slices.Sort(vfs)
 	vfs = slices.Compact(vfs)
 	addrs := r.addresses(vfs)
-	holders, err := r.a.opts.Gate.Claim(ctx, r.pf.Address, slices.Collect(maps.Values(addrs)))
+	claim, err := r.a.opts.Gate.Claim(ctx, r.pf.Address, slices.Collect(maps.Values(addrs)))
+	r.flight.release = claim.Release
+	holders := claim.Holders
 	r.out.Held = append(r.out.Held, holders...)
 	held := make(map[string]bool, len(holders))
 	for _, h := range holders {

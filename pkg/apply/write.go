@@ -38,7 +38,7 @@ func (r *run) write(ctx context.Context, s *plan.Step, t target) error {
 		r.flight.step, r.flight.since, r.flight.stuck = *s, start, true
 		r.a.mu.Unlock()
 		r.out.Stuck = true
-		go r.a.answered(r.pf.Address, done)
+		go r.a.answered(r.pf.Address, r.flight, done)
 	}
 	r.a.opts.OnWrite(Write{PF: r.pf.Address, Step: *s, Took: time.Since(start), Error: err})
 	r.point("wrote/" + s.ID)
@@ -49,8 +49,9 @@ func (r *run) write(ctx context.Context, s *plan.Step, t target) error {
 // its answer.
 const lateAnswer = time.Hour
 
-func (a *Applier) answered(pf string, done <-chan struct{}) {
+func (a *Applier) answered(pf string, f *flight, done <-chan struct{}) {
 	<-done // whatever the answer is: the next plan reads the machine
+	f.over()
 	a.mu.Lock()
 	delete(a.busy, pf)
 	a.mu.Unlock()

@@ -32,6 +32,7 @@ type Options struct {
 	Log *slog.Logger
 	// Allocations hears of allocations, when not nil.
 	Allocations Allocations
+	Ledger      Ledger
 	// PluginWatcher makes the kubelet find our sockets in its plugins_registry
 	// directory, instead of our registering at its socket in device-plugins.
 	PluginWatcher bool
@@ -55,6 +56,12 @@ type Allocations interface {
 	// Release is called when an allocation that Take agreed to is refused after
 	// that. The containers do not get the devices.
 	Release(a Allocation)
+}
+
+// Ledger TEMP
+type Ledger interface {
+	Seen()
+	Note(ctx context.Context, a Allocation) (done func(given bool), err error)
 }
 
 // Allocation is the devices that the kubelet gives to the containers of one

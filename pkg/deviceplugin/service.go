@@ -131,6 +131,18 @@ func (s *server) Allocate(ctx context.Context, req *v1beta1.AllocateRequest) (*v
 		}
 		resp.ContainerResponses = append(resp.ContainerResponses, c)
 	}
+	done := func(bool) {}
+	if s.opts.Ledger != nil {
+		var err error
+		if done, err = s.opts.Ledger.Note(ctx, Allocation{Resource: s.resource, IDs: all}); err != nil {
+			return nil, status.Errorf(codes.Unavailable, "%s: %v", s.resource, err)
+		}
+	}
+	if _, _, _, err := s.find(req); err != nil {
+		done(false)
+		return nil, err
+	}
+	defer func() { done(true) }()
 	if err := s.take(ctx, req, all); err != nil {
 		return nil, err
 	}

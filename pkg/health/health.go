@@ -3,7 +3,6 @@ package health
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -43,10 +42,11 @@ func From(cfg *spec.Config) Settings {
 }
 
 // Judge remembers what earlier observations showed. The zero value is ready; it is for
-// one goroutine.
+// one goroutine. Observe replaces what it remembers and changes none of it: a copy made
+// before stays as it was.
 type Judge struct {
-	holds  map[string]*hold
-	errors map[string]*counter
+	holds  map[string]hold
+	errors map[string]counter
 	last   *pool.Assignment
 }
 
@@ -70,11 +70,8 @@ func (j *Judge) Observe(s Settings, snap *inventory.Snapshot, a *pool.Assignment
 	if a == nil {
 		a = &pool.Assignment{}
 	}
-	if j.holds == nil {
-		j.holds, j.errors = map[string]*hold{}, map[string]*counter{}
-	}
 	v := Result{Assignment: j.keep(snap, a, held), Reasons: map[string]pool.Reason{}}
-	w := &watch{judge: j, settings: s, now: now, seen: map[string]bool{}}
+	w := &watch{before: j, settings: s, now: now, holds: map[string]hold{}, errors: map[string]counter{}}
 	members := v.Assignment.Members()
 	judge := func(id string, r pool.Reason) {
 		if r != (pool.Reason{}) && members[id] {
@@ -99,14 +96,12 @@ func (j *Judge) Observe(s Settings, snap *inventory.Snapshot, a *pool.Assignment
 	for i := range snap.Others {
 		judge(snap.Others[i].Address, w.pcie(&snap.Others[i], 0))
 	}
-	// What was remembered of functions that are gone.
-	maps.DeleteFunc(j.holds, func(key string, _ *hold) bool { return !w.seen[key] })
-	maps.DeleteFunc(j.errors, func(key string, _ *counter) bool { return !w.seen[key] })
 	if len(snap.HostUnknown) > 0 {
 		w.soon(AskAgain)
 	}
 	v.Again = w.again
-	j.last = v.Assignment
+	// What was remembered of functions that are gone is not among it.
+	j.holds, j.errors, j.last = w.holds, w.errors, v.Assignment
 	return v
 }
 
@@ -137,10 +132,11 @@ func (s Settings) ofVF(vf *inventory.VF, of port) pool.Reason {
 
 // watch is one observation.
 type watch struct {
-	judge    *Judge
+	before   *Judge
 	settings Settings
 	now      time.Time
-	seen     map[string]bool
+	holds    map[string]hold
+	errors   map[string]counter
 	again    time.Duration
 }
 
@@ -169,12 +165,11 @@ type hold struct {
 
 // hold returns the believed state of key, whose state is bad now or not.
 func (w *watch) hold(key string, bad bool) bool {
-	w.seen[key] = true
-	h := w.judge.holds[key]
-	if h == nil {
-		h = &hold{raw: bad, since: w.now}
-		w.judge.holds[key] = h
+	h, known := w.before.holds[key]
+	if !known {
+		h = hold{raw: bad, since: w.now}
 	}
+	defer func() { w.holds[key] = h }()
 	if h.raw != bad {
 		h.raw, h.since = bad, w.now
 	}
@@ -211,12 +206,11 @@ func (w *watch) pcie(f *inventory.Function, vfs int) pool.Reason {
 		return pool.Reason{}
 	}
 	key := "aer/" + f.Address
-	w.seen[key] = true
-	c := w.judge.errors[key]
-	if c == nil {
-		c = &counter{last: *f.AER, vfs: vfs}
-		w.judge.errors[key] = c
+	c, known := w.before.errors[key]
+	if !known {
+		c = counter{last: *f.AER, vfs: vfs}
 	}
+	defer func() { w.errors[key] = c }()
 	fatal, nonFatal := f.AER.Fatal-c.last.Fatal, f.AER.NonFatal-c.last.NonFatal
 	probed := c.vfs != vfs
 	c.last, c.vfs = *f.AER, vfs

@@ -20,6 +20,7 @@ const (
 	CauseNoInterface    Cause = "interface-missing" // bound, but no interface to be seen
 	CauseOpen           Cause = "in-use"            // a process of no known pod has it open
 	CauseUnfinished     Cause = "not-configured"    // work is left on the device
+	CauseHeldElsewhere  Cause = "held-elsewhere"    // a pod has it under another resource name
 	CauseUnusable       Cause = "unusable"          // it cannot be handed out as it is
 )
 

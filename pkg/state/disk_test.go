@@ -7,13 +7,10 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/talos-sriov/talos-sriov/pkg/record"
-	"github.com/talos-sriov/talos-sriov/pkg/state"
-	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
 // filled is a directory that a daemon of boot-1 left: a record, a last good
@@ -23,13 +20,13 @@ func filled(t *testing.T) string {
 	dir := filepath.Join(t.TempDir(), "sriov")
 	s := open(t, dir, "boot-1")
 	update(t, s, full)
-	if err := errors.Join(s.SetLastGood([]byte("good")), s.Note([]string{"0000:21:10.0"}, time.Now())); err != nil {
+	if err := errors.Join(s.SetLastGood([]byte("good")), s.note("0000:21:10.0")); err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
-func holdsAll(t *testing.T, s *state.Store) {
+func holdsAll(t *testing.T, s *store) {
 	t.Helper()
 	if st := s.Record(); st.PFs[pf].SafeSpec != full.SafeSpec || st.Lost {
 		t.Errorf("record %+v", st)
@@ -37,7 +34,7 @@ func holdsAll(t *testing.T, s *state.Store) {
 	if good := s.LastGood(); !good.Known || string(good.Data) != "good" {
 		t.Errorf("last good config %+v", good)
 	}
-	if a := s.Allocations(); !a.KubeletSeen || len(a.Notes) != 1 || a.Notes[0].Device != "0000:21:10.0" {
+	if a := s.books(); !a.KubeletSeen || len(a.Notes) != 1 || a.Notes[0].Device != "0000:21:10.0" {
 		t.Errorf("notes %+v", a)
 	}
 }
@@ -63,17 +60,17 @@ func TestReadOnlyDirectoryIsRead(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			s := state.New(dir, "boot-1")
-			o := s.Open()
+			s := newStore(dir, "boot-1")
+			o := s.open()
 			if !o.Read || o.Unwritable == nil || o.Damaged != nil || s.Writable() {
 				t.Errorf("Open: %+v, writable %v", o, s.Writable())
 			}
 			holdsAll(t, s)
 			// What is new is in force, and an error reports that it is not on the disk.
-			if err := s.Note([]string{"0000:21:10.2"}, time.Now()); err == nil {
+			if err := s.note("0000:21:10.2"); err == nil {
 				t.Error("a note that cannot be written gives no error")
 			}
-			if n := len(s.Allocations().Notes); n != 2 {
+			if n := len(s.books().Notes); n != 2 {
 				t.Errorf("%d notes are in force, want 2", n)
 			}
 		})
@@ -84,15 +81,15 @@ func TestReadOnlyDirectoryIsRead(t *testing.T) {
 // that brings nothing new: who got nil may rely on the file. Another file that cannot
 // be written is no failure of this one.
 func TestUnwrittenIsReportedAgain(t *testing.T) {
-	for file, set := range map[string]func(s *state.Store) error{
-		"state.json": func(s *state.Store) error {
+	for file, set := range map[string]func(s *store) error{
+		"state.json": func(s *store) error {
 			return s.Update(func(r record.Record) record.Record {
 				r.PFs[pf] = full
 				return r
 			})
 		},
-		"last-good.yaml":   func(s *state.Store) error { return s.SetLastGood([]byte("good")) },
-		"allocations.json": func(s *state.Store) error { return s.Note([]string{"0000:21:10.0"}, time.Unix(1e9, 0)) },
+		"last-good.yaml":   func(s *store) error { return s.SetLastGood([]byte("good")) },
+		"allocations.json": func(s *store) error { return s.note("0000:21:10.0") },
 	} {
 		t.Run(file, func(t *testing.T) {
 			dir := t.TempDir()
@@ -107,7 +104,7 @@ func TestUnwrittenIsReportedAgain(t *testing.T) {
 					t.Errorf("call %d returned nil, and nothing is on the disk", call)
 				}
 			}
-			if err := s.Confirm(use.Kubelet{Answered: true}, nil, nil, time.Unix(1e9, 0)); err != nil && file != "allocations.json" {
+			if err := s.SetBooks(s.ledger.Books()); err != nil && file != "allocations.json" {
 				t.Errorf("the notes are on the disk, and yet: %v", err)
 			}
 			if err := os.RemoveAll(path); err != nil {
@@ -130,30 +127,30 @@ func TestUnwritableDirectoryCountsAsKubeletSeen(t *testing.T) {
 		t.Skip("needs root in a mount namespace: ", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-	s := state.New(dir, "boot-1")
-	if o := s.Open(); !o.Read || o.Unwritable == nil {
+	s := newStore(dir, "boot-1")
+	if o := s.open(); !o.Read || o.Unwritable == nil {
 		t.Fatalf("Open: %+v", o)
 	}
-	if !s.Allocations().KubeletSeen {
+	if !s.books().KubeletSeen {
 		t.Error("no kubelet counts as seen, so every VF would be free")
 	}
 }
 
 func TestRemovedDirectoryIsMadeAgain(t *testing.T) {
-	for how, use := range map[string]func(t *testing.T, s *state.Store){
-		"at the next Open": func(t *testing.T, s *state.Store) {
-			if o := s.Open(); !o.Made || o.Unwritable != nil || o.Damaged != nil {
+	for how, use := range map[string]func(t *testing.T, s *store){
+		"at the next Open": func(t *testing.T, s *store) {
+			if o := s.open(); !o.Made || o.Unwritable != nil || o.Damaged != nil {
 				t.Errorf("Open: %+v", o)
 			}
 		},
-		"at a write": func(t *testing.T, s *state.Store) {
+		"at a write": func(t *testing.T, s *store) {
 			if err := s.SetLastGood([]byte("other")); err != nil {
 				t.Errorf("write: %v", err)
 			}
 			if err := s.SetLastGood([]byte("good")); err != nil {
 				t.Errorf("write: %v", err)
 			}
-			if o := s.Open(); !o.Made {
+			if o := s.open(); !o.Made {
 				t.Errorf("Open does not report it: %+v", o)
 			}
 		},
@@ -165,7 +162,7 @@ func TestRemovedDirectoryIsMadeAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			use(t, s)
-			if o := s.Open(); o.Made {
+			if o := s.open(); o.Made {
 				t.Error("it is reported twice")
 			}
 			holdsAll(t, s)
@@ -182,7 +179,7 @@ func TestDirectoryMountedOverIsRead(t *testing.T) {
 	if err := errors.Join(os.RemoveAll(dir), os.Rename(from, dir)); err != nil {
 		t.Fatal(err)
 	}
-	if o := s.Open(); o.Made || !o.Read {
+	if o := s.open(); o.Made || !o.Read {
 		t.Errorf("Open: %+v", o)
 	}
 	holdsAll(t, s)
@@ -231,13 +228,10 @@ func TestConcurrentUpdates(t *testing.T) {
 			}); err != nil {
 				t.Error(err)
 			}
-			if err := s.Note([]string{name}, time.Now()); err != nil {
+			if err := s.note(name); err != nil {
 				t.Error(err)
 			}
-			if err := s.Confirm(use.Kubelet{}, nil, nil, time.Now()); err != nil {
-				t.Error(err)
-			}
-			if o := s.Open(); o.Unwritable != nil || o.Made {
+			if o := s.open(); o.Unwritable != nil || o.Made {
 				t.Errorf("Open: %+v", o)
 			}
 		})
@@ -247,7 +241,7 @@ func TestConcurrentUpdates(t *testing.T) {
 	if n := len(again.Record().PFs); n != many {
 		t.Errorf("%d records on the disk, want %d", n, many)
 	}
-	if n := len(again.Allocations().Notes); n != many {
+	if n := len(again.books().Notes); n != many {
 		t.Errorf("%d notes on the disk, want %d", n, many)
 	}
 }

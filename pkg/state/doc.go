@@ -1,6 +1,6 @@
 // Package state keeps what must outlive the daemon, in one directory
-// (Dir): the record of what earlier runs made (pkg/record), the last
-// good config, notes of what the kubelet took, and the operator's force requests.
+// (Dir): the record of what earlier runs made (pkg/record), the last good config, the
+// ledger's books (pkg/ledger), and the operator's force requests.
 //
 // The directory is read as soon as it is there, whether or not it can be written:
 // a disk that came up read-only still knows which pods have which VFs. What cannot
@@ -17,6 +17,6 @@
 // No other package knows the names of files in the directory (names.go): who reads them
 // from elsewhere, as a workstation does, takes them and Decode from here.
 //
-// The package may import pkg/record, pkg/use and pkg/internal/fileid, and nothing else
-// of the project.
+// The package may import pkg/record, pkg/ledger and pkg/internal/fileid, and nothing
+// else of the project.
 package state

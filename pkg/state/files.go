@@ -169,7 +169,10 @@ func (s *Store) writeFiles() error {
 		return nil
 	}
 	want, have := s.revisions, s.written
-	rec, alloc, good := s.rec.Clone(), s.alloc.clone(), slices.Clone(s.good.Data)
+	if !s.adopted {
+		want.notes = have.notes // what the directory has is not among them yet
+	}
+	rec, books, good := s.rec.Clone(), s.books, slices.Clone(s.good.Data)
 	s.mu.Unlock()
 	if have == want {
 		return nil
@@ -177,7 +180,7 @@ func (s *Store) writeFiles() error {
 	// Each is tried: a full disk may have room for a small one.
 	err := cmp.Or(
 		s.file(lastGoodFile, &have.good, want.good, func() ([]byte, error) { return good, nil }),
-		s.file(notesFile, &have.notes, want.notes, func() ([]byte, error) { return indent(alloc) }),
+		s.file(notesFile, &have.notes, want.notes, func() ([]byte, error) { return indent(books) }),
 		s.file(RecordFile, &have.record, want.record, func() ([]byte, error) { return encode(rec) }),
 	)
 	s.mu.Lock()

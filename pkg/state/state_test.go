@@ -5,26 +5,70 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/talos-sriov/talos-sriov/pkg/ledger"
+	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/state"
 )
 
 const pf = "0000:21:00.0"
 
-func open(t *testing.T, dir, boot string) *state.Store {
+// store is a store with the ledger whose books it keeps, as a daemon has them.
+type store struct {
+	*state.Store
+	ledger *ledger.Ledger
+	offer  sync.Mutex // held while a device is offered and given out
+}
+
+func newStore(dir, boot string) *store {
+	return &store{Store: state.New(dir, boot), ledger: ledger.New(boot)}
+}
+
+// open is what a daemon does at each of its passes.
+func (s *store) open() state.Opened {
+	o := s.Open()
+	if o.Books != nil {
+		s.ledger.Recover(*o.Books, o.Unknown)
+		_ = s.Adopt(s.ledger.Books()) // Open reports a directory that cannot be written
+	} else if o.Unknown {
+		s.ledger.Seen()
+	}
+	return o
+}
+
+// note gives the kubelet a device.
+func (s *store) note(device string) error {
+	a := &pool.Assignment{Pools: []pool.Pool{{Resource: "a/b", Devices: []pool.Device{{ID: device, Healthy: true}}}}}
+	s.offer.Lock()
+	defer s.offer.Unlock()
+	s.ledger.Offer(s.ledger.Ask(), a, nil)
+	if _, err := s.ledger.Note("a/b", []string{device}, time.Unix(1e9, 0)); err != nil {
+		return err
+	}
+	return s.SetBooks(s.ledger.Books())
+}
+
+func (s *store) books() ledger.Books {
+	b, _ := s.ledger.Books()
+	return b
+}
+
+func open(t *testing.T, dir, boot string) *store {
 	t.Helper()
-	s := state.New(dir, boot)
-	if o := s.Open(); o.Unwritable != nil || o.Damaged != nil || !o.Read {
+	s := newStore(dir, boot)
+	if o := s.open(); o.Unwritable != nil || o.Damaged != nil || !o.Read {
 		t.Fatalf("Open: %+v", o)
 	}
 	return s
 }
 
-func update(t *testing.T, s *state.Store, f record.PF) {
+func update(t *testing.T, s *store, f record.PF) {
 	t.Helper()
 	err := s.Update(func(r record.Record) record.Record {
 		r.PFs[pf] = f
@@ -75,8 +119,8 @@ func TestDirectoryArrivesLate(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(base, "var"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := state.New(dir, "boot-2")
-	if o := s.Open(); o.Read || o.Unwritable == nil || o.Damaged != nil {
+	s := newStore(dir, "boot-2")
+	if o := s.open(); o.Read || o.Unwritable == nil || o.Damaged != nil {
 		t.Fatalf("Open without the directory: %+v, want it neither read nor writable", o)
 	}
 	early := record.PF{Device: "8086:10c9", Made: &record.Made{NumVFs: 0}}
@@ -87,7 +131,7 @@ func TestDirectoryArrivesLate(t *testing.T) {
 	if err := errors.Join(os.Remove(filepath.Join(base, "var")), os.Rename(hidden, filepath.Join(base, "var"))); err != nil {
 		t.Fatal(err)
 	}
-	if o := s.Open(); o.Unwritable != nil {
+	if o := s.open(); o.Unwritable != nil {
 		t.Fatal(o.Unwritable)
 	}
 	want := early
@@ -125,8 +169,8 @@ func TestBadRecordsCountAsNone(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "state.json"), []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			s := state.New(dir, "boot-1")
-			if o := s.Open(); o.Unwritable != nil || o.Damaged == nil {
+			s := newStore(dir, "boot-1")
+			if o := s.open(); o.Unwritable != nil || o.Damaged == nil {
 				t.Errorf("Open: %+v; want it reported as damaged", o)
 			}
 			if n := len(s.Record().PFs); n != 0 {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/talos-sriov/talos-sriov/pkg/internal/fileid"
+	"github.com/talos-sriov/talos-sriov/pkg/ledger"
 	"github.com/talos-sriov/talos-sriov/pkg/record"
 )
 
@@ -22,10 +23,14 @@ type Store struct {
 	io sync.Mutex
 
 	// mu guards what follows and is never held over I/O or a call of somebody else.
-	mu    sync.Mutex
-	rec   record.Record
-	alloc Allocations
-	good  LastGood
+	mu   sync.Mutex
+	rec  record.Record
+	good LastGood
+	// books are the ledger's of the revision. They are not written before they have
+	// what the directory had (adopted).
+	books         ledger.Books
+	booksRevision uint64
+	adopted       bool
 	// revisions count the changes of each file's content in memory.
 	revisions revisions
 	written   revisions // what the directory has
@@ -50,7 +55,7 @@ type LastGood struct {
 // New returns a store over dir, which need not exist. It touches nothing before
 // Open.
 func New(dir, bootID string) *Store {
-	return &Store{dir: dir, bootID: bootID, rec: record.Record{BootID: bootID, PFs: map[string]record.PF{}, Lost: true}, alloc: Allocations{BootID: bootID}}
+	return &Store{dir: dir, bootID: bootID, rec: record.Record{BootID: bootID, PFs: map[string]record.PF{}, Lost: true}}
 }
 
 // Opened is what Open found.
@@ -66,6 +71,12 @@ type Opened struct {
 	// Unwritable is why nothing can be written: before Read that is so at an
 	// early start, when the filesystem is not mounted yet.
 	Unwritable error
+	// Books are what the directory had of the ledger's, nil when this call read
+	// nothing. Whoever gets them calls Adopt.
+	Books *ledger.Books
+	// Unknown is true when an earlier process of this boot may have known more than
+	// Books: they cannot be read, or could not have been written.
+	Unknown bool
 }
 
 // Open reads the directory when it is there and was not read yet, makes it when it
@@ -93,11 +104,9 @@ func (s *Store) Open() Opened {
 	case err != nil && !missing && !errors.Is(err, syscall.ENOTDIR):
 		// What it holds is not known; a pod may have any VF.
 		out.Damaged = fmt.Errorf("read the state directory: %w: until the kubelet answers, every device counts as in use", err)
-		s.mu.Lock()
-		s.alloc.KubeletSeen = true
-		s.mu.Unlock()
+		out.Unknown = true
 	case err == nil && (!was || made || !now.SameDir(at)):
-		out.Damaged = s.load(now)
+		s.load(now, &out)
 	}
 	if err != nil {
 		s.mu.Lock()
@@ -112,9 +121,7 @@ func (s *Store) Open() Opened {
 	}
 	if out.Unwritable != nil {
 		// Nor could an earlier process of this boot write what it knew.
-		s.mu.Lock()
-		s.alloc.KubeletSeen = true
-		s.mu.Unlock()
+		out.Unknown = true
 	}
 	return out
 }
@@ -132,12 +139,14 @@ func identify(dir string) (fileid.ID, error) {
 	return fileid.Of(info), nil
 }
 
-// load reads what the directory holds and merges it with what is known. The caller
-// holds io.
-func (s *Store) load(at fileid.ID) (damaged error) {
+// load reads what the directory holds and merges it with what is known, but for the
+// ledger's books, which are the ledger's to merge. The caller holds io.
+func (s *Store) load(at fileid.ID, out *Opened) {
 	rec, recordErr := Read(s.dir)
-	notes, notesErr := readNotes(s.dir)
+	books, booksErr := readBooks(s.dir)
 	good, goodErr := readLastGood(s.dir)
+	out.Damaged = errors.Join(recordErr, booksErr, goodErr)
+	out.Books, out.Unknown = &books, booksErr != nil
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,11 +155,10 @@ func (s *Store) load(at fileid.ID) (damaged error) {
 	if first {
 		s.rec.Lost, s.rec.Spent = rec.Lost, rec.Spent
 	}
-	s.alloc = s.alloc.merge(notes, notesErr != nil)
 	if !s.good.Known {
 		s.good = good
 	}
-	s.read, s.at, s.writable = true, at, false
+	s.read, s.at, s.writable, s.adopted = true, at, false, false
 	// Whatever it holds, it is written again: it may be another directory.
 	s.written = revisions{}
 	s.revisions.record++
@@ -158,7 +166,6 @@ func (s *Store) load(at fileid.ID) (damaged error) {
 	if s.good.Known {
 		s.revisions.good++
 	}
-	return errors.Join(recordErr, notesErr, goodErr)
 }
 
 // merge adds what an earlier process recorded to what this one knows already.

@@ -24,6 +24,9 @@ type Kubelet struct {
 
 // Note is our own record of an Allocate call.
 type Note struct {
+	// ID tells the notes of one allocation from those of others; 0 in notes of
+	// versions that did not write it.
+	ID     uint64 `json:"id,omitempty"`
 	Device string `json:"device"`
 	// Resource is the resource name under which it was allocated, "" in notes of
 	// versions that did not write it.
@@ -152,7 +155,7 @@ func Settle(notes, before []Note, k Kubelet, now time.Time) []Note {
 	}
 	var keep []Note
 	for _, n := range notes {
-		if was, ok := asked[n.Device]; !ok || !n.same(was) {
+		if was, ok := asked[n.Device]; !ok || !n.Same(was) {
 			keep = append(keep, n)
 			continue
 		}
@@ -175,9 +178,9 @@ func Settle(notes, before []Note, k Kubelet, now time.Time) []Note {
 	return keep
 }
 
-// same reports whether the notes are one, and nothing was learned of it in between.
-func (n Note) same(o Note) bool {
-	if n.Device != o.Device || !n.At.Equal(o.At) || (n.Listed == nil) != (o.Listed == nil) {
+// Same reports whether the notes are one, and nothing was learned of it in between.
+func (n Note) Same(o Note) bool {
+	if n.Device != o.Device || n.ID != o.ID || !n.At.Equal(o.At) || (n.Listed == nil) != (o.Listed == nil) {
 		return false
 	}
 	return n.Listed == nil || n.Listed.Equal(*o.Listed)

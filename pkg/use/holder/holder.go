@@ -35,6 +35,10 @@ func (h Holder) String() string {
 	return fmt.Sprintf("an unknown holder of %s (%s)", h.Device, h.Evidence)
 }
 
+// Elsewhere reports whether the device is held under another resource name than this
+// one: the kubelet, which keeps its accounts by resource name, takes it for free here.
+func (h Holder) Elsewhere(resource string) bool { return h.Resource != "" && h.Resource != resource }
+
 // Names joins the holders for a message, each once, in order.
 func Names(holders []Holder) string {
 	var out []string

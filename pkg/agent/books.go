@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/apply"
+	"github.com/talos-sriov/talos-sriov/pkg/deviceplugin"
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/ledger"
+	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/record"
+	"github.com/talos-sriov/talos-sriov/pkg/state"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+// Who has a device is known to the ledger alone. This file has what goes through its
+// doors beside the loop, each on a goroutine of its own: what the kubelet takes
+// (plugin), what a run is about to change (gate).
+
+// askTimeout bounds one question to the kubelet; no answer counts as in use.
+const askTimeout = 5 * time.Second
+
+// offer tells the device plugin what is offered now.
+func (a *Agent) offer(o ledger.Offered) {
+	a.plugin.Offer(deviceplugin.Offer{Assignment: o.Assignment, Given: o.Given, Seq: o.Seq})
+}
+
+// keepBooks writes what of the ledger outlives the process.
+func (a *Agent) keepBooks() { a.saved(a.store.SetBooks(a.ledger.Books())) }
+
+// holders asks who has the devices of the snapshot. q is from before the snapshot was
+// made.
+func (a *Agent) holders(ctx context.Context, q ledger.Question, snap *inventory.Snapshot) holders {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	kubelet := a.opts.Kubelet.Ask(ctx)
+	// A VF that a pod has is not asked about: its program may open it.
+	open := a.opened.now(snap, func(id string) bool { return len(kubelet.Held[id]) > 0 || a.ledger.Noted(id) })
+	now := time.Now()
+	h := holders{open: open, answered: kubelet.Answered}
+	h.use = a.ledger.Learn(q, ledger.Answer{Kubelet: kubelet, Open: open}, snap, now)
+	a.keepBooks()
+	// A kubelet that has just come up may not have its assignments back yet.
+	if kubelet.Answered && now.Sub(kubelet.Since) >= use.Grace {
+		if err := a.plugin.Settle(a.ledger.Holds); err != nil {
+			a.log.Warn("cannot remove the files of free devices", "err", err)
+		}
+	}
+	return h
+}
+
+// holders is who has the devices.
+type holders struct {
+	use use.Set
+	// open are VFs that a process has open though no pod is known to have them.
+	open map[string]use.Answer
+	// answered is true when the kubelet answered who has what.
+	answered bool
+}
+
+// books is the ledger as the device plugin sees it.
+type books struct{ a *Agent }
+
+// Seen says that a kubelet has shown itself.
+func (b books) Seen() {
+	b.a.ledger.Seen()
+	b.a.keepBooks()
+}
+
+// Note notes what the kubelet takes, before it gets the answer that it may. A note
+// that cannot be written is in force too, and a later process takes the unwritable
+// directory for a kubelet that was seen: no device becomes free by it.
+//
+// A VF that a process has open is refused: the kubelet forgets a pod that was deleted
+// by force at once, also while its virtual machine still runs.
+func (b books) Note(_ context.Context, got deviceplugin.Allocation) (done func(given bool), err error) {
+	a := b.a
+	// The loop asks the kubelet until it confirms what it took.
+	defer a.Wake()
+	if taken := a.opened.take(a.lastSnapshot.Load(), got.IDs); len(taken) > 0 {
+		id := slices.Min(slices.Collect(maps.Keys(taken)))
+		return nil, fmt.Errorf("%s is in use: %s, by a process of no pod that the kubelet knows; it can be allocated when that process has ended", id, taken[id])
+	}
+	allocation, err := a.ledger.Note(got.Resource, got.IDs, time.Now().UTC())
+	if err != nil {
+		return nil, err
+	}
+	a.keepBooks()
+	return func(given bool) {
+		if given {
+			a.collector.allocate(got.Resource, len(got.IDs))
+			return
+		}
+		// What waits for them need not wait.
+		a.ledger.Release(allocation)
+		a.keepBooks()
+		a.Wake()
+	}, nil
+}
+
+// gate is the last check before anything of a device is changed.
+type gate struct{ a *Agent }
+
+// Claim implements apply.Gate. First nobody gets the devices any more, then who has
+// them: the other way round a pod could slip in between.
+func (g gate) Claim(ctx context.Context, pf string, devices []string) (apply.Claim, error) {
+	a := g.a
+	claim, offered, err := a.ledger.Claim("a change of "+pf, devices, pool.Reason{Cause: pool.CauseUnfinished, Text: "is being changed"})
+	if err != nil {
+		return apply.Claim{}, err
+	}
+	out := apply.Claim{Release: func() { a.ledger.End(claim) }}
+	a.offer(offered)
+	q := a.ledger.Ask()
+	snap, err := a.read(ctx, inventory.Needs{})
+	if err != nil {
+		return out, fmt.Errorf("read who holds devices of %s: %w", pf, err)
+	}
+	a.opened.probe(snap, devices)
+	set := a.holders(ctx, q, snap).use
+	for _, id := range devices {
+		if st := set.Of(id); st.Busy() {
+			out.Holders = append(out.Holders, st.Holders...)
+		}
+	}
+	return out, nil
+}
+
+// journal keeps apply's intents in the store.
+type journal struct{ store *state.Store }
+
+func (j journal) Begin(_ context.Context, run record.Run, ids []string) error {
+	return j.store.Update(func(r record.Record) record.Record { return r.Begin(run, ids) })
+}
+
+func (j journal) End(_ context.Context, run record.Run, out record.Outcome) error {
+	return j.store.Update(func(r record.Record) record.Record { return r.End(run, out) })
+}

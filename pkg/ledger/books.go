@@ -1,0 +1,55 @@
+package ledger
+
+import (
+	"slices"
+
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+// Books are what outlives the daemon, in the format of their file.
+type Books struct {
+	BootID string `json:"bootID"`
+	// KubeletSeen is set once any kubelet has shown itself during the boot, and when
+	// it cannot be known whether one has.
+	KubeletSeen bool `json:"kubeletSeen"`
+	// Notes are what the kubelet was given, in the order in which it was.
+	Notes []use.Note `json:"notes,omitempty"`
+	// Given are the devices that pods have as far as is known, sorted. Unlike
+	// the rest they are carried over a boot: the kubelet lets its pods have their
+	// devices again after it, without an Allocate. They are no evidence of use.
+	Given []string `json:"given,omitempty"`
+}
+
+// clone is a copy that shares nothing.
+func (b Books) clone() Books {
+	b.Notes = append([]use.Note(nil), b.Notes...)
+	b.Given = slices.Clone(b.Given)
+	return b
+}
+
+// with are the books with those of an earlier process added.
+func (b Books) with(old Books) Books {
+	out := b.clone()
+	given := append(slices.Clone(old.Given), out.Given...)
+	for i := range old.Notes {
+		given = append(given, old.Notes[i].Device)
+	}
+	slices.Sort(given)
+	out.Given = slices.Compact(given)
+	if old.BootID != b.BootID {
+		return out
+	}
+	out.KubeletSeen = out.KubeletSeen || old.KubeletSeen
+	own := make(map[string]bool, len(out.Notes))
+	for i := range out.Notes {
+		own[out.Notes[i].Device] = true
+	}
+	var notes []use.Note
+	for i := range old.Notes {
+		if !own[old.Notes[i].Device] {
+			notes = append(notes, old.Notes[i])
+		}
+	}
+	out.Notes = append(notes, out.Notes...)
+	return out
+}

@@ -1,0 +1,366 @@
+package ledger
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
+	"github.com/talos-sriov/talos-sriov/pkg/pool"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
+)
+
+// Ledger is safe for concurrent use.
+type Ledger struct {
+	mu sync.Mutex
+	// moment counts what happened, to put it in order.
+	moment   uint64
+	books    Books
+	revision uint64         // of books
+	noted    map[string]int // how many notes of books each device has
+	// base is what the pools have, nil before the first Offer, and withdrawn why
+	// some of it is not given out, by device.
+	base      *pool.Assignment
+	offered   map[string]*pool.Device // of base, by ID
+	resource  map[string]string       // of base, by ID
+	withdrawn map[string]pool.Reason
+	claims    map[string]claim // by device
+	// listed is who has what as the kubelet said in its last answer, to the question
+	// of the moment asked.
+	listed map[string][]use.Holder
+	asked  uint64
+}
+
+// claim is a run's on a device.
+type claim struct {
+	id     Claim
+	by     string
+	reason pool.Reason
+	ended  uint64 // the moment at which it ended; 0 while it has not
+}
+
+// Claim identifies a claim.
+type Claim uint64
+
+// New returns a ledger that knows nothing but which boot it is.
+func New(bootID string) *Ledger {
+	return &Ledger{books: Books{BootID: bootID}, claims: map[string]claim{}, noted: map[string]int{}}
+}
+
+// Offered is what the pools offer at one moment.
+type Offered struct {
+	// Assignment has a Reason for each device that is not given out now. It is not
+	// changed any more. nil means that there was no Offer yet.
+	Assignment *pool.Assignment
+	// Given are the devices that pods may have, sorted; see Books.Given.
+	Given []string
+	// Seq orders what several goroutines are told.
+	Seq uint64
+}
+
+// now is the next moment. The caller holds the lock.
+func (l *Ledger) now() uint64 {
+	l.moment++
+	return l.moment
+}
+
+// Offer makes a what the pools have, and withdraws the devices in reasons, by ID. Both
+// rest on an observation that began with the question q: claims of runs that ended
+// before it end here.
+func (l *Ledger) Offer(q Question, a *pool.Assignment, reasons map[string]pool.Reason) Offered {
+	offered, resource := map[string]*pool.Device{}, map[string]string{}
+	if a != nil {
+		for i := range a.Pools {
+			p := &a.Pools[i]
+			for j := range p.Devices {
+				offered[p.Devices[j].ID], resource[p.Devices[j].ID] = &p.Devices[j], p.Resource
+			}
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.base, l.offered, l.resource, l.withdrawn = a, offered, resource, reasons
+	maps.DeleteFunc(l.claims, func(_ string, c claim) bool { return c.ended != 0 && c.ended < q.moment })
+	return l.current()
+}
+
+// current is what is offered now. The caller holds the lock.
+func (l *Ledger) current() Offered {
+	reasons := l.withdrawn
+	if len(l.claims) > 0 {
+		reasons = maps.Clone(reasons)
+		if reasons == nil {
+			reasons = map[string]pool.Reason{}
+		}
+		for id, c := range l.claims {
+			reasons[id] = c.reason
+		}
+	}
+	return Offered{Assignment: l.base.Withhold(reasons), Given: slices.Clone(l.books.Given), Seq: l.now()}
+}
+
+// ClaimedError says that somebody else has a claim on the device.
+type ClaimedError struct{ Device, By string }
+
+func (e *ClaimedError) Error() string {
+	return fmt.Sprintf("%s is being changed for %s", e.Device, e.By)
+}
+
+// Claim withdraws the devices for whoever by says, for people. With an error nothing
+// was claimed.
+func (l *Ledger) Claim(by string, devices []string, reason pool.Reason) (Claim, Offered, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range devices {
+		if c, ok := l.claims[id]; ok && c.ended == 0 {
+			return 0, Offered{}, &ClaimedError{Device: id, By: c.by}
+		}
+	}
+	id := Claim(l.now())
+	for _, device := range devices {
+		l.claims[device] = claim{id: id, by: by, reason: reason}
+	}
+	return id, l.current(), nil
+}
+
+// End says that nothing is written any more under the claim. Its devices stay
+// withdrawn until an Offer rests on an observation that began after this.
+func (l *Ledger) End(id Claim) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := l.now()
+	for device, c := range l.claims {
+		if c.id == id && c.ended == 0 {
+			c.ended = at
+			l.claims[device] = c
+		}
+	}
+}
+
+// Allocation are the notes of one allocation.
+type Allocation uint64
+
+// RefusedError says that a device cannot be given out, and why.
+type RefusedError struct {
+	Resource, Device string
+	Reason           string
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("%s cannot be allocated as %s: %s", e.Device, e.Resource, e.Reason)
+}
+
+// Note records that the kubelet is given the devices under the resource name, or
+// returns a *RefusedError and records nothing.
+func (l *Ledger) Note(resource string, devices []string, now time.Time) (Allocation, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen()
+	for _, id := range devices {
+		if why := l.refused(resource, id); why != "" {
+			return 0, &RefusedError{Resource: resource, Device: id, Reason: why}
+		}
+	}
+	at := l.now()
+	for _, id := range devices {
+		l.books.Notes = append(l.books.Notes, use.Note{ID: at, Device: id, Resource: resource, At: now})
+		l.noted[id]++
+	}
+	l.revision++
+	return Allocation(at), nil
+}
+
+// refused is why the device is not given out, "" when it is. The caller holds the lock.
+func (l *Ledger) refused(resource, id string) string {
+	c, claimed := l.claims[id]
+	d := l.offered[id]
+	switch r, withdrawn := l.withdrawn[id]; {
+	case d == nil || l.resource[id] != resource:
+		return "it is not one of that resource's devices any more"
+	case claimed:
+		return c.reason.Text
+	case withdrawn:
+		return r.Text
+	case !d.Healthy:
+		return d.Reason.Text
+	}
+	for _, h := range l.listed[id] {
+		if h.Elsewhere(resource) {
+			return fmt.Sprintf("%s has it as %s", h, h.Resource)
+		}
+	}
+	for i := range l.books.Notes {
+		if l.noted[id] == 0 {
+			break
+		}
+		if n := &l.books.Notes[i]; n.Device == id && n.Resource != "" && n.Resource != resource {
+			return "it was allocated as " + n.Resource + ", and the kubelet has not said that it is free"
+		}
+	}
+	return ""
+}
+
+// Release removes the notes of an allocation that was refused after all. Nobody got
+// the devices by it.
+func (l *Ledger) Release(a Allocation) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.setNotes(slices.DeleteFunc(slices.Clone(l.books.Notes), func(n use.Note) bool { return n.ID == uint64(a) }))
+}
+
+// setNotes replaces the notes. The caller holds the lock.
+func (l *Ledger) setNotes(notes []use.Note) {
+	if slices.EqualFunc(notes, l.books.Notes, use.Note.Same) {
+		return
+	}
+	l.revision++
+	l.books.Notes = notes
+	l.noted = make(map[string]int, len(notes))
+	for i := range notes {
+		l.noted[notes[i].Device]++
+	}
+}
+
+// Seen says that a kubelet has shown itself, or may have: from now on its silence is
+// no evidence that nobody has a device.
+func (l *Ledger) Seen() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen()
+}
+
+func (l *Ledger) seen() {
+	if !l.books.KubeletSeen {
+		l.books.KubeletSeen = true
+		l.revision++
+	}
+}
+
+// Held are the devices that pods have, by the kubelet's last answer or by a note.
+func (l *Ledger) Held() map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make(map[string]bool, len(l.listed)+len(l.noted))
+	for id := range l.listed {
+		out[id] = true
+	}
+	for id := range l.noted {
+		out[id] = true
+	}
+	return out
+}
+
+// Holds reports whether Held has the device.
+func (l *Ledger) Holds(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.listed[id]) > 0 || l.noted[id] > 0
+}
+
+// Noted reports whether the kubelet was given the device, and has not settled that.
+func (l *Ledger) Noted(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.noted[id] > 0
+}
+
+// Unconfirmed reports whether the kubelet has not listed some of what it was given.
+func (l *Ledger) Unconfirmed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return use.Unlisted(l.books.Notes)
+}
+
+// Question is the moment at which the kubelet and the kernel are asked.
+type Question struct {
+	moment uint64
+	notes  []use.Note
+}
+
+// Ask is called right before they are asked.
+func (l *Ledger) Ask() Question {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Question{moment: l.now(), notes: slices.Clone(l.books.Notes)}
+}
+
+// Answer is what came of a question.
+type Answer struct {
+	Kubelet use.Kubelet
+	// Open are devices that a process has open or that could not be asked about, by
+	// PCI address.
+	Open map[string]use.Answer
+}
+
+// Learn takes in the answer to q, which came at the time now, and returns who has each
+// device of the snapshot. Notes that the answer settles go.
+func (l *Ledger) Learn(q Question, a Answer, snap *inventory.Snapshot, now time.Time) use.Set {
+	l.mu.Lock()
+	if a.Kubelet.Answered {
+		l.seen()
+		if q.moment > l.asked {
+			l.listed, l.asked = a.Kubelet.Held, q.moment
+		}
+	}
+	l.settle(q, a.Kubelet, now)
+	ev := use.Evidence{
+		Snapshot: snap, Kubelet: a.Kubelet, Open: a.Open,
+		KubeletSeen: l.books.KubeletSeen, Notes: slices.Clone(l.books.Notes),
+	}
+	l.mu.Unlock()
+	return use.Judge(ev)
+}
+
+// settle drops the notes that the answer settles, and takes in which devices pods have:
+// those that the kubelet was given or lists, and, as long as a kubelet that has just
+// come up may not have its assignments back, those of before. The kubelet also lists
+// the devices of other plugins. The caller holds the lock.
+func (l *Ledger) settle(q Question, k use.Kubelet, now time.Time) {
+	l.setNotes(use.Settle(l.books.Notes, q.notes, k, now))
+	given := map[string]bool{}
+	if !k.Answered || now.Sub(k.Since) < use.Grace {
+		for _, id := range l.books.Given {
+			given[id] = true
+		}
+	}
+	for id := range l.noted {
+		given[id] = true
+	}
+	for id := range k.Held {
+		if l.offered[id] != nil {
+			given[id] = true
+		}
+	}
+	if next := slices.Sorted(maps.Keys(given)); !slices.Equal(next, l.books.Given) {
+		l.books.Given = next
+		l.revision++
+	}
+}
+
+// Books returns what is to be kept on the disk, and its revision, which grows with each
+// change: of two, the higher one is the newer.
+func (l *Ledger) Books() (Books, uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.books.clone(), l.revision
+}
+
+// Recover adds the books of an earlier process. Books that are unknown, because they
+// cannot be read or could not be written, leave it open who has what: then a kubelet
+// counts as seen, so that nothing is free without its answer.
+func (l *Ledger) Recover(old Books, unknown bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if unknown {
+		l.seen()
+	}
+	next := l.books.with(old)
+	for i := range next.Notes {
+		l.moment = max(l.moment, next.Notes[i].ID)
+	}
+	l.setNotes(next.Notes)
+	l.books = next
+	l.revision++
+}
