@@ -29,6 +29,8 @@ type evidence struct {
 	held func(id string) bool
 	// answered is true when the kubelet answered who has what.
 	answered bool
+	// entries are the devices that the kubelet's checkpoint names, as far as it counts.
+	entries map[string][]use.Holder
 	// open are VFs that a process has open though no pod is known to have them.
 	open map[string]use.Answer
 }
@@ -39,10 +41,12 @@ func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) evidence 
 	defer cancel()
 	before := a.store.Allocations().Notes
 	kubelet := a.opts.Kubelet.Ask(ctx)
-	a.saved(a.store.Confirm(kubelet, before, a.offered.assignment().Members(), time.Now()))
+	now, members := time.Now(), a.offered.assignment().Members()
+	a.saved(a.store.Confirm(kubelet, before, members, now))
 	al := a.store.Allocations()
+	entries := kubelet.Entries(al.KubeletSeen, now)
 	held := func(id string) bool {
-		return len(kubelet.Held[id]) > 0 ||
+		return len(kubelet.Held[id]) > 0 || len(entries[id]) > 0 ||
 			slices.ContainsFunc(a.store.Allocations().Notes, func(n use.Note) bool { return n.Device == id })
 	}
 	// A kubelet that has just come up may not have its assignments back yet.
@@ -51,9 +55,10 @@ func (a *Agent) holders(ctx context.Context, snap *inventory.Snapshot) evidence 
 			a.log.Warn("cannot remove the files of free devices", "err", err)
 		}
 	}
-	ev := evidence{held: held, answered: kubelet.Answered, open: a.opened.now(snap, held)}
+	ev := evidence{held: held, answered: kubelet.Answered, entries: entries, open: a.opened.now(snap, held)}
 	ev.use = use.Judge(use.Evidence{
-		Snapshot: snap, Kubelet: kubelet, KubeletSeen: al.KubeletSeen, Notes: al.Notes, Open: ev.open,
+		Snapshot: snap, Kubelet: kubelet, Now: now, KubeletSeen: al.KubeletSeen, Notes: al.Notes, Given: al.Given,
+		Offered: members, Open: ev.open,
 	})
 	return ev
 }

@@ -24,7 +24,7 @@ type ended struct {
 // their pools from being looked after.
 func (a *Agent) start(ctx context.Context, m *memory, cur *pass, orphans []cni.Orphan) {
 	due, wait := m.retries.due(cur.idle(), time.Now())
-	if (waiting(cur.plan) || len(cur.open) > 0 || use.Unlisted(a.store.Allocations().Notes)) && (wait == 0 || wait > askAgain) {
+	if (waiting(cur.plan) || len(cur.open) > 0 || use.Unlisted(a.store.Allocations().Notes, cur.entries, time.Now())) && (wait == 0 || wait > askAgain) {
 		wait = askAgain
 	}
 	m.retry.in(wait)

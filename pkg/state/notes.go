@@ -52,11 +52,12 @@ func (a Allocations) Released(devices []string) Allocations {
 // of when it was asked: of the others the answer says nothing. offered are the
 // devices that pools have: the kubelet also lists those of other plugins.
 //
-// Given are then those that the kubelet took or lists, and, as long as a kubelet that
-// has just come up may not have its assignments back, those of before.
+// Given are then those that the kubelet took, lists or has in its checkpoint, and, as
+// long as a kubelet that has just come up may not have its assignments back, those of
+// before.
 func (a Allocations) Confirmed(k use.Kubelet, before []use.Note, offered map[string]bool, now time.Time) Allocations {
 	out := a.clone()
-	out.KubeletSeen = out.KubeletSeen || k.Answered
+	out.KubeletSeen = out.KubeletSeen || k.Answered || k.Listening
 	out.Notes = use.Settle(out.Notes, before, k, now)
 	given := map[string]bool{}
 	if !k.Answered || now.Sub(k.Since) < use.Grace {
@@ -68,6 +69,11 @@ func (a Allocations) Confirmed(k use.Kubelet, before []use.Note, offered map[str
 		given[n.Device] = true
 	}
 	for id := range k.Held {
+		if offered[id] {
+			given[id] = true
+		}
+	}
+	for id := range k.Entries(out.KubeletSeen, now) {
 		if offered[id] {
 			given[id] = true
 		}
