@@ -16,7 +16,8 @@
 // Pods are in it by UID, List has them by name. The names of the log directories,
 // NAMESPACE_NAME_UID, have both, of static pods too: their UID is the hash of the
 // manifest in either place. The kubelet makes the directory with the pod's sandbox and
-// removes it some time after the pod was deleted.
+// removes it some time after the pod was deleted. Until then the entry of a pod that was
+// replaced by one of its name, as a StatefulSet does, is taken for the new one's.
 //
 // The file carries a checksum over the printed form of the kubelet's own Go types. It is
 // not verified: the form depends on the kubelet's version, the file is replaced whole,
@@ -24,5 +25,5 @@
 // not known are passed over. A file in another form than the two known ones is an
 // error, and never one without entries.
 //
-// It may import pkg/use. It keeps nothing open and never writes.
+// It may import pkg/use and pkg/internal/fileid. It keeps nothing open and never writes.
 package checkpoint

@@ -107,14 +107,14 @@ func readFile(path string) (data []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
+	switch {
+	case !info.Mode().IsRegular():
 		return nil, ErrNotAFile
+	case info.Size() > maxFile:
+		return nil, ErrTooLarge
 	}
-	data, err = io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		err = ErrTooLarge
-	}
-	return data, err
+	// The kubelet never changes a file that is there: it is not longer than that.
+	return io.ReadAll(io.LimitReader(f, maxFile))
 }
 
 // names are the pods that have a log directory, by UID.
