@@ -23,6 +23,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
+	"github.com/talos-sriov/talos-sriov/pkg/use/checkpoint"
 	"github.com/talos-sriov/talos-sriov/pkg/use/podresources"
 )
 
@@ -131,7 +132,7 @@ func (f *runFlags) daemon(sys *sysfs.FS, log *slog.Logger) (*agent.Agent, error)
 		Attachments: attachments, VFLocks: locks,
 		CNI:     install.Options{Source: f.cniPlugin, OptDir: f.optDir, Attachments: attachmentDir},
 		Version: version, Log: log, Resync: f.resync, NetworkWait: f.networkWait,
-		Sysfs: sys, Network: network, Links: links, Kubelet: podresources.New(filepath.Join(f.kubelet, podresources.Socket)), Events: kernelEvents{log.With("component", "kernel-events")},
+		Sysfs: sys, Network: network, Links: links, Kubelet: podresources.New(filepath.Join(f.kubelet, podresources.Socket), checkpoint.New(f.kubelet, filepath.Join(f.root, checkpoint.LogDir))), Events: kernelEvents{log.With("component", "kernel-events")},
 	}, boot)
 }
 

@@ -63,7 +63,7 @@ var order = [][]string{
 	{"pkg/inventory"},
 	{"pkg/selection"},
 	{"pkg/use"},
-	{"pkg/use/podresources"},
+	{"pkg/use/podresources", "pkg/use/checkpoint"},
 	{"pkg/op"},
 	{"pkg/record"},
 	{"pkg/plan"},

@@ -40,12 +40,10 @@ func (a *Agent) holders(ctx context.Context, q ledger.Question, snap *inventory.
 	kubelet := a.opts.Kubelet.Ask(ctx)
 	// A VF that a pod has is not asked about: its program may open it.
 	open := a.opened.now(snap, func(id string) bool { return len(kubelet.Held[id]) > 0 || a.ledger.Noted(id) })
-	now := time.Now()
 	h := holders{open: open, answered: kubelet.Answered}
-	h.use = a.ledger.Learn(q, ledger.Answer{Kubelet: kubelet, Open: open}, snap, now)
+	h.Learned = a.ledger.Learn(q, ledger.Answer{Kubelet: kubelet, Open: open}, snap, time.Now())
 	a.keepBooks()
-	// A kubelet that has just come up may not have its assignments back yet.
-	if kubelet.Answered && now.Sub(kubelet.Since) >= use.Grace {
+	if h.Warm {
 		if err := a.plugin.Settle(a.ledger.Holds); err != nil {
 			a.log.Warn("cannot remove the files of free devices", "err", err)
 		}
@@ -55,7 +53,7 @@ func (a *Agent) holders(ctx context.Context, q ledger.Question, snap *inventory.
 
 // holders is who has the devices.
 type holders struct {
-	use use.Set
+	ledger.Learned
 	// open are VFs that a process has open though no pod is known to have them.
 	open map[string]use.Answer
 	// answered is true when the kubelet answered who has what.
@@ -121,7 +119,7 @@ func (g gate) Claim(ctx context.Context, pf string, devices []string) (apply.Cla
 		return out, fmt.Errorf("read who holds devices of %s: %w", pf, err)
 	}
 	a.opened.probe(snap, devices)
-	set := a.holders(ctx, q, snap).use
+	set := a.holders(ctx, q, snap).Use
 	for _, id := range devices {
 		if st := set.Of(id); st.Busy() {
 			out.Holders = append(out.Holders, st.Holders...)

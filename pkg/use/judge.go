@@ -9,110 +9,167 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/nic"
 )
 
-// Kubelet is what the pod-resources socket answered, or why it did not.
-type Kubelet struct {
-	// Answered is true when a List went through.
-	Answered bool
-	// Since is when this kubelet first answered; a kubelet that has just come
-	// up may not have restored its assignments yet.
-	Since time.Time
-	// Held are the assignments of running pods, by device ID.
-	Held map[string][]Holder
-	// Err is why not Answered, as text.
-	Err string
-}
-
-// Note is our own record of an Allocate call.
-type Note struct {
-	// ID tells the notes of one allocation from those of others; 0 in notes of
-	// versions that did not write it.
-	ID     uint64 `json:"id,omitempty"`
-	Device string `json:"device"`
-	// Resource is the resource name under which it was allocated, "" in notes of
-	// versions that did not write it.
-	Resource string    `json:"resource,omitempty"`
-	At       time.Time `json:"at"`
-	// Listed is when the kubelet that runs now first listed the device as
-	// assigned, or else an earlier one; nil when none has yet.
-	Listed *time.Time `json:"listed,omitempty"`
-}
-
 // Evidence is all that is known about who holds what.
 type Evidence struct {
 	Snapshot *inventory.Snapshot
 	Kubelet  Kubelet
+	// Now is when the kubelet was asked. The zero time is that of a kubelet that has
+	// just come up.
+	Now time.Time
 	// KubeletSeen is true when a kubelet has been seen during this boot, in
 	// any way: its sockets, an answer, a registration.
 	KubeletSeen bool
 	Notes       []Note
+	// Given are devices that pods are known to have had, also in the boot before: the
+	// kubelet lets its pods have them again without an Allocate.
+	Given []string
+	// Offered are the devices that our pools have or had during this boot, by ID; nil
+	// when that is not known, and then it may be any.
+	Offered map[string]bool
 	// Open are devices that a process has open or that could not be asked about,
 	// by PCI address (see VFIO.OpenVFs).
 	Open map[string]Answer
 }
 
-// Judge decides for every VF of the snapshot whether it is free, by the rule in
-// the package documentation.
+// Judge decides for every device of the snapshot whether it is free, by the rule in
+// the package documentation: PFs, VFs and other functions by PCI address,
+// subfunctions by name.
 func Judge(ev Evidence) Set {
 	set := Set{Devices: make(map[string]Status)}
 	if ev.Snapshot == nil {
 		return set
 	}
-	notes := make(map[string]Note, len(ev.Notes))
-	for _, n := range ev.Notes {
-		notes[n.Device] = n
-	}
+	j := newJudge(&ev)
 	for i := range ev.Snapshot.PFs {
-		for j := range ev.Snapshot.PFs[i].VFs {
-			vf := &ev.Snapshot.PFs[i].VFs[j]
-			set.Devices[vf.Address] = judge(&ev, vf, notes)
+		pf := &ev.Snapshot.PFs[i]
+		set.Devices[pf.Address] = j.device(pf.Address)
+		for k := range pf.VFs {
+			set.Devices[pf.VFs[k].Address] = j.vf(&pf.VFs[k])
 		}
+	}
+	for i := range ev.Snapshot.Others {
+		id := ev.Snapshot.Others[i].Address
+		set.Devices[id] = j.device(id)
+	}
+	for i := range ev.Snapshot.Subfunctions {
+		id := ev.Snapshot.Subfunctions[i].Name
+		set.Devices[id] = j.device(id)
 	}
 	return set
 }
 
-func judge(ev *Evidence, vf *inventory.VF, notes map[string]Note) Status {
-	holders := slices.Clone(ev.Kubelet.Held[vf.Address])
-	if len(holders) == 0 { // the pod that the kubelet lists is the whole answer
-		holders = append(holders, kernelHolders(ev, vf)...)
-		if n, ok := notes[vf.Address]; ok {
-			holders = append(holders, heldBy(vf, EvidenceAllocation, "the pod that %s was allocated to at %s, which the kubelet does not list yet",
-				vf.Address, n.At.UTC().Format(time.RFC3339)))
-		}
-	}
-	switch unknown := ev.Snapshot.HostUnknown[vf.Address]; {
-	case len(holders) > 0:
-		return Status{State: Held, Holders: holders}
-	case unknown != "":
-		return Status{State: Unknown, Holders: []Holder{heldBy(vf, EvidenceNone,
-			"the kernel to say whether the host's network uses VF %d (%s): %s", vf.Index, vf.Address, unknown)}}
-	case ev.Kubelet.Answered, !ev.KubeletSeen:
-		return Status{State: Free}
-	default:
-		return Status{State: Unknown, Holders: []Holder{heldBy(vf, EvidenceNone,
-			"the kubelet to say who holds what (%s)", ev.Kubelet.Err)}}
-	}
+// judge is the evidence by device.
+type judge struct {
+	*Evidence
+	notes   map[string][]Note
+	entries map[string][]Holder
+	given   map[string]bool
 }
 
-func heldBy(vf *inventory.VF, kind EvidenceKind, format string, args ...any) Holder {
-	return Holder{Device: vf.Address, Evidence: kind, Text: fmt.Sprintf(format, args...)}
+func newJudge(ev *Evidence) *judge {
+	j := &judge{
+		Evidence: ev, entries: ev.Kubelet.Entries(ev.KubeletSeen, ev.Now),
+		notes: make(map[string][]Note, len(ev.Notes)), given: make(map[string]bool, len(ev.Given)),
+	}
+	for _, n := range ev.Notes {
+		j.notes[n.Device] = append(j.notes[n.Device], n)
+	}
+	for _, id := range ev.Given {
+		j.given[id] = true
+	}
+	return j
+}
+
+// vf judges a VF, of which also the kernel shows who has it.
+func (j *judge) vf(vf *inventory.VF) Status {
+	id := vf.Address
+	if listed := j.Kubelet.Held[id]; len(listed) > 0 { // the pod that the kubelet lists is the whole answer
+		return Status{State: Held, Holders: slices.Clone(listed)}
+	}
+	if holders := append(j.kernelHolders(vf), j.unlisted(id)...); len(holders) > 0 {
+		return Status{State: Held, Holders: holders}
+	}
+	if unknown := j.Snapshot.HostUnknown[id]; unknown != "" {
+		return unknownBy(id, "the kernel to say whether the host's network uses VF %d (%s): %s", vf.Index, id, unknown)
+	}
+	return j.unnamed(id)
+}
+
+// device judges what is no VF: by what the kubelet and we have written down. Such a
+// device has a driver, an interface and the host's network for reasons of its own.
+func (j *judge) device(id string) Status {
+	if listed := j.Kubelet.Held[id]; len(listed) > 0 {
+		return Status{State: Held, Holders: slices.Clone(listed)}
+	}
+	if holders := append(j.open(id, id), j.unlisted(id)...); len(holders) > 0 {
+		return Status{State: Held, Holders: holders}
+	}
+	if offered := j.Offered == nil || j.Offered[id] || j.given[id]; !offered {
+		return Status{State: Free}
+	}
+	return j.unnamed(id)
+}
+
+// unlisted is who has a device that List does not name, by the checkpoint and by our
+// notes. A note says less of an allocation that the checkpoint has.
+func (j *judge) unlisted(id string) []Holder {
+	out := slices.Clone(j.entries[id])
+	for i := range j.notes[id] {
+		n := &j.notes[id][i]
+		if n.in(j.entries[id]) {
+			continue
+		}
+		h := heldBy(id, EvidenceAllocation, "the pod that %s was allocated to at %s, which the kubelet does not list yet",
+			id, n.At.UTC().Format(time.RFC3339))
+		h.Resource = n.Resource
+		out = append(out, h)
+	}
+	return out
+}
+
+// unnamed judges a device that no evidence names.
+func (j *judge) unnamed(id string) Status {
+	k := &j.Kubelet
+	switch {
+	case !k.Answered && (j.KubeletSeen || k.seen()):
+		return unknownBy(id, "the kubelet to say who holds what (%s)", k.Err)
+	case k.Answered && !k.Warm(j.Now) && k.Checkpoint.Err != nil && j.given[id]:
+		return unknownBy(id, "the kubelet, which has just started, to have its pods again (its checkpoint cannot be read: %v)", k.Checkpoint.Err)
+	}
+	return Status{State: Free}
+}
+
+func unknownBy(id, format string, args ...any) Status {
+	return Status{State: Unknown, Holders: []Holder{heldBy(id, EvidenceNone, format, args...)}}
+}
+
+func heldBy(id string, kind EvidenceKind, format string, args ...any) Holder {
+	return Holder{Device: id, Evidence: kind, Text: fmt.Sprintf(format, args...)}
 }
 
 // kernelHolders is what the machine shows of who has the VF.
-func kernelHolders(ev *Evidence, vf *inventory.VF) []Holder {
-	var out []Holder
-	a, asked := ev.Open[vf.Address]
-	switch {
-	case asked && a.State == Open:
-		out = append(out, heldBy(vf, EvidenceOpen, "a process that has VF %d (%s) open (%s)", vf.Index, vf.Address, a))
-	case asked && a.State != Closed:
-		out = append(out, heldBy(vf, EvidenceOpen, "an answer whether a process has VF %d (%s) open (%s)", vf.Index, vf.Address, a))
-	case NetdevAway(&vf.Function):
-		out = append(out, heldBy(vf, EvidenceKernel, "a network namespace that VF %d (%s, driver %s) was moved to", vf.Index, vf.Address, vf.Driver))
+func (j *judge) kernelHolders(vf *inventory.VF) []Holder {
+	name := fmt.Sprintf("VF %d (%s)", vf.Index, vf.Address)
+	out := j.open(vf.Address, name)
+	if len(out) == 0 && NetdevAway(&vf.Function) {
+		out = append(out, heldBy(vf.Address, EvidenceKernel, "a network namespace that VF %d (%s, driver %s) was moved to", vf.Index, vf.Address, vf.Driver))
 	}
 	if vf.HostUse != "" {
-		out = append(out, heldBy(vf, EvidenceHost, "the host, whose network uses VF %d (%s): it %s", vf.Index, vf.Address, vf.HostUse))
+		out = append(out, heldBy(vf.Address, EvidenceHost, "the host, whose network uses %s: it %s", name, vf.HostUse))
 	}
 	return out
+}
+
+// open is who has the device open, if anybody has or may have.
+func (j *judge) open(id, name string) []Holder {
+	a, asked := j.Open[id]
+	switch {
+	case asked && a.State == Open:
+		return []Holder{heldBy(id, EvidenceOpen, "a process that has %s open (%s)", name, a)}
+	case asked && a.State != Closed:
+		return []Holder{heldBy(id, EvidenceOpen, "an answer whether a process has %s open (%s)", name, a)}
+	}
+	return nil
 }
 
 // NetdevAway reports whether a network function has a driver that makes netdevs
@@ -129,64 +186,3 @@ func NetdevAway(f *inventory.Function) bool {
 // WithoutNetdev reports whether functions of the driver have no netdev: they are
 // for user space, or for nobody.
 func WithoutNetdev(driver string) bool { return driver == "pci-stub" || nic.Userspace(driver) }
-
-// Grace is how long the kubelet's silence about a device is not believed: after
-// an allocation until the pod is admitted, and after a kubelet's start until it
-// has its assignments back.
-const Grace = 2 * time.Minute
-
-// Settle returns the notes that are still needed. A note goes when the kubelet
-// listed its device before and does not any more, or did not list it within
-// Grace; a kubelet that does not answer removes nothing, and one that has not
-// answered for Grace only what it had listed itself: it may not have the
-// assignments of its predecessor back yet.
-//
-// before are the notes of when the kubelet was asked. The answer says nothing of a
-// note that is none of them: what it lists may be the pod that had the device before,
-// and what it does not list may have been allocated since.
-func Settle(notes, before []Note, k Kubelet, now time.Time) []Note {
-	if !k.Answered {
-		return notes
-	}
-	warm := now.Sub(k.Since) >= Grace
-	asked := make(map[string]Note, len(before))
-	for _, n := range before {
-		asked[n.Device] = n
-	}
-	var keep []Note
-	for _, n := range notes {
-		if was, ok := asked[n.Device]; !ok || !n.Same(was) {
-			keep = append(keep, n)
-			continue
-		}
-		if len(k.Held[n.Device]) > 0 {
-			if n.Listed == nil || n.Listed.Before(k.Since) {
-				at := now
-				n.Listed = &at
-			}
-			keep = append(keep, n)
-			continue
-		}
-		switch {
-		case n.Listed != nil && !n.Listed.Before(k.Since): // by this same kubelet
-			continue
-		case warm && (n.Listed != nil || now.Sub(n.At) >= Grace):
-			continue
-		}
-		keep = append(keep, n)
-	}
-	return keep
-}
-
-// Same reports whether the notes are one, and nothing was learned of it in between.
-func (n Note) Same(o Note) bool {
-	if n.Device != o.Device || n.ID != o.ID || !n.At.Equal(o.At) || (n.Listed == nil) != (o.Listed == nil) {
-		return false
-	}
-	return n.Listed == nil || n.Listed.Equal(*o.Listed)
-}
-
-// Unlisted reports whether any note is not confirmed by the kubelet yet.
-func Unlisted(notes []Note) bool {
-	return slices.ContainsFunc(notes, func(n Note) bool { return n.Listed == nil })
-}

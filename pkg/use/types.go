@@ -15,6 +15,9 @@ type (
 const (
 	// EvidencePodResources: the kubelet's pod-resources List names the container.
 	EvidencePodResources EvidenceKind = "pod-resources"
+	// EvidenceCheckpoint: the kubelet's checkpoint names the pod, and List does not
+	// name the device.
+	EvidenceCheckpoint EvidenceKind = "checkpoint"
 	// EvidenceAllocation: our own note of an Allocate call, which the kubelet has
 	// not settled.
 	EvidenceAllocation EvidenceKind = "allocation"
@@ -55,8 +58,8 @@ type Status struct {
 // Busy reports whether the device must be left alone.
 func (s Status) Busy() bool { return s.State != Free }
 
-// Set is what one observation found: the use of each device by PCI address. The zero
-// Set knows nothing, so everything counts as in use.
+// Set is what one observation found: the use of each device by PCI address, of
+// subfunctions by name. The zero Set knows nothing, so everything counts as in use.
 type Set struct {
 	Devices map[string]Status
 	// Why is why devices that are not in Devices are unknown.

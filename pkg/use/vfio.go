@@ -75,7 +75,9 @@ type VFIO struct {
 // to open one proves nothing.
 //
 // A VF on no vfio driver is not open through vfio.
-func (v VFIO) Ask(vf *inventory.VF) Answer {
+func (v VFIO) Ask(vf *inventory.VF) Answer { return v.ask(&vf.Function) }
+
+func (v VFIO) ask(vf *inventory.Function) Answer {
 	if !nic.VFIO(vf.Driver) {
 		return Answer{State: Closed}
 	}
@@ -106,16 +108,17 @@ func (v VFIO) Ask(vf *inventory.VF) Answer {
 }
 
 // OpenVFs asks about VFs by PCI address and returns those that are open or not
-// known to be closed, for Evidence.Open. Addresses that the snapshot does not
-// have are left out: Judge does not call them free either.
+// known to be closed, for Evidence.Open. It answers for a PF on vfio-pci just the same.
+// Addresses that the snapshot does not have are left out: Judge does not call them
+// free either.
 func (v VFIO) OpenVFs(snap *inventory.Snapshot, vfs []string) map[string]Answer {
 	out := map[string]Answer{}
 	for _, addr := range vfs {
-		vf, _ := snap.VF(addr)
-		if vf == nil {
+		d, ok := snap.Device(addr)
+		if !ok || d.Function == nil {
 			continue
 		}
-		if a := v.Ask(vf); a.State != Closed {
+		if a := v.ask(d.Function); a.State != Closed {
 			out[addr] = a
 		}
 	}
@@ -162,7 +165,7 @@ func (v VFIO) try(path string) error {
 // has another driver. No driver at all is no such proof, because the kernel
 // takes the link away before it waits for the process that has the device open
 // (__device_release_driver in drivers/base/dd.c).
-func (v VFIO) withoutNode(vf *inventory.VF, path string, why error) Answer {
+func (v VFIO) withoutNode(vf *inventory.Function, path string, why error) Answer {
 	unknown := Answer{Path: path, Err: why}
 	if v.Sys == nil {
 		return unknown

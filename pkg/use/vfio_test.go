@@ -238,3 +238,14 @@ func TestTakenIsOpenForCertain(t *testing.T) {
 		}
 	}
 }
+
+// A PF that is bound to vfio-pci can be asked about like a VF, a subfunction has no
+// group.
+func TestVFIOOfOtherDevices(t *testing.T) {
+	s := machine()
+	s.PFs[0].Driver, s.PFs[0].IOMMUGroup = "vfio-pci", 7
+	got := use.VFIO{Dev: t.TempDir()}.OpenVFs(s, []string{pf, other, sf, "0000:ff:00.0"})
+	if a, ok := got[pf]; !ok || a.State != use.OpenUnknown || len(got) != 1 {
+		t.Errorf("%v, want that the PF's group cannot be asked, and nothing of others", got)
+	}
+}

@@ -1,5 +1,6 @@
 // Package podresources reads the kubelet's pod-resources socket: which running
-// pods have which devices.
+// pods have which devices, of plugins and of claims that drivers of dynamic resources
+// serve.
 //
 // It asks List and never Get. A step may run when nobody has its devices, and
 // only List says that of a device: Get says what one pod has that is already
@@ -7,10 +8,13 @@
 // next pod has got. What List leaves out, Get leaves out too: both skip the
 // devices of ordinary init containers, and the kubelet forgets those of ended
 // pods before it answers List (pkg/kubelet/apis/podresources/server_v1.go of
-// Kubernetes 1.36). For those there is the kernel's evidence, and our own note of
-// the allocation for as long as use.Settle keeps it. List also serves kubelets
-// before 1.34, where Get is off.
+// Kubernetes 1.36). For those there is the kubelet's checkpoint (pkg/use/checkpoint),
+// which is read before List is asked, so that what it has and List has not is over. List
+// also serves kubelets before 1.34, where Get is off.
 //
-// It may import pkg/use and the kubelet's API. It never writes, and never
+// Whether there is a kubelet is what connect(2) says and not what came of the call: one
+// that hangs, limits the rate or does not serve the API is there.
+//
+// It may import pkg/use, pkg/pci and the kubelet's API. It never writes, and never
 // connects before it is asked something.
 package podresources
