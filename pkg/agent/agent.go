@@ -160,7 +160,7 @@ func New(opts Options, bootID string) (*Agent, error) {
 		SocketDir:  RunDir(opts.RunDir),
 		Log:        opts.Log.With("component", "device-plugin"),
 
-		Allocations:   allocations{a},
+		Ledger:        allocations{a},
 		DeviceInfoDir: opts.DeviceInfoDir,
 		CDIDir:        opts.CDIDir,
 		PluginWatcher: opts.PluginWatcher,

@@ -82,29 +82,33 @@ func (a *Agent) logHealth(m *memory, unhealthy map[string]pool.Reason) {
 // allocations records for the device plugin which devices the kubelet allocates.
 type allocations struct{ a *Agent }
 
-// Take notes what the kubelet takes, before it gets the answer that it may. A
+// Seen: a kubelet counts as seen with the first note.
+func (allocations) Seen() {}
+
+// Note notes what the kubelet takes, before it gets the answer that it may. A
 // note that cannot be written is in force too, and a later process takes the
 // unwritable directory for a kubelet that was seen: no device becomes free by it.
 //
 // A VF that a process has open is refused: the kubelet forgets a pod that was deleted
 // by force at once, also while its virtual machine still runs.
-func (t allocations) Take(_ context.Context, got deviceplugin.Allocation) error {
+func (t allocations) Note(_ context.Context, got deviceplugin.Allocation) (done func(given bool), err error) {
 	a := t.a
 	// The loop asks the kubelet until it confirms what it took.
 	defer a.Wake()
 	if taken := a.opened.take(a.lastSnapshot.Load(), got.IDs); len(taken) > 0 {
 		id := slices.Min(slices.Collect(maps.Keys(taken)))
-		return fmt.Errorf("%s is in use: %s, by a process of no pod that the kubelet knows; it can be allocated when that process has ended", id, taken[id])
+		return nil, fmt.Errorf("%s is in use: %s, by a process of no pod that the kubelet knows; it can be allocated when that process has ended", id, taken[id])
 	}
 	a.saved(a.store.Note(got.IDs, time.Now().UTC()))
-	a.collector.allocate(got.Resource, len(got.IDs))
-	return nil
-}
-
-// Release removes the notes: what waits for them need not wait.
-func (t allocations) Release(got deviceplugin.Allocation) {
-	t.a.saved(t.a.store.Release(got.IDs))
-	t.a.Wake()
+	return func(given bool) {
+		if given {
+			a.collector.allocate(got.Resource, len(got.IDs))
+			return
+		}
+		// What waits for them need not wait.
+		a.saved(a.store.Release(got.IDs))
+		a.Wake()
+	}, nil
 }
 
 // waiting reports whether any step waits for holders.

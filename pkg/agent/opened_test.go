@@ -92,7 +92,8 @@ func TestOpenVFIsNotGivenToAnotherPod(t *testing.T) {
 		{Function: inventory.Function{Address: id, Driver: "vfio-pci", IOMMUGroup: 7}},
 	}}}}
 	allocate := func() error {
-		return allocations{a}.Take(t.Context(), deviceplugin.Allocation{Resource: "example.com/x", IDs: []string{id}})
+		_, err := allocations{a}.Note(t.Context(), deviceplugin.Allocation{Resource: "example.com/x", IDs: []string{id}})
+		return err
 	}
 	if err := allocate(); err != nil {
 		t.Errorf("before anything is known of the VF: %v", err)
@@ -136,8 +137,10 @@ func TestNoteMadeDuringTheQuestion(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := deviceplugin.Allocation{Resource: "example.com/x", IDs: []string{id}}
+	var done func(given bool)
 	kubelet.during = func() {
-		if err := (allocations{a}).Take(t.Context(), got); err != nil {
+		var err error
+		if done, err = (allocations{a}).Note(t.Context(), got); err != nil {
 			t.Error(err)
 		}
 	}
@@ -145,7 +148,7 @@ func TestNoteMadeDuringTheQuestion(t *testing.T) {
 	if notes := a.store.Allocations().Notes; len(notes) != 1 || notes[0].Listed != nil {
 		t.Errorf("notes %+v, want one that the kubelet has not confirmed", notes)
 	}
-	allocations{a}.Release(got)
+	done(false)
 	if notes := a.store.Allocations().Notes; len(notes) != 0 {
 		t.Errorf("notes %+v after the release, want none", notes)
 	}
