@@ -2,6 +2,7 @@ package cni
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"syscall"
@@ -59,6 +60,19 @@ func (p *Plugin) apply(ctx context.Context, c change) (types.Result, applied, er
 		return nil, done, fault.Wrapf(err, types.ErrInvalidNetworkConfig, "", "result in cniVersion %q", c.conf.CNIVersion)
 	}
 	return out, done, nil
+}
+
+// wayBack undoes what an ADD did, in so far as it got. The VF goes back although the
+// IPAM plugin failed, because neither needs the other one.
+func (p *Plugin) wayBack(ctx context.Context, req request, done applied) error {
+	var err error
+	if done.ipam {
+		err = p.ipam(ctx, "DEL", req.conf.IPAM.Type, req.args.StdinData)
+	}
+	if err = errors.Join(err, p.release(ctx, done.att)); err != nil {
+		return err
+	}
+	return p.drop(done.att)
 }
 
 // record writes the way back. The allocation comes first: a cache without one may
