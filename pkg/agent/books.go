@@ -65,8 +65,9 @@ type books struct{ a *Agent }
 
 // Seen says that a kubelet has shown itself.
 func (b books) Seen() {
-	b.a.ledger.Seen()
-	b.a.keepBooks()
+	if b.a.ledger.Seen() {
+		b.a.keepBooks()
+	}
 }
 
 // Note notes what the kubelet takes, before it gets the answer that it may. A note

@@ -117,22 +117,31 @@ func (p *Plugin) takeOver(ctx context.Context, req request) error {
 	if err != nil {
 		p.Log.Warn("some cache files are unreadable", "err", err)
 	}
-	for _, a := range all {
-		if a.DeviceID != device || a.Stale(p.Boot) {
-			continue
-		}
-		if a.Extra.Netns == "" {
-			a = a.In(owner, a.Extra.IfName) // sriov-cni's own cache
-		}
-		if a.Extra.Netns != owner {
-			continue // an attachment before the last one; its state is history
-		}
+	for _, a := range leftovers(all, device, owner, p.Boot) {
 		p.Log.Info("leftover VF of an ended pod is released first", "vf", a.DeviceID, "cache", a.File)
 		if err := p.release(ctx, a); err != nil {
 			return err
 		}
 	}
 	return fault.Wrapf(p.store().Free(device), types.ErrIOFailure, "", "remove allocation of VF %s", device)
+}
+
+// leftovers are those of the attachments that a device's last owner left. Those of an
+// earlier owner, or of an earlier run of the machine, are history.
+func leftovers(all []*attachment.Attachment, device, owner string, boot attachment.BootInfo) []*attachment.Attachment {
+	var out []*attachment.Attachment
+	for _, a := range all {
+		if a.DeviceID != device || a.Stale(boot) {
+			continue
+		}
+		if a.Extra.Netns == "" {
+			a = a.In(owner, a.Extra.IfName) // sriov-cni's own cache
+		}
+		if a.Extra.Netns == owner {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // resolved is the VF of a request as it is before anything is changed.
@@ -221,9 +230,13 @@ type change struct {
 	resolved
 	att      *attachment.Attachment // the way back, on disk before anything else
 	settings []vf.Setting           // to write through the PF
+	inTheWay []string               // alternative names of the interface, see [decide]
+	mtu      *int                   // of the interface; nil when it stays
 }
 
-// decide makes the change of what was found. It is pure.
+// decide makes the change of what was found. It is pure. An alternative name that is
+// the interface's name to be, in the pod or on the way back, would make the kernel
+// refuse the rename.
 func decide(r resolved, boot attachment.BootInfo) change {
 	a := &attachment.Attachment{
 		NetConf: *r.conf, Master: r.vf.Master, VFID: r.vf.Index,
@@ -236,10 +249,20 @@ func decide(r resolved, boot attachment.BootInfo) change {
 	a.Extra.BootID, a.Extra.Netns = boot.ID, r.args.Netns
 	a.Extra.ContainerID, a.Extra.IfName = r.args.ContainerID, r.args.IfName
 	a.Extra.RDMADev = r.rdma
-	if !r.vf.Userspace() {
-		a.Original.HostIFName, a.Original.MTU = r.link.Name, r.link.MTU
-		a.Original.EffectiveMAC = r.link.MAC.String()
-		a.Extra.AltNames = r.link.AltNames
+	c := change{resolved: r, att: a, settings: vf.Wanted(r.conf, r.cur)}
+	if r.vf.Userspace() {
+		return c
 	}
-	return change{resolved: r, att: a, settings: vf.Wanted(r.conf, r.cur)}
+	a.Original.HostIFName, a.Original.MTU = r.link.Name, r.link.MTU
+	a.Original.EffectiveMAC = r.link.MAC.String()
+	a.Extra.AltNames = r.link.AltNames
+	for _, name := range r.link.AltNames {
+		if name == r.args.IfName || name == r.link.Name {
+			c.inTheWay = append(c.inTheWay, name)
+		}
+	}
+	if r.conf.MTU != nil && *r.conf.MTU != r.link.MTU {
+		c.mtu = r.conf.MTU
+	}
+	return c
 }

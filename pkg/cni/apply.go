@@ -2,6 +2,7 @@ package cni
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"syscall"
@@ -41,7 +42,7 @@ func (p *Plugin) apply(ctx context.Context, c change) (types.Result, applied, er
 	if c.vf.Userspace() {
 		link, err = p.describe(ctx, c)
 	} else {
-		link, err = p.move(ctx, c, &done)
+		link, done.att, err = p.move(ctx, c)
 	}
 	if err != nil {
 		return nil, done, err
@@ -59,6 +60,19 @@ func (p *Plugin) apply(ctx context.Context, c change) (types.Result, applied, er
 		return nil, done, fault.Wrapf(err, types.ErrInvalidNetworkConfig, "", "result in cniVersion %q", c.conf.CNIVersion)
 	}
 	return out, done, nil
+}
+
+// wayBack undoes what an ADD did, in so far as it got. The VF goes back although the
+// IPAM plugin failed, because neither needs the other one.
+func (p *Plugin) wayBack(ctx context.Context, req request, done applied) error {
+	var err error
+	if done.ipam {
+		err = p.ipam(ctx, "DEL", req.conf.IPAM.Type, req.args.StdinData)
+	}
+	if err = errors.Join(err, p.release(ctx, done.att)); err != nil {
+		return err
+	}
+	return p.drop(done.att)
 }
 
 // record writes the way back. The allocation comes first: a cache without one may
@@ -88,10 +102,12 @@ func (p *Plugin) describe(ctx context.Context, c change) (nl.Link, error) {
 	return link, nil
 }
 
-// move brings the interface into the pod and up.
-func (p *Plugin) move(ctx context.Context, c change, done *applied) (nl.Link, error) {
-	fail := func(err error, what string) (nl.Link, error) {
-		return nl.Link{}, fault.Wrapf(err, fault.CodeMove, "", "%s: VF %s as %s", what, c.vf.Address, c.args.IfName)
+// move brings the interface into the pod and up. The attachment is as it is on disk
+// then, with an error too.
+func (p *Plugin) move(ctx context.Context, c change) (nl.Link, *attachment.Attachment, error) {
+	att := c.att
+	fail := func(err error, what string) (nl.Link, *attachment.Attachment, error) {
+		return nl.Link{}, att, fault.Wrapf(err, fault.CodeMove, "", "%s: VF %s as %s", what, c.vf.Address, c.args.IfName)
 	}
 	if err := p.enter(ctx, c); err != nil {
 		return fail(err, "move into the pod")
@@ -102,13 +118,13 @@ func (p *Plugin) move(ctx context.Context, c change, done *applied) (nl.Link, er
 	}
 	ref := refOf(l)
 	if c.mac != nil {
-		if done.att, err = p.effectiveMAC(ctx, macChange{ns: c.pod, index: l.Index, mac: c.mac, vf: c.vf, att: c.att}); err != nil {
+		if att, err = p.effectiveMAC(ctx, macChange{ns: c.pod, index: l.Index, mac: c.mac, vf: c.vf, att: att}); err != nil {
 			return fail(err, "set MAC")
 		}
 	}
-	if c.conf.MTU != nil && l.MTU != *c.conf.MTU {
-		if err := c.pod.SetMTU(ctx, ref, *c.conf.MTU); err != nil {
-			return l, fault.Wrapf(err, fault.CodeMove, "the MTU cannot be above what the PF has and the NIC can", "network %q: mtu", c.conf.Name)
+	if c.mtu != nil {
+		if err := c.pod.SetMTU(ctx, ref, *c.mtu); err != nil {
+			return l, att, fault.Wrapf(err, fault.CodeMove, "the MTU cannot be above what the PF has and the NIC can", "network %q: mtu", c.conf.Name)
 		}
 	}
 	p.setNotify(ctx, c)
@@ -118,15 +134,14 @@ func (p *Plugin) move(ctx context.Context, c change, done *applied) (nl.Link, er
 	if l, err = c.pod.Link(ctx, ref); err != nil {
 		return fail(err, "read back")
 	}
-	return l, nil
+	return l, att, nil
 }
 
-// enter moves the interface. An alternative name that is the name to be, in the pod
-// or on the way back, makes the kernel refuse the rename.
+// enter moves the interface.
 func (p *Plugin) enter(ctx context.Context, c change) error {
 	host := p.Kernel.Host()
-	for _, name := range slices.Compact([]string{c.args.IfName, c.link.Name}) {
-		if err := freeName(ctx, host, c.link, name); err != nil {
+	for _, name := range c.inTheWay {
+		if err := host.DelAltName(ctx, refOf(c.link), name); err != nil {
 			return fmt.Errorf("remove alternative name %s: %w", name, err)
 		}
 	}

@@ -17,19 +17,21 @@ func TestDifferences(t *testing.T) {
 	must(t, err)
 	c, err := netconf.Decode(args.StdinData)
 	must(t, err)
-	if diffs, err := r.differences(t.Context(), args, c); len(diffs) > 0 || err != nil {
-		t.Errorf("differences of nothing: %v, %v", diffs, err)
+	now, err := r.look(t.Context(), args, c)
+	must(t, err)
+	if diffs := now.differences(); len(diffs) > 0 {
+		t.Errorf("differences of nothing: %v", diffs)
 	}
 	r.m.vfs[0].VLAN, r.m.vfLink(0).Up, r.m.rdma["mlx5_0"] = 7, false, ""
 	must(t, r.store().Allocate(vfAddr(0), "/ns/b"))
-	diffs, err := r.differences(t.Context(), args, c)
+	now, err = r.look(t.Context(), args, c)
 	must(t, err)
 	if diff := cmp.Diff([]string{
 		`allocation of VF 0000:21:10.0 is "/ns/b", not "/ns/a"`,
 		"vlan of VF 0000:21:10.0 at its PF is 7 (priority 0, protocol 0x8100), not 100 (priority 0, protocol 0x8100)",
 		"net1 is down, not up",
 		"RDMA device mlx5_0 is elsewhere, not in the pod",
-	}, diffs); diff != "" {
+	}, texts(now.differences())); diff != "" {
 		t.Error(diff)
 	}
 }

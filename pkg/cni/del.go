@@ -77,6 +77,23 @@ func (p *Plugin) end(ctx context.Context, a *attachment.Attachment) error {
 	return p.forget(a.File)
 }
 
+// drop removes the files of an attachment whose VF is back: with a failure before that
+// they stay for the next try. The allocation may be another attachment's by now.
+func (p *Plugin) drop(a *attachment.Attachment) error {
+	owner, err := p.store().Owner(a.DeviceID)
+	if err == nil && owner != "" && (owner == a.Extra.Netns || !p.alive(owner)) {
+		err = p.store().Free(a.DeviceID)
+	}
+	if err != nil {
+		return fault.Wrapf(err, types.ErrIOFailure, "", "remove allocation of VF %s", a.DeviceID)
+	}
+	return p.forget(a.File)
+}
+
+func (p *Plugin) forget(name string) error {
+	return fault.Wrapf(p.store().Forget(name), types.ErrIOFailure, "", "remove cache")
+}
+
 // ipam has the network's IPAM plugin, if there is one, do a command without a result.
 func (p *Plugin) ipam(ctx context.Context, command, plugin string, stdin []byte) error {
 	if plugin == "" {

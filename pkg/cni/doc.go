@@ -8,14 +8,21 @@
 //
 // How it is built. Package netconf validates what the runtime gives, package vf
 // reads the VF and compares its attributes, package attachment is what is on disk,
-// and package fault is the error of them all. Here are the commands. ADD goes from
-// a request to the VF as it is (resolve), to what has to change (decide), to how far
-// that was applied (apply); the attachment, with all that is needed to undo it, is on
-// disk before the first change. There is one way back ([Plugin] release) and
-// everything takes it: DEL, a failed ADD, GC, an ADD that finds a VF whose pod died
-// without DEL, and the daemon, which finds such VFs ([Plugin.Orphans],
-// [Plugin.Reclaim]). It is a list of steps that compare before they write, so that it
-// may be cut off anywhere and be run again.
+// and package fault is the error of them all. Here are the commands; each reads
+// forwards, from a value to the next one:
+//
+//	ADD    request -> resolve -> decide -> apply, or back          add.go, apply.go
+//	DEL    load -> release -> drop the files                       del.go
+//	GC     DEL for each attachment that the runtime does not name  del.go
+//	CHECK  look -> differences -> one error                        check.go
+//	daemon Orphans -> Reclaim, which is DEL without IPAM           orphans.go
+//
+// What is read and what is decided are values; deciding is pure. Only apply, release
+// and settle write to the machine. The attachment, with all that is needed to undo it,
+// is on disk before the first change. There is one way back, release (release.go,
+// settle.go), and everything takes it: DEL, a failed ADD, GC, an ADD that finds a VF
+// whose pod died without DEL, and the daemon, which finds such VFs. It compares before
+// it writes, so that it may be cut off anywhere and be run again.
 //
 // The machine is behind two interfaces, [Kernel] (netlink in network
 // namespaces) and sysfs.Tree; address management is behind [IPAM].

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
@@ -127,8 +128,10 @@ func (p *Plugin) leave(ctx context.Context, r returning) error {
 	if err != nil {
 		return err
 	}
-	if err := freeName(ctx, r.pod, l, name); err != nil {
-		return err
+	if slices.Contains(l.AltNames, name) {
+		if err := r.pod.DelAltName(ctx, refOf(l), name); err != nil {
+			return err
+		}
 	}
 	return r.pod.MoveLink(ctx, refOf(l), r.host, name)
 }
@@ -145,7 +148,11 @@ func (p *Plugin) arrive(ctx context.Context, r returning) error {
 		return err
 	}
 	if found {
-		return p.settle(ctx, r, l)
+		name, err := p.hostName(ctx, r)
+		if err != nil {
+			return err
+		}
+		return p.settle(ctx, r, decideSettling(r, l, name))
 	}
 	// With the namespace gone nothing more can be done from here, and the
 	// pod must be able to end.

@@ -120,7 +120,7 @@ func golden(t *testing.T, path, got string) {
 func TestAllocateRefused(t *testing.T) {
 	var calls int
 	m, _, client, ctx := serve(t, assignment(res+" a b c!", "x.y/other o"), deviceplugin.Options{
-		Allocations: taker{take: func(deviceplugin.Allocation) error { calls++; return nil }},
+		Ledger: keeper{note: func(deviceplugin.Allocation) error { calls++; return nil }},
 	})
 	var many []string
 	for i := range 10000 {
@@ -183,9 +183,13 @@ func TestAllocateOfWithdrawnDevice(t *testing.T) {
 			var m *rig
 			var released []string
 			withdraw := sync.OnceFunc(func() { m.Update(assignment(c.offer)) })
-			served, _, client, ctx := serve(t, assignment(res+" a b"), deviceplugin.Options{Allocations: taker{
-				take:    func(deviceplugin.Allocation) error { withdraw(); return nil },
-				release: func(a deviceplugin.Allocation) { released = append(released, a.IDs...) },
+			served, _, client, ctx := serve(t, assignment(res+" a b"), deviceplugin.Options{Ledger: keeper{
+				note: func(deviceplugin.Allocation) error { withdraw(); return nil },
+				done: func(a deviceplugin.Allocation, given bool) {
+					if !given {
+						released = append(released, a.IDs...)
+					}
+				},
 			}})
 			m = served
 			if _, err := client.Allocate(ctx, request("b a")); status.Code(err) != c.code {
@@ -202,7 +206,7 @@ func TestAllocatedHook(t *testing.T) {
 	var got []deviceplugin.Allocation
 	var fail error
 	_, _, client, ctx := serve(t, assignment(res+" a b c"), deviceplugin.Options{
-		Allocations: taker{take: func(a deviceplugin.Allocation) error { got = append(got, a); return fail }},
+		Ledger: keeper{note: func(a deviceplugin.Allocation) error { got = append(got, a); return fail }},
 	})
 	if _, err := client.Allocate(ctx, request("a c", "b")); err != nil {
 		t.Fatal(err)

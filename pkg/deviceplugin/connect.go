@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -15,8 +16,8 @@ import (
 // the code that both directions of a registration need. A kubelet that starts on
 // a machine that boots leaves a plugin some ten milliseconds before it admits its
 // pods, and refuses those whose devices it does not know by then.
-func (s *server) warmUp(ctx context.Context, socket string) error {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.RegisterTimeout)
+func warmUp(ctx context.Context, socket string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	conn, done, err := connect(ctx, socket)
 	if err != nil {

@@ -34,84 +34,74 @@ func backoff(n int) time.Duration {
 type retry struct {
 	fails int
 	after time.Time
-	err   error
 }
 
-func (r *retry) failed(now time.Time, err error) error {
-	r.fails++
-	r.after, r.err = now.Add(backoff(r.fails)), err
-	return err
+// next is the delay after one more failure.
+func (r retry) next(now time.Time) retry {
+	return retry{fails: r.fails + 1, after: now.Add(backoff(r.fails + 1))}
 }
 
-// streamLost is the failure after the loss of a stream, which is a first one when the
-// stream has lived.
-func (r *retry) streamLost(st stream, now time.Time) {
-	if now.Sub(st.opened) >= steadyAfter {
-		r.fails = 0
-	}
-	_ = r.failed(now, nil)
-}
-
-func (r *retry) ok() { *r = retry{} }
-
-// view is everything that decides whether a pool must be registered now.
+// view is what there is besides the registration.
 type view struct {
-	now       time.Time
-	listening bool      // our socket is in place
-	kubelet   fileid.ID // kubelet.sock as it is; zero when it is not there
-	streams   int       // open device list streams
-	fresh     bool      // one of them was opened since the last attempt began
-
-	attempts
-	notBefore time.Time // when the next attempt at the kubelet.sock that was tried is due
+	now     time.Time
+	kubelet fileid.ID // kubelet.sock as it is; zero when it is not there
+	link    string    // full path of the link to our socket, "" for none
+	err     error     // why there is no socket or link
 }
 
-// attempts are what came of those to register until now.
-type attempts struct {
-	registered   fileid.ID // the kubelet.sock that accepted us; zero for none or lost
-	registeredAt time.Time // when it did
-	inflight     fileid.ID // the kubelet.sock that is being asked; zero for none
-	tried        fileid.ID // the kubelet.sock of the last attempt
-	dead         bool      // nobody listened there
-}
-
-// action is what to do about a view.
+// action is what to do about it.
 type action struct {
 	register bool
 	cancel   bool          // the attempt that is under way asks a kubelet that is gone
-	again    time.Duration // reconcile again after this; 0 means only when something happens
+	again    time.Duration // look again after this; 0 means only when something happens
 	waiting  string        // for the status; "" means registered
 }
 
-// decide is the whole registration policy.
-func decide(v view) action {
+// decide is the whole policy of registering at the kubelet's socket.
+func decide(r registration, v view) action {
 	const answer = "the kubelet to answer the registration"
+	a := r.attempt
 	switch {
-	case v.inflight.IsSet() && v.inflight != v.kubelet:
+	case a.underWay() && a.kubelet != v.kubelet:
 		return action{cancel: true, waiting: answer}
 	case !v.kubelet.IsSet():
 		return action{waiting: "the kubelet to create " + kubeletSocketName}
-	case !v.listening:
+	case v.link == "" || r.usedUp(v.link):
 		return action{waiting: "our own socket"}
-	case v.inflight.IsSet():
+	case a.underWay():
 		return action{waiting: answer}
-	case v.registered == v.kubelet:
-		grace := v.registeredAt.Add(streamGrace).Sub(v.now)
+	case a.kubelet != v.kubelet:
+	case a.outcome == accepted:
+		grace := a.since.Add(streamGrace).Sub(v.now)
 		switch {
-		case v.fresh:
+		case r.fresh():
 			return action{}
 		case grace > 0:
 			return action{again: grace, waiting: "the kubelet to ask for the device list"}
-		case v.streams > 0:
+		case r.open > 0:
 			// It kept the stream that it had: odd, but it is served.
 			return action{}
 		}
-	case v.tried == v.kubelet && v.now.Before(v.notBefore):
+	case v.now.Before(r.retry.after):
 		waiting := "the next attempt to register"
-		if v.dead {
+		if a.outcome == silent {
 			waiting = "the kubelet to listen on " + kubeletSocketName
 		}
-		return action{again: v.notBefore.Sub(v.now), waiting: waiting}
+		return action{again: r.retry.after.Sub(v.now), waiting: waiting}
 	}
 	return action{register: true, waiting: answer}
+}
+
+// await is the whole policy of being found by the plugin watcher: what is missing, ""
+// for nothing.
+func await(r registration, v view) (waiting string) {
+	switch {
+	case v.err != nil:
+		return "our own socket"
+	case v.link == "":
+		return "the kubelet to create " + registryDirName
+	case r.open == 0:
+		return "the kubelet to find our socket"
+	}
+	return ""
 }

@@ -3,6 +3,7 @@ package deviceplugin
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync"
 	"time"
@@ -16,70 +17,50 @@ import (
 // direct is the way of calling Register at the kubelet's own socket, each time
 // that socket is another one.
 type direct struct {
-	server  *server
-	kubelet string // the kubelet's socket in its directory
+	resource string
+	kubelet  string // the kubelet's socket in its directory
+	timeout  time.Duration
+	reg      *tracker
+	seen     func()
+	log      *slog.Logger
 
-	// With the server's lock.
-	cancel context.CancelFunc // of the attempt that is under way
-	attempts
-	overtaken bool  // the attempt under way was given up for another kubelet.sock
-	void      int   // the last attempt that counts no more, whatever its answer
-	failure   error // of the last attempt, until it is reported
-}
-
-func newDirect(s *server) *direct {
-	return &direct{server: s, kubelet: filepath.Join(s.place.dir, kubeletSocketName)}
+	cancel context.CancelFunc // of the attempt that is under way; of the loop alone
 }
 
 func (d *direct) serve(*grpc.Server) {}
 
-func (d *direct) usedUp(time.Time) (renew bool, wait time.Duration) {
-	renew, d.server.renew = d.server.renew, false
-	return renew, 0
+func (d *direct) renew(r registration, link string, _ time.Time) (yes bool, wait time.Duration) {
+	return r.usedUp(link), 0
 }
 
-func (d *direct) forget() { d.registered, d.void = fileid.ID{}, d.server.attempt }
-
-func (d *direct) reconcile(ctx context.Context, now time.Time, o offering, wg *sync.WaitGroup) progress {
-	v := view{
-		now: now, listening: o.link != "", kubelet: fileid.Lookup(d.kubelet), streams: len(o.streams),
-		attempts: d.attempts, notBefore: d.server.retry.after,
-	}
-	for _, st := range o.streams {
-		v.fresh = v.fresh || st.attempt == d.server.attempt
-	}
-	a := decide(v)
+func (d *direct) reconcile(ctx context.Context, v view, wg *sync.WaitGroup) (waiting string, again time.Duration) {
+	v.kubelet = fileid.Lookup(d.kubelet)
+	var a action
+	r := d.reg.change(func(r registration) registration {
+		a = decide(r, v)
+		return r.acted(a, v)
+	})
 	if a.cancel {
-		d.overtaken = true
 		d.cancel()
 	}
 	if a.register {
-		d.register(ctx, v.kubelet, filepath.Base(o.link), wg)
+		d.register(ctx, r.attempt.link, wg)
 	}
-	if !v.kubelet.IsSet() {
-		d.server.refused = "" // nobody is there to refuse
-	}
-	p := progress{again: a.again, waiting: a.waiting, err: d.failure}
-	d.failure = nil
-	return p
+	return a.waiting, a.again
 }
 
-// register starts an attempt with the link of that name.
-func (d *direct) register(ctx context.Context, kubelet fileid.ID, endpoint string, wg *sync.WaitGroup) {
-	if d.tried != kubelet {
-		d.server.retry.fails = 0
-	}
-	ctx, d.cancel = context.WithTimeout(ctx, d.server.opts.RegisterTimeout)
+// register calls the kubelet and hands on what it answers.
+func (d *direct) register(ctx context.Context, link string, wg *sync.WaitGroup) {
+	ctx, d.cancel = context.WithTimeout(ctx, d.timeout)
 	cancel := d.cancel
-	d.inflight, d.tried, d.overtaken = kubelet, kubelet, false
-	d.server.attempt++
 	wg.Go(func() {
 		defer cancel()
-		err := d.call(ctx, endpoint)
-		d.server.mu.Lock()
-		defer d.server.mu.Unlock()
-		d.answered(kubelet, endpoint, err)
-		notify(d.server.kick)
+		err := d.call(ctx, filepath.Base(link))
+		if err == nil {
+			d.seen()
+		}
+		r := d.reg.news(func(r registration) registration { return r.answered(time.Now(), err) })
+		d.report(r.attempt, err)
 	})
 }
 
@@ -94,7 +75,7 @@ func (d *direct) call(ctx context.Context, endpoint string) error {
 	_, err = v1beta1.NewRegistrationClient(conn).Register(ctx, &v1beta1.RegisterRequest{
 		Version:      v1beta1.Version,
 		Endpoint:     endpoint,
-		ResourceName: d.server.resource,
+		ResourceName: d.resource,
 		Options:      options(),
 	})
 	if err != nil {
@@ -103,33 +84,16 @@ func (d *direct) call(ctx context.Context, endpoint string) error {
 	return nil
 }
 
-// answered takes in the end of an attempt with the link of that name.
-func (d *direct) answered(kubelet fileid.ID, endpoint string, err error) {
-	s, now := d.server, time.Now()
-	d.inflight, d.dead, s.refused = fileid.ID{}, false, ""
+// report logs what came of an attempt. A refusal is in the status, which is logged.
+func (d *direct) report(a attempt, err error) {
 	switch {
 	case err == nil:
-		// The stream, or the socket that was registered, can be gone before
-		// the answer comes.
-		if d.void != s.attempt {
-			d.registered, d.registeredAt = kubelet, now
-		}
-		s.count++
-		d.failure = nil
-		s.log.Info("registered with the kubelet", "socket", endpoint, "attempt", s.attempt)
-	case d.overtaken:
-		// We gave it up ourselves: the socket is another one now, or gone.
-		s.renew = true
-		s.log.Debug("the kubelet's socket changed during a registration", "err", err)
-	case nobodyListens(err):
+		d.log.Info("registered with the kubelet", "socket", filepath.Base(a.link), "attempt", a.n)
+	case a.outcome == silent:
 		// A socket that a kubelet left behind when it ended, as after a boot, is no
 		// fault: the next one replaces it.
-		_ = s.retry.failed(now, err)
-		d.dead = true
-		s.log.Debug("nobody listens on the kubelet's socket", "err", err)
-	default:
-		_ = s.retry.failed(now, err)
-		// Whatever it answered, it may be connected to this link.
-		d.failure, s.refused, s.renew = err, err.Error(), true
+		d.log.Debug("nobody listens on the kubelet's socket", "err", err)
+	case a.outcome == lost:
+		d.log.Debug("the kubelet's socket changed during a registration", "err", err)
 	}
 }

@@ -13,6 +13,20 @@
 // stream is open - and does what is missing. There are no timers in the steady
 // state.
 //
+// A server has three parts that know nothing of each other: a shelf (the pool that is
+// offered), a place (the socket and the link) and a registration, which is a value:
+//
+//	kubelet.sock appears -> asking -> accepted -> a stream opens: registered
+//	                          |          |                |
+//	          refused, silent or overtaken   the stream or our socket goes: lost
+//	                          |                           |
+//	                          +-- after a delay, asking <-+
+//
+// What happens makes the next value (registration.go), what is done about it is decided
+// from the value (decide.go), and a registrar does it: it calls Register (direct.go),
+// or lets the kubelet's plugin watcher find the link (watched.go). Of kubelets and of
+// allocations a Ledger hears (ledger.go).
+//
 // On the way it writes two kinds of files below the host's /run: device-info,
 // which stays as long as the pod that was given the device, and, where that is
 // switched on, CDI.

@@ -33,7 +33,7 @@ func TestMalformedRequests(t *testing.T) {
 	allocated := 0
 	allocations := make(chan struct{}, 1000)
 	m, k, client, ctx := serve(t, assignment(res+" a b"), deviceplugin.Options{
-		Allocations: taker{take: func(deviceplugin.Allocation) error { allocations <- struct{}{}; return nil }},
+		Ledger: keeper{note: func(deviceplugin.Allocation) error { allocations <- struct{}{}; return nil }},
 	})
 	conn, err := grpc.NewClient("unix:"+socketOf(m, res), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

@@ -30,9 +30,8 @@ type Options struct {
 	HostPath func(path string) string
 	// Log gets what an operator should know of. Required.
 	Log *slog.Logger
-	// Allocations hears of allocations, when not nil.
-	Allocations Allocations
-	Ledger      Ledger
+	// Ledger hears of kubelets and of allocations, when not nil.
+	Ledger Ledger
 	// PluginWatcher makes the kubelet find our sockets in its plugins_registry
 	// directory, instead of our registering at its socket in device-plugins.
 	PluginWatcher bool
@@ -45,30 +44,6 @@ type Options struct {
 	// RegisterTimeout bounds one Register call; 0 means 15 s. The kubelet dials
 	// back within the call and gives that 10 s.
 	RegisterTimeout time.Duration
-}
-
-// Allocations records which devices the kubelet allocates. Both methods must be quick.
-type Allocations interface {
-	// Take is called before an Allocate succeeds, once per request; an error
-	// refuses the allocation. From its return on the devices count as taken:
-	// whoever withdraws one first and asks who has it then, learns of it.
-	Take(ctx context.Context, a Allocation) error
-	// Release is called when an allocation that Take agreed to is refused after
-	// that. The containers do not get the devices.
-	Release(a Allocation)
-}
-
-// Ledger TEMP
-type Ledger interface {
-	Seen()
-	Note(ctx context.Context, a Allocation) (done func(given bool), err error)
-}
-
-// Allocation is the devices that the kubelet gives to the containers of one
-// request. The kubelet does not say whose they are.
-type Allocation struct {
-	Resource string
-	IDs      []string
 }
 
 // Status is one pool's state toward the kubelet.
@@ -114,6 +89,9 @@ type Manager struct {
 func NewManager(opts Options) *Manager {
 	if opts.RegisterTimeout == 0 {
 		opts.RegisterTimeout = 15 * time.Second
+	}
+	if opts.Ledger == nil {
+		opts.Ledger = noLedger{}
 	}
 	if opts.HostPath == nil {
 		opts.HostPath = func(path string) string { return path }
@@ -185,7 +163,7 @@ func (m *Manager) Offer(o Offer) {
 	// later: an Allocate that starts after Offer returned sees the new state of its
 	// devices.
 	for resource, s := range m.servers {
-		s.setPool(poolOf(want, resource))
+		s.shelf.put(poolOf(want, resource))
 	}
 	m.mu.Unlock()
 	notify(m.wake)
@@ -204,7 +182,7 @@ func poolOf(want []pool.Pool, resource string) *pool.Pool {
 // Settle removes the device-info files of devices for which held says no. It is
 // for the caller that knows for certain who has what. held is called with device
 // IDs and without any lock; it must know of an allocation as soon as
-// Allocations.Take returned for it.
+// Ledger.Note returned for it.
 func (m *Manager) Settle(held func(id string) bool) error { return m.files.settle(held) }
 
 // Poke makes the manager reconcile again. It is for changes that the
@@ -241,11 +219,14 @@ func (m *Manager) status() []Status {
 		}
 		out = append(out, Status{
 			Resource: p.Resource,
-			Devices:  len(p.Devices), Healthy: p.Healthy(), Waiting: "the server to be started",
+			Devices:  len(p.Devices), Healthy: p.Healthy(), Waiting: notStarted,
 		})
 	}
 	return out
 }
+
+// notStarted is what is waited for until a server runs.
+const notStarted = "the server to be started"
 
 // pollEvery is how often the directories are compared when the kernel does not
 // report their changes.
@@ -315,7 +296,7 @@ func (m *Manager) relevant(ev fsnotify.Event) bool {
 	kubelet := ev.Name == filepath.Join(m.dir, kubeletSocketName)
 	if kubelet && ev.Has(fsnotify.Create) {
 		for _, s := range m.servers {
-			s.kubeletCreated()
+			s.reg.change(registration.kubeletCreated)
 		}
 	}
 	if kubelet || strings.HasPrefix(m.dir+"/", ev.Name+"/") || strings.HasPrefix(m.opts.SocketDir+"/", ev.Name+"/") {
@@ -357,8 +338,7 @@ func (m *Manager) reconcile(ctx context.Context, watch *dirwatch.Watcher, wg *sy
 		}
 		p := newPlace(want[i].Resource, m.dir, m.opts.SocketDir, m.opts.HostPath(m.opts.SocketDir))
 		ctx, cancel := context.WithCancel(ctx)
-		s := newServer(want[i].Resource, p, &m.opts, m.files, func() { notify(m.changed) }, cancel)
-		s.setPool(&want[i])
+		s := newServer(&want[i], p, &m.opts, m.files, func() { notify(m.changed) }, cancel)
 		m.servers[s.resource] = s
 		wg.Go(func() {
 			s.run(ctx)
@@ -373,7 +353,7 @@ func (m *Manager) reconcile(ctx context.Context, watch *dirwatch.Watcher, wg *sy
 		if !slices.ContainsFunc(want, func(p pool.Pool) bool { return p.Resource == name }) {
 			s.retire()
 		}
-		notify(s.kick)
+		notify(s.reg.wake)
 	}
 	m.publish()
 	return watchErr

@@ -38,8 +38,8 @@ type place struct {
 
 	// Of the server's goroutine alone.
 	lis     *listener
-	opening retry
-	linking retry
+	opening fault
+	linking fault
 	to      string // what the link says
 
 	at atomic.Pointer[whereabouts] // written by the server's goroutine alone
@@ -100,6 +100,20 @@ func (p *place) setLink(path string) {
 
 // making takes note of what is being made.
 func (p *place) making(soon paths) { p.at.Store(&whereabouts{p.at.Load().now, soon}) }
+
+// fault is why something cannot be made, and when that is tried again.
+type fault struct {
+	retry
+
+	err error
+}
+
+func (f *fault) failed(now time.Time, err error) error {
+	f.retry, f.err = f.next(now), err
+	return err
+}
+
+func (f *fault) ok() { *f = fault{} }
 
 // check takes note of what others did to the socket and the link, and reports
 // whether one of them is lost. Calls on open connections go on.
@@ -294,7 +308,7 @@ func (p *place) close() {
 // sooner is the earlier of the time until a failure is due to be tried again and
 // of again, where 0 is never.
 func (p *place) sooner(again time.Duration, now time.Time) time.Duration {
-	for _, r := range []*retry{&p.opening, &p.linking} {
+	for _, r := range []*fault{&p.opening, &p.linking} {
 		if r.err == nil {
 			continue
 		}

@@ -50,18 +50,30 @@ func (l *logBuffer) forget() {
 	l.b = bytes.Buffer{}
 }
 
-// taker hears of allocations by functions; without release nothing is released.
-type taker struct {
-	take    func(a deviceplugin.Allocation) error
-	release func(a deviceplugin.Allocation)
+// keeper is a ledger of functions; what is nil is not called.
+type keeper struct {
+	seen func()
+	note func(a deviceplugin.Allocation) error
+	done func(a deviceplugin.Allocation, given bool)
 }
 
-func (t taker) Take(_ context.Context, a deviceplugin.Allocation) error { return t.take(a) }
-
-func (t taker) Release(a deviceplugin.Allocation) {
-	if t.release != nil {
-		t.release(a)
+func (k keeper) Seen() {
+	if k.seen != nil {
+		k.seen()
 	}
+}
+
+func (k keeper) Note(_ context.Context, a deviceplugin.Allocation) (func(given bool), error) {
+	if k.note != nil {
+		if err := k.note(a); err != nil {
+			return nil, err
+		}
+	}
+	return func(given bool) {
+		if k.done != nil {
+			k.done(a, given)
+		}
+	}, nil
 }
 
 // rig is a running manager.

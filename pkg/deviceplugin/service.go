@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
@@ -20,43 +20,6 @@ import (
 // options is what the kubelet may ask of us.
 func options() *v1beta1.DevicePluginOptions {
 	return &v1beta1.DevicePluginOptions{GetPreferredAllocationAvailable: true}
-}
-
-// set makes p the pool. Streams hear of it only when it looks different to the
-// kubelet. The caller has the lock.
-func (s *server) set(p *pool.Pool) {
-	s.pool, s.devices, s.healthy = p, make(map[string]*pool.Device, len(p.Devices)), p.Healthy()
-	list := &v1beta1.ListAndWatchResponse{Devices: make([]*v1beta1.Device, 0, len(p.Devices))}
-	for i := range p.Devices {
-		d := &p.Devices[i]
-		s.devices[d.ID] = d
-		list.Devices = append(list.Devices, offer(d))
-	}
-	if proto.Equal(s.list, list) {
-		return
-	}
-	s.list = list
-	close(s.replaced)
-	s.replaced = make(chan struct{})
-}
-
-// offer is the device as the kubelet sees it.
-func offer(d *pool.Device) *v1beta1.Device {
-	out := &v1beta1.Device{ID: d.ID, Health: v1beta1.Unhealthy}
-	if d.Healthy {
-		out.Health = v1beta1.Healthy
-	}
-	if d.NUMANode >= 0 && !d.NoTopology {
-		out.Topology = &v1beta1.TopologyInfo{Nodes: []*v1beta1.NUMANode{{ID: int64(d.NUMANode)}}}
-	}
-	return out
-}
-
-// current is the list, and what is closed when there is another one.
-func (s *server) current() (*v1beta1.ListAndWatchResponse, <-chan struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.list, s.replaced
 }
 
 // GetDevicePluginOptions implements v1beta1.DevicePluginServer.
@@ -74,10 +37,8 @@ func (s *server) PreStartContainer(context.Context, *v1beta1.PreStartContainerRe
 // asks with the devices that its topology manager allows, and may still decide
 // otherwise.
 func (s *server) GetPreferredAllocation(_ context.Context, req *v1beta1.PreferredAllocationRequest) (*v1beta1.PreferredAllocationResponse, error) {
-	s.mu.Lock()
-	p := s.pool
-	s.mu.Unlock()
-	if p == nil || len(req.GetContainerRequests()) == 0 {
+	p := s.shelf.get().pool
+	if len(req.GetContainerRequests()) == 0 {
 		return nil, status.Errorf(codes.InvalidArgument, "%s: the request names no container", s.resource)
 	}
 	resp := &v1beta1.PreferredAllocationResponse{}
@@ -95,20 +56,21 @@ func (s *server) GetPreferredAllocation(_ context.Context, req *v1beta1.Preferre
 // whenever it changed. Changes that come while a message is on its way are sent
 // as one.
 func (s *server) ListAndWatch(_ *v1beta1.Empty, stream grpc.ServerStreamingServer[v1beta1.ListAndWatchResponse]) error {
-	id := s.streamOpened()
-	defer s.streamClosed(id)
+	link := s.place.visibleLink()
+	st := s.reg.news(func(r registration) registration { return r.streamOpened(time.Now(), link) }).newest
+	defer s.reg.news(func(r registration) registration { return r.streamClosed(time.Now(), st) })
 	for {
-		list, changed := s.current()
-		if err := stream.Send(list); err != nil {
+		now := s.shelf.get()
+		if err := stream.Send(now.list); err != nil {
 			return err // already a status, for the kubelet's log
 		}
 		select {
-		case <-changed:
+		case <-now.replaced:
 		case <-stream.Context().Done():
 			return nil
 		case <-s.stopping:
 			// The last list counts: a pool that is withdrawn ends with an empty one.
-			if last, _ := s.current(); last != list {
+			if last := s.shelf.get().list; last != now.list {
 				return stream.Send(last)
 			}
 			return nil
@@ -118,124 +80,55 @@ func (s *server) ListAndWatch(_ *v1beta1.Empty, stream grpc.ServerStreamingServe
 
 // Allocate implements v1beta1.DevicePluginServer. It gives everything that was
 // asked for or nothing.
+//
+// Whoever takes a device away withdraws it first and then asks who has it. Here it is
+// the other way round: the devices are noted, and then it is looked whether they are
+// still offered. So one of the two sees what the other did.
 func (s *server) Allocate(ctx context.Context, req *v1beta1.AllocateRequest) (*v1beta1.AllocateResponse, error) {
-	p, containers, all, err := s.find(req)
+	want, err := s.shelf.get().find(req)
 	if err != nil {
 		return nil, err
 	}
 	resp := &v1beta1.AllocateResponse{}
-	for _, devices := range containers {
-		c, err := give(s.resource, devices, p.CDI && s.opts.CDIDir != "")
+	for _, devices := range want.containers {
+		c, err := give(s.resource, devices, want.pool.CDI && s.opts.CDIDir != "")
 		if err != nil {
 			return nil, status.Errorf(codes.Internal, "%s: %v", s.resource, err)
 		}
 		resp.ContainerResponses = append(resp.ContainerResponses, c)
 	}
-	done := func(bool) {}
-	if s.opts.Ledger != nil {
-		var err error
-		if done, err = s.opts.Ledger.Note(ctx, Allocation{Resource: s.resource, IDs: all}); err != nil {
-			return nil, status.Errorf(codes.Unavailable, "%s: %v", s.resource, err)
-		}
-	}
-	if _, _, _, err := s.find(req); err != nil {
-		done(false)
-		return nil, err
-	}
-	defer func() { done(true) }()
-	if err := s.take(ctx, req, all); err != nil {
-		return nil, err
-	}
-	// After the devices are taken: from there on it is known that they are, so
-	// that nobody clears their files away.
-	if err := s.provide(p, containers); err != nil {
-		s.release(all)
+	done, err := s.opts.Ledger.Note(ctx, Allocation{Resource: s.resource, IDs: want.ids})
+	if err != nil {
 		return nil, status.Errorf(codes.Unavailable, "%s: %v", s.resource, err)
 	}
+	given := false
+	defer func() { done(given) }()
+	if _, err := s.shelf.get().find(req); err != nil {
+		return nil, err
+	}
+	// After the note: from there on it is known who has the devices, so that nobody
+	// clears their files away.
+	if err := s.provide(want); err != nil {
+		return nil, status.Errorf(codes.Unavailable, "%s: %v", s.resource, err)
+	}
+	given = true
 	return resp, nil
 }
 
-// take makes it known that the devices are taken, and then looks again whether they
-// are still offered. Whoever takes a device away withdraws it first and then asks who
-// has it: so one of the two sees what the other did.
-func (s *server) take(ctx context.Context, req *v1beta1.AllocateRequest, ids []string) error {
-	if s.opts.Allocations == nil {
-		return nil
-	}
-	if err := s.opts.Allocations.Take(ctx, Allocation{Resource: s.resource, IDs: ids}); err != nil {
-		return status.Errorf(codes.Unavailable, "%s: %v", s.resource, err)
-	}
-	if _, _, _, err := s.find(req); err != nil {
-		s.release(ids)
-		return err
-	}
-	return nil
-}
-
-func (s *server) release(ids []string) {
-	if s.opts.Allocations != nil {
-		s.opts.Allocations.Release(Allocation{Resource: s.resource, IDs: ids})
-	}
-}
-
 // provide writes the files that the containers need.
-func (s *server) provide(p *pool.Pool, containers [][]*pool.Device) error {
+func (s *server) provide(want selection) error {
 	f := s.files
-	if f.cdiDir != "" && p.CDI {
-		if err := f.ensureCDI(p); err != nil {
+	if f.cdiDir != "" && want.pool.CDI {
+		if err := f.ensureCDI(want.pool); err != nil {
 			return err
 		}
 	}
-	for _, devices := range containers {
+	for _, devices := range want.containers {
 		if err := f.writeInfo(s.resource, devices); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// find looks up every device of the request in the pool of this moment, and all
-// of its faults.
-func (s *server) find(req *v1beta1.AllocateRequest) (p *pool.Pool, containers [][]*pool.Device, all []string, err error) {
-	res := s.resource
-	if len(req.GetContainerRequests()) == 0 {
-		return nil, nil, nil, status.Errorf(codes.InvalidArgument, "%s: the request names no container", res)
-	}
-	s.mu.Lock()
-	p, devices := s.pool, s.devices
-	s.mu.Unlock()
-	var unknown, unhealthy, twice []string
-	seen := map[string]bool{}
-	for _, c := range req.GetContainerRequests() {
-		if len(c.GetDevicesIds()) == 0 {
-			return nil, nil, nil, status.Errorf(codes.InvalidArgument, "%s: a container of the request asks for no device", res)
-		}
-		var mine []*pool.Device
-		for _, id := range c.GetDevicesIds() {
-			d := devices[id]
-			switch {
-			case seen[id]:
-				twice = append(twice, id)
-			case d == nil:
-				unknown = append(unknown, id)
-			case !d.Healthy:
-				unhealthy = append(unhealthy, id+" ("+d.Reason.Text+")")
-			}
-			seen[id] = true
-			mine = append(mine, d)
-			all = append(all, id)
-		}
-		containers = append(containers, mine)
-	}
-	switch {
-	case len(unknown) > 0:
-		return nil, nil, nil, status.Errorf(codes.NotFound, "%s has no device %s: it was removed, or never belonged to this resource", res, some(unknown))
-	case len(twice) > 0:
-		return nil, nil, nil, status.Errorf(codes.InvalidArgument, "%s: device %s is asked for twice", res, some(twice))
-	case len(unhealthy) > 0:
-		return nil, nil, nil, status.Errorf(codes.FailedPrecondition, "%s: unhealthy: %s", res, some(unhealthy))
-	}
-	return p, containers, all, nil
 }
 
 // some keeps a message readable whatever the number of its subjects, and

@@ -2,7 +2,7 @@ package deviceplugin
 
 import (
 	"context"
-	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -21,7 +21,11 @@ const registryDirName = "plugins_registry"
 type watched struct {
 	registerapi.UnimplementedRegistrationServer
 
-	server *server
+	resource string
+	link     func() string // that the kubelet can find now
+	hostPath func(path string) string
+	reg      *tracker
+	log      *slog.Logger
 }
 
 func (w *watched) serve(to *grpc.Server) { registerapi.RegisterRegistrationServer(to, w) }
@@ -29,56 +33,33 @@ func (w *watched) serve(to *grpc.Server) { registerapi.RegisterRegistrationServe
 // GetInfo implements registerapi.RegistrationServer.
 func (w *watched) GetInfo(context.Context, *registerapi.InfoRequest) (*registerapi.PluginInfo, error) {
 	return &registerapi.PluginInfo{
-		Type: registerapi.DevicePlugin, Name: w.server.resource, Endpoint: w.server.opts.HostPath(w.server.place.visibleLink()),
+		Type: registerapi.DevicePlugin, Name: w.resource, Endpoint: w.hostPath(w.link()),
 		SupportedVersions: []string{v1beta1.Version},
 	}, nil
 }
 
 // NotifyRegistrationStatus implements registerapi.RegistrationServer.
 func (w *watched) NotifyRegistrationStatus(_ context.Context, st *registerapi.RegistrationStatus) (*registerapi.RegistrationStatusResponse, error) {
-	s := w.server
-	link := s.place.visibleLink()
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	link := w.link()
 	if st.GetPluginRegistered() {
-		s.count++
-		s.refused = ""
-		s.log.Info("registered with the kubelet", "socket", link)
+		w.reg.news(registration.found)
+		w.log.Info("registered with the kubelet", "socket", link)
 	} else {
-		_ = s.retry.failed(time.Now(), nil)
-		s.renew = true
-		s.refused = "the kubelet refused the registration: " + some([]string{st.GetError()})
+		why := "the kubelet refused the registration: " + some([]string{st.GetError()})
+		w.reg.news(func(r registration) registration { return r.notWanted(time.Now(), link, why) })
 	}
-	notify(s.kick)
 	return &registerapi.RegistrationStatusResponse{}, nil
 }
 
-// usedUp: a new link is the next attempt, which has to wait for its time.
-func (w *watched) usedUp(now time.Time) (renew bool, wait time.Duration) {
-	if !w.server.renew {
+// renew: a new link is the next attempt, which has to wait for its time.
+func (w *watched) renew(r registration, link string, now time.Time) (yes bool, wait time.Duration) {
+	if !r.usedUp(link) {
 		return false, 0
 	}
-	if wait = w.server.retry.after.Sub(now); wait > 0 {
-		return false, wait
-	}
-	w.server.renew = false
-	return true, 0
+	wait = max(0, r.retry.after.Sub(now))
+	return wait == 0, wait
 }
 
-func (w *watched) forget() {}
-
-func (w *watched) reconcile(_ context.Context, _ time.Time, o offering, _ *sync.WaitGroup) progress {
-	var p progress
-	switch {
-	case o.err != nil:
-		p.waiting = "our own socket"
-	case o.link == "":
-		p.waiting = "the kubelet to create " + registryDirName
-	case len(o.streams) == 0:
-		p.waiting = "the kubelet to find our socket"
-	}
-	if w.server.refused != "" {
-		p.err = errors.New(w.server.refused)
-	}
-	return p
+func (w *watched) reconcile(_ context.Context, v view, _ *sync.WaitGroup) (waiting string, again time.Duration) {
+	return await(w.reg.get(), v), 0
 }

@@ -29,7 +29,7 @@ type Ledger struct {
 	// had are the devices that were ever offered by this process, nil before the first
 	// Offer: which ones an earlier process of this boot offered is not known then.
 	had    map[string]bool
-	claims    map[string]claim // by device
+	claims map[string]claim // by device
 	// listed is who has what as the kubelet said in its last answer, to the question
 	// of the moment asked.
 	listed map[string][]use.Holder
@@ -234,11 +234,13 @@ func (l *Ledger) setNotes(notes []use.Note) {
 }
 
 // Seen says that a kubelet has shown itself, or may have: from now on its silence is
-// no evidence that nobody has a device.
-func (l *Ledger) Seen() {
+// no evidence that nobody has a device. It returns whether that is new.
+func (l *Ledger) Seen() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	before := l.revision
 	l.seen()
+	return l.revision != before
 }
 
 func (l *Ledger) seen() {
