@@ -59,12 +59,26 @@ func Judge(ev Evidence) Set {
 		notes[n.Device] = n
 	}
 	for i := range ev.Snapshot.PFs {
+		set.Devices[ev.Snapshot.PFs[i].Address] = judgePF(&ev, ev.Snapshot.PFs[i].Address, notes)
 		for j := range ev.Snapshot.PFs[i].VFs {
 			vf := &ev.Snapshot.PFs[i].VFs[j]
 			set.Devices[vf.Address] = judge(&ev, vf, notes)
 		}
 	}
 	return set
+}
+
+// judgePF decides for a PF: it is free unless somebody names it.
+func judgePF(ev *Evidence, address string, notes map[string]Note) Status {
+	holders := slices.Clone(ev.Kubelet.Held[address])
+	if n, ok := notes[address]; ok && len(holders) == 0 {
+		holders = append(holders, Holder{Device: address, Evidence: EvidenceAllocation, Text: fmt.Sprintf("the pod that %s was allocated to at %s, which the kubelet does not list yet",
+			address, n.At.UTC().Format(time.RFC3339))})
+	}
+	if len(holders) > 0 {
+		return Status{State: Held, Holders: holders}
+	}
+	return Status{State: Free}
 }
 
 func judge(ev *Evidence, vf *inventory.VF, notes map[string]Note) Status {
