@@ -32,12 +32,13 @@ type Journal interface {
 	End(ctx context.Context, run record.Run, out record.Outcome) error
 }
 
-// Gate has the last check before VFs are destroyed or reset: the plan's view of
-// who holds what is as old as the plan.
+// Gate has the last check before anything is written to a PF or its VFs: the plan's
+// view of who holds what is as old as the plan.
 type Gate interface {
-	// Claim makes sure that nobody can get the VFs (PCI addresses) from now on
-	// until the next plan, and then returns who has them already.
-	Claim(ctx context.Context, pf string, vfs []string) ([]use.Holder, error)
+	// Claim makes sure that nobody can get the devices (PCI addresses of the PF or of
+	// its VFs) from now on until the plan after the PF's run, and then returns who has
+	// them already. It is asked once in a run, and once more where the run made VFs.
+	Claim(ctx context.Context, pf string, devices []string) ([]use.Holder, error)
 }
 
 // Write is one write that was made, for whoever counts, logs or asserts.

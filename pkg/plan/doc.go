@@ -14,6 +14,7 @@
 //   - What the PF holds for such a VF (MAC, VLAN, trust ...) is its holder's too:
 //     a CNI plugin sets it for its pod and restores it. A difference there is a
 //     notice, and a step once the VF is free.
+//   - So is the driver of a VF that has none: a step that binds one waits too.
 //   - An eswitch mode that changes with VFs unbound unbinds all of them or none.
 //
 // What the kernel does not report is compared with nothing: it is written when

@@ -63,6 +63,14 @@ func (p *port) vfStep(index int, o op.Op) Step {
 	return Step{ID: p.vfID(index, o.Kind()), Op: o, Disruption: DisruptNone}
 }
 
+// on is the operation as the one step of its kind about the VF; it goes on over the
+// VF's holders where the operator forces the PF.
+func (p *port) on(v *vf, o op.Op) Step {
+	s := p.vfStep(v.index, o)
+	s.Forced = p.over(v)
+	return s
+}
+
 func (p *port) vfID(index int, k op.Kind) string {
 	return p.pf.Address + "/vf" + strconv.Itoa(index) + "/" + string(k)
 }
