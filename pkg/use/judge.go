@@ -65,10 +65,14 @@ func Judge(ev Evidence) Set {
 			set.Devices[vf.Address] = judge(&ev, vf, notes)
 		}
 	}
+	for i := range ev.Snapshot.Subfunctions {
+		name := ev.Snapshot.Subfunctions[i].Name
+		set.Devices[name] = judgePF(&ev, name, notes)
+	}
 	return set
 }
 
-// judgePF decides for a PF: it is free unless somebody names it.
+// judgePF decides for a PF or subfunction: it is free unless somebody names it.
 func judgePF(ev *Evidence, address string, notes map[string]Note) Status {
 	holders := slices.Clone(ev.Kubelet.Held[address])
 	if n, ok := notes[address]; ok && len(holders) == 0 {
