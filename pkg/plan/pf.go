@@ -24,6 +24,7 @@ func (w *work) plan() {
 	}
 	y := w.configure()
 	w.out.Steps = y.steps
+	w.hold()
 	w.report(&y)
 	w.reportSpent()
 	w.guard()

@@ -17,6 +17,7 @@ func (w *work) reset() bool {
 	w.out.Uplink = w.pf.Uplink != ""
 	w.out.Safe = w.seenSafe()
 	w.out.Steps = w.resetSteps()
+	w.hold()
 	if len(w.out.Steps) == 0 {
 		return false
 	}

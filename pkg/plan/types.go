@@ -34,9 +34,9 @@ type PFPlan struct {
 	// Problems are why (part of) the config is not in force on this PF.
 	Problems []Problem
 	Notices  []Problem
-	// Withdraw are the addresses of the VFs that pools must stop offering,
-	// because a step destroys or resets them: now, or when their holders are
-	// gone. Sorted by index.
+	// Withdraw are the addresses of what pools must stop offering: of the PF itself
+	// when its steps wait for whoever has it, then of the VFs that a step destroys or
+	// resets, now or when their holders are gone, sorted by index.
 	Withdraw []string
 	// ForceToken is the config's, until it is carried out.
 	ForceToken string

@@ -127,11 +127,44 @@ func (p *port) waitingFor(s Step, vfs []int) Step {
 			holders = append(holders, st.Holders...)
 		}
 	}
-	s.Wait, s.Forced = holders, nil
+	s.Wait, s.Forced = nil, nil
+	return p.behind(s, holders)
+}
+
+// behind is the step as it waits for the holders, beside those that it waits for
+// already.
+func (p *port) behind(s Step, holders []use.Holder) Step {
+	to := &s.Wait
 	if p.forced {
-		s.Wait, s.Forced = nil, holders
+		to = &s.Forced
+	}
+	for _, h := range holders {
+		if !slices.Contains(*to, h) {
+			*to = append(slices.Clip(*to), h)
+		}
 	}
 	return s
+}
+
+// pfHolders are who has the PF itself, or may have it. A PF is offered too, while it
+// has no VFs: all that is done to it is done to its holder.
+func (p *port) pfHolders() []use.Holder {
+	if st := p.in.Use.Of(p.pf.Address); st.Busy() {
+		return st.Holders
+	}
+	return nil
+}
+
+// sfHolders are who has subfunctions of the PF, or may have them.
+func (p *port) sfHolders() []use.Holder {
+	var out []use.Holder
+	for i := range p.in.Snapshot.Subfunctions {
+		sf := &p.in.Snapshot.Subfunctions[i]
+		if st := p.in.Use.Of(sf.Name); sf.Parent == p.pf.Address && st.Busy() {
+			out = append(out, st.Holders...)
+		}
+	}
+	return out
 }
 
 // after are the IDs that there are.
@@ -200,9 +233,17 @@ func (w *work) about(pr Problem) Problem {
 	return pr
 }
 
-// withdraw lists the VFs that pools must stop offering: those that a step
-// destroys or resets, whether it can run now or waits, and those that lack an
-// attribute for want of a link.
+// hold lets every step of a PF that somebody has wait for its holders.
+func (w *work) hold() {
+	holders := w.pfHolders()
+	for i := range w.out.Steps {
+		w.out.Steps[i] = w.behind(w.out.Steps[i], holders)
+	}
+}
+
+// withdraw lists what pools must stop offering: the PF when steps wait for who has it,
+// the VFs that a step destroys or resets, whether it can run now or waits, and those
+// that lack an attribute for want of a link.
 func (w *work) withdraw(found []finding) {
 	var taken []int
 	for i := range found {
@@ -215,6 +256,9 @@ func (w *work) withdraw(found []finding) {
 		if s.Disruption == DisruptDestroyed || s.Disruption == DisruptReset {
 			taken = append(taken, s.Op.VFs()...)
 		}
+	}
+	if len(w.out.Steps) > 0 && len(w.pfHolders()) > 0 {
+		w.out.Withdraw = append(w.out.Withdraw, w.pf.Address)
 	}
 	slices.Sort(taken)
 	for _, v := range slices.Compact(taken) {
