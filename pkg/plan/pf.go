@@ -17,6 +17,7 @@ import (
 //	eswitch mode (drivers that set it with unbound VFs), VF attributes, VF drivers,
 //	netdevs, VF MTUs, vDPA, MTU down
 func (w *work) plan() {
+	defer w.silence()
 	w.out.Uplink = w.pf.Uplink != ""
 	w.out.Safe = w.seenSafe()
 	if !w.possible() {

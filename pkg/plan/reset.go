@@ -21,6 +21,11 @@ func (w *work) reset() bool {
 	if len(w.out.Steps) == 0 {
 		return false
 	}
+	if w.pf.Silent != "" {
+		w.withdraw(nil)
+		w.silence()
+		return true
+	}
 	if w.out.Uplink {
 		w.out.Steps = nil
 		w.notice(Problem{

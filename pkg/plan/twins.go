@@ -11,7 +11,8 @@ import (
 // Two PFs with one permanent address (clones by the vendor, virtual machines) would
 // give their VFs the same stable addresses. Neither gets any: an address mixed with
 // more than the PF's own would change when a card is added, and which of two clones
-// may keep its addresses nobody knows but the operator.
+// may keep its addresses nobody knows but the operator. A PF about which the kernel does
+// not answer counts with the address that it had: it has not changed for it.
 
 // twins are, by PF address, the other PF in the config with the same permanent
 // address, where both derive addresses from it.
