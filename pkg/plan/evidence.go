@@ -161,7 +161,7 @@ func (w *work) guard() {
 	if len(w.out.Steps) == 0 || w.pf.Silent != "" { // silence takes them away
 		return
 	}
-	if w.entry.AllowUplink {
+	if w.allowUplink {
 		w.guardLink()
 		return
 	}

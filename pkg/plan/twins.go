@@ -20,7 +20,7 @@ func twins(in *Input, sel *selection.Result) map[string]string {
 	first, out := map[string]string{}, map[string]string{}
 	for i := range sel.Bindings {
 		b := &sel.Bindings[i]
-		entry := &in.Config.PhysicalFunctions[b.Entry]
+		entry := b.Entry
 		if !slices.ContainsFunc(entry.VirtualFunctions, derives) {
 			continue
 		}
@@ -47,12 +47,12 @@ func derives(g spec.VFGroup) bool {
 
 // sameListed finds addresses that the config lists for VFs of two PFs. It may be
 // meant (two VFs under one bond), so it is worth a notice and no more.
-func sameListed(p *Plan, in *Input, sel *selection.Result) {
+func sameListed(p *Plan, sel *selection.Result) {
 	seen := map[string]string{} // address -> PF
 	found := map[[2]string]bool{}
 	for i := range sel.Bindings {
 		b := &sel.Bindings[i]
-		entry := &in.Config.PhysicalFunctions[b.Entry]
+		entry := b.Entry
 		for j := range entry.VirtualFunctions {
 			g := &entry.VirtualFunctions[j]
 			for _, mac := range g.MACAddresses.List {

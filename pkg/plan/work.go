@@ -32,6 +32,8 @@ type port struct {
 	// forced: the holders of the PF's VFs are not waited for, because the operator
 	// forces it, on the machine or by a token of the config that is not spent.
 	forced bool
+	// allowUplink: the PF may be changed although it carries the machine's network.
+	allowUplink bool
 }
 
 // yield is what a stage of planning gives beside the value for the next stage.
@@ -182,8 +184,9 @@ func newWork(in *Input, pf *inventory.PF, entry *spec.PhysicalFunction, twin str
 	w := &work{
 		port: port{
 			in: in, pf: pf, entry: entry, nic: nic.ForDriver(pf.Driver), twin: twin,
-			record:  in.Record.Of(card(pf), in.BootID),
-			carrier: len(pf.Netdevs) > 0 && pf.Netdevs[0].Carrier,
+			record:      in.Record.Of(card(pf), in.BootID),
+			allowUplink: entry.AllowUplink,
+			carrier:     len(pf.Netdevs) > 0 && pf.Netdevs[0].Carrier,
 		},
 		out: PFPlan{Address: pf.Address, Name: pf.Name(), Entry: entry.Pos, Card: card(pf), Found: found(pf), Driver: pf.Driver},
 	}
