@@ -8,7 +8,6 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/record"
-	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
@@ -32,8 +31,7 @@ func (a *Agent) act(ctx context.Context, m *memory, cur *pass) {
 	}
 	a.cni.set(cur.decision.cfg)
 	a.metrics.Listen(listenAt(cur.decision.cfg))
-	cur.bound = selection.PFs(cur.decision.cfg, cur.snap)
-	assignment := pool.Assign(cur.decision.cfg, cur.snap, cur.bound)
+	assignment := pool.Assign(cur.decision.cfg, cur.snap, cur.plan.Bound)
 	v := m.health.Observe(health.From(cur.decision.cfg), cur.snap, assignment, cur.held, time.Now())
 	m.recheck.in(v.Again)
 	cur.unhealthy = v.Reasons

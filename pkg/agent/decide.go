@@ -2,10 +2,7 @@ package agent
 
 import (
 	"errors"
-	"slices"
 
-	"github.com/talos-sriov/talos-sriov/pkg/plan"
-	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/source"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/state"
@@ -128,39 +125,4 @@ func specErrors(list []*spec.Error) []spec.Error {
 		out = append(out, *e)
 	}
 	return out
-}
-
-// refused returns the PFs on which the config is not supported, whatever is
-// waited for.
-func refused(p *plan.Plan) []string {
-	var out []string
-	for i := range p.PFs {
-		if slices.ContainsFunc(p.PFs[i].Problems, func(pr plan.Problem) bool { return !pr.Pending && !pr.Partial }) {
-			out = append(out, p.PFs[i].Address)
-		}
-	}
-	return out
-}
-
-// keep returns cfg with the entries of good in force on the PFs, so that a
-// config that asks too much of one PF leaves that PF as it was and the others
-// follow the new one. bound is what good means on this machine.
-func keep(cfg, good *spec.Config, bound selection.Result, pfs []string) *spec.Config {
-	out := *cfg
-	out.PhysicalFunctions = make([]spec.PhysicalFunction, 0, len(cfg.PhysicalFunctions)+len(pfs))
-	for _, e := range cfg.PhysicalFunctions {
-		e.Match.Except = append(append([]string(nil), e.Match.Except...), pfs...)
-		out.PhysicalFunctions = append(out.PhysicalFunctions, e)
-	}
-	for _, pf := range pfs {
-		b := bound.Binding(pf)
-		if b == nil || b.Conflict != nil {
-			continue
-		}
-		e := good.PhysicalFunctions[b.Entry]
-		e.Match = spec.Match{PCIAddresses: []string{pf}}
-		e.Required = false
-		out.PhysicalFunctions = append(out.PhysicalFunctions, e)
-	}
-	return &out
 }

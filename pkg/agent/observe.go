@@ -9,7 +9,6 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
-	"github.com/talos-sriov/talos-sriov/pkg/selection"
 )
 
 // pass is one pass of the loop: what was observed, what was decided.
@@ -19,7 +18,6 @@ type pass struct {
 	evidence
 	quiet plan.Quiet
 	plan  *plan.Plan
-	bound selection.Result
 	// unhealthy are the devices that are not healthy.
 	unhealthy map[string]pool.Reason
 	// busy reports of each PF whether a run is under way on it.

@@ -76,8 +76,8 @@ func observed(cur *pass, ran map[string]*apply.Report, offered *pool.Assignment,
 	}
 	for i := range cur.plan.PFs {
 		pf := cur.plan.PFs[i].Address
-		if b := cur.bound.Binding(pf); b != nil {
-			in.Desired[pf] = &cur.decision.cfg.PhysicalFunctions[b.Entry]
+		if b := cur.plan.Bound.Binding(pf); b != nil {
+			in.Desired[pf] = b.Entry
 		}
 		if r := ran[pf]; r != nil {
 			in.Runs[pf] = report.Run{Problems: r.Problems, Failures: failures(r.Failed)}
