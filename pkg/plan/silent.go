@@ -24,7 +24,7 @@ func (w *work) silence() {
 	w.out.Withdraw, w.out.Steps, w.out.Notices, w.out.Problems, w.out.Safe = back, nil, nil, nil, false
 	w.problem(Problem{
 		Pending: true, Pos: w.out.Entry,
-		Msg:     "the kernel does not answer about this PF: " + w.pf.Silent,
-		Hint:    "nothing is changed on it until it does, and it is taken up by itself then; a process that holds a device of it open may be what the kernel waits for, else see the kernel log of its driver",
+		Msg:  "the kernel does not answer about this PF: " + w.pf.Silent,
+		Hint: "nothing is changed on it until it does, and it is taken up by itself then; a process that holds a device of it open may be what the kernel waits for, else see the kernel log of its driver",
 	})
 }
