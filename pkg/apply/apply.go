@@ -36,7 +36,7 @@ type Journal interface {
 // view of who holds what is as old as the plan.
 type Gate interface {
 	// Claim makes sure that nobody can get the devices (PCI addresses of the PF or of
-	// its VFs) from now on until the plan after the PF's run, and then returns who has
+	// its VFs, names of its subfunctions) from now on until the plan after the PF's run, and then returns who has
 	// them already. It is asked once in a run, and once more where the run made VFs.
 	Claim(ctx context.Context, pf string, devices []string) ([]use.Holder, error)
 }

@@ -14,7 +14,8 @@ import (
 
 // Every device that a step writes to is claimed first (rule 12 of the reconcile
 // contract, docs/architecture.md): the PF itself and each VF that the step names,
-// whatever the step does to it. Until the run is over nobody can get them.
+// whatever the step does to it, and subfunctions that it deletes. Until the run is over
+// nobody can get them.
 //
 // VFs that the run makes have no address before they are there, so they cannot be
 // claimed with the others. Whoever offers devices keeps them back as long as a plan
@@ -72,7 +73,7 @@ func (r *run) claimable(steps []*plan.Step) (of map[string][]string, all []strin
 		if !s.Op.Writes() {
 			continue
 		}
-		devices := []string{r.pf.Address}
+		devices := append([]string{r.pf.Address}, s.Subfunctions...)
 		makes := makesVFs(s)
 		for _, i := range s.Op.VFs() {
 			if made[i] = made[i] || makes; made[i] {

@@ -113,7 +113,7 @@ func TestAttributesAreNotWrittenOverAPod(t *testing.T) {
 }
 
 // TestForcedRunGoesOverPods: what the operator forces is done over the holders whom
-// the plan names, and the gate is asked all the same.
+// the plan names, and the gate is asked anyway.
 func TestForcedRunGoesOverPods(t *testing.T) {
 	const pods = "0000:21:10.2"
 	n := newNode(doc(pfEntry(pf0, 3)))
@@ -202,6 +202,28 @@ func TestPFThatAPodGotLate(t *testing.T) {
 	}
 	if s.PF(pf1).NumVFs != 2 {
 		t.Errorf("the other PF has %d VFs", s.PF(pf1).NumVFs)
+	}
+}
+
+// TestSubfunctionThatAPodGotLate: leaving switchdev deletes the PF's subfunctions.
+func TestSubfunctionThatAPodGotLate(t *testing.T) {
+	e := pfEntry(mlx, 0)
+	e.EswitchMode = spec.EswitchSwitchdev
+	n := newNode(doc(e))
+	n.converge(t)
+	n.k.AddSubfunction(mlx, "mlx5_core", 4)
+	sf := n.k.Snapshot().Subfunctions[0].Name
+	e.EswitchMode = spec.EswitchLegacy
+	n.cfg = doc(e)
+	g := &late{k: n.k, pods: map[string]bool{sf: true}}
+	n.gate = g
+	n.start()
+	if n.a.Run(t.Context(), n.plan()); n.k.Snapshot().PF(mlx).EswitchMode != string(spec.EswitchSwitchdev) {
+		t.Error("the mode was changed under the pod")
+	}
+	g.pods = nil
+	if n.converge(t); n.k.Snapshot().PF(mlx).EswitchMode != string(spec.EswitchLegacy) {
+		t.Error("the mode was not changed when the pod was gone")
 	}
 }
 

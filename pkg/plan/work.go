@@ -157,16 +157,20 @@ func (p *port) pfHolders() []use.Holder {
 	return nil
 }
 
-// sfHolders are who has subfunctions of the PF, or may have them.
-func (p *port) sfHolders() []use.Holder {
-	var out []use.Holder
+// deletesSFs is a step that deletes the PF's subfunctions: it waits for who has one of
+// them, or may have it.
+func (p *port) deletesSFs(s Step) Step {
 	for i := range p.in.Snapshot.Subfunctions {
 		sf := &p.in.Snapshot.Subfunctions[i]
-		if st := p.in.Use.Of(sf.Name); sf.Parent == p.pf.Address && st.Busy() {
-			out = append(out, st.Holders...)
+		if sf.Parent != p.pf.Address {
+			continue
+		}
+		s.Subfunctions = append(s.Subfunctions, sf.Name)
+		if st := p.in.Use.Of(sf.Name); st.Busy() {
+			s = p.behind(s, st.Holders)
 		}
 	}
-	return out
+	return s
 }
 
 // after are the IDs that there are.
