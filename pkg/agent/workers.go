@@ -72,12 +72,11 @@ func (a *Agent) reclaim(ctx context.Context, snap *inventory.Snapshot, list []cn
 func (a *Agent) reclaimOne(ctx context.Context, snap *inventory.Snapshot, o cni.Orphan) decide.Reclaimed {
 	r := decide.Reclaimed{Orphan: o}
 	if _, pf := snap.VF(o.Device); o.HasVF() && pf != nil {
-		claim, err := (gate{a}).Claim(ctx, pf.Address, []string{o.Device})
-		if claim.Release != nil {
-			defer claim.Release()
-		}
-		if r.Err = err; len(claim.Holders) > 0 {
-			r.Busy = "in use: " + use.Names(claim.Holders)
+		claims := (gate{a}).Begin(pf.Address)
+		defer claims.Release()
+		holders, err := claims.Claim(ctx, []string{o.Device})
+		if r.Err = err; len(holders) > 0 {
+			r.Busy = "in use: " + use.Names(holders)
 		}
 	}
 	if r.Err == nil && r.Busy == "" {

@@ -12,7 +12,6 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/record"
-	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
@@ -161,9 +160,8 @@ type Decision struct {
 	Spec   status.Spec
 	Config *spec.Config
 	Hash   string
-	// Plan is all that is left to do, Bound which entry governs which PF.
-	Plan  *plan.Plan
-	Bound selection.Result
+	// Plan is all that is left to do, and which entry governs which PF.
+	Plan *plan.Plan
 	// Pools are the devices behind each resource, and Withdrawn those that are not
 	// given out, with the reason.
 	Pools     *pool.Assignment
