@@ -40,6 +40,9 @@ func (p *Plan) Displaces() bool { return !p.Bound.Kept() }
 // would be done.
 func govern(in *Input) (selection.Result, map[string][]Problem) {
 	newest := selection.PFs(in.Config, in.Snapshot)
+	if in.Good == nil {
+		return newest, nil
+	}
 	twin := twins(in, &newest)
 	refused := map[string][]Problem{}
 	return selection.Govern(in.Config, in.Good, in.Snapshot, func(b *selection.Binding) bool {
