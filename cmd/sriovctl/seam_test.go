@@ -171,6 +171,13 @@ var seamCases = map[string]func(s *seam){
 		s.check("it is not listed", []string{vf0 + " held by pod default/demo\n", vf1 + " free\n"}, nil, heldBy(vf0, use.EvidenceCheckpoint))
 		s.expect("plan", s.plan(), []string{"! waits for pod default/demo\n"}, []string{vf1})
 	},
+	"a pool that was renamed": func(s *seam) {
+		s.kubelet.Set(use.Kubelet{Answered: true, Since: time.Now().Add(-time.Hour), Held: map[string][]use.Holder{
+			vf0: {{Device: vf0, Namespace: "default", Pod: "demo", Resource: "example.com/before", Evidence: use.EvidencePodResources}},
+		}})
+		s.check("held under the old name", []string{vf0 + " held by pod default/demo, unhealthy: pod default/demo has it as example.com/before\n", vf1 + " free\n"}, nil,
+			s.Config(seamConfig(2, "")), unhealthyFor(vf0, pool.CauseHeldElsewhere))
+	},
 	"a silent kubelet": func(s *seam) {
 		s.pods(nil)
 		s.Await("offered", s.Config(seamConfig(2, "")), talostest.Offered(2))
