@@ -13,6 +13,7 @@ import (
 
 // Write is what a write(2) to the attribute does. It blocks like the kernel.
 func (k *Kernel) Write(name, value string) error {
+	defer k.deviceLock(name, value)()
 	k.mu.Lock()
 	k.writes = append(k.writes, name+"="+value)
 	fault := k.fault
@@ -21,7 +22,6 @@ func (k *Kernel) Write(name, value string) error {
 	if fault != nil {
 		f = fault(name, value)
 	}
-	defer k.deviceLock(name, value)()
 	if f.Until != nil {
 		<-f.Until
 	}
