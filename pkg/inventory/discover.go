@@ -38,9 +38,9 @@ func newFound(addr string) *found {
 // while a device does not answer.
 type discovery struct {
 	*reader
-	// looks are by address; each function is looked at once, a VF after its PF, so
+	// seen are by address; each function is looked at once, a VF after its PF, so
 	// that nothing is asked of the thousands that a PF links to.
-	looks sync.Map
+	seen sync.Map
 	// vfs are the addresses that the PFs looked at so far link to.
 	vfs sync.Map
 }
@@ -65,21 +65,21 @@ func (r *reader) discover(ctx context.Context, addrs []string) []*found {
 	return all
 }
 
-// once looks at the function; who comes second waits.
+// once seen at the function; who comes second waits.
 func (d *discovery) once(addr string) *found {
 	if d.isVF(addr) {
 		return nil
 	}
-	look, ok := d.looks.Load(addr)
+	scan, ok := d.seen.Load(addr)
 	if !ok {
-		look, _ = d.looks.LoadOrStore(addr, sync.OnceValue(func() *found { return d.look(addr) }))
+		scan, _ = d.seen.LoadOrStore(addr, sync.OnceValue(func() *found { return d.scan(addr) }))
 	}
-	f, _ := look.(func() *found)
+	f, _ := scan.(func() *found)
 	return f()
 }
 
-// look returns nil for functions that are of no interest or gone, and for VFs of a PF.
-func (d *discovery) look(addr string) *found {
+// scan returns nil for functions that are of no interest or gone, and for VFs of a PF.
+func (d *discovery) scan(addr string) *found {
 	f := newFound(addr)
 	f.path = d.physical(addr)
 	if pf := d.physFn(f.path); pf != "" && d.physFn(pf) == "" { // not in a circle

@@ -13,7 +13,7 @@ import (
 // lane is where the questions about one device go. One reading at a time uses it, so
 // that a device that does not answer costs one goroutine, however often it is read.
 type lane struct {
-	turn chan struct{} // cap 1: full while a reading uses the lane
+	slot chan struct{} // cap 1: full while a reading uses the lane
 	base time.Time     // what heard counts from: the machine's clock may be set
 	// heard is when the kernel answered a question of the reading last, as the time
 	// since base; idle while it waits for no answer.
@@ -36,7 +36,7 @@ const idle = math.MaxInt64
 const patience = 5
 
 func newLane() *lane {
-	return &lane{turn: make(chan struct{}, 1), base: time.Now()}
+	return &lane{slot: make(chan struct{}, 1), base: time.Now()}
 }
 
 // answered notes that the kernel answers.
@@ -75,7 +75,7 @@ func (l *lane) do(ctx context.Context, bound time.Duration, back func(), f func(
 	go func() {
 		defer close(done)
 		select {
-		case l.turn <- struct{}{}:
+		case l.slot <- struct{}{}:
 		case <-gone:
 			return
 		}
@@ -129,7 +129,7 @@ func (l *lane) end() bool {
 	defer l.mu.Unlock()
 	late := l.late
 	l.asked, l.late = time.Time{}, false
-	<-l.turn
+	<-l.slot
 	return late
 }
 

@@ -20,8 +20,8 @@ type part struct {
 	silentSince time.Time
 }
 
-// turn is one reading.
-type turn struct {
+// reading is one Read of a Reader.
+type reading struct {
 	*Reader
 	needs   Needs
 	workers int // for one device
@@ -31,7 +31,7 @@ type turn struct {
 }
 
 // function reads the function; nil only when ctx has ended.
-func (t *turn) function(ctx context.Context, f *found) *part {
+func (t *reading) function(ctx context.Context, f *found) *part {
 	unread := &part{isPF: f.isPF}
 	unread.pf.Function = newFound(f.Address).Function
 	if !f.isPF {
@@ -42,7 +42,7 @@ func (t *turn) function(ctx context.Context, f *found) *part {
 }
 
 // subfunction reads what the subfunction has.
-func (t *turn) subfunction(ctx context.Context, sf Subfunction) *part {
+func (t *reading) subfunction(ctx context.Context, sf Subfunction) *part {
 	return t.ask(ctx, sf.Name, &part{isSF: true, sf: sf}, func(r *reader) *part {
 		t.wait(r)
 		sf.RDMA, sf.VDPA = r.rdmaOf(sf.Name), r.vdpa[sf.Name]
@@ -55,7 +55,7 @@ func (t *turn) subfunction(ctx context.Context, sf Subfunction) *part {
 
 // ask reads a device on its lane. While it is silent, the answer is what was read last,
 // or unread when that is nothing.
-func (t *turn) ask(ctx context.Context, device string, unread *part, read func(*reader) *part) *part {
+func (t *reading) ask(ctx context.Context, device string, unread *part, read func(*reader) *part) *part {
 	l := t.laneOf(device)
 	var got *part
 	epoch := l.now()
@@ -86,7 +86,7 @@ func (t *turn) ask(ctx context.Context, device string, unread *part, read func(*
 }
 
 // wait gives the reader what is about no single device.
-func (t *turn) wait(r *reader) {
+func (t *reading) wait(r *reader) {
 	r.lane.pause()
 	<-t.ready
 	r.classes, r.lists = t.common.classes, t.common.lists

@@ -109,7 +109,7 @@ func (r *Reader) read(ctx context.Context, needs Needs) (*Snapshot, error) {
 	}()
 	discovered := &reader{tree: r.tree, workers: workers}
 	funcs := discovered.discover(ctx, addrs)
-	t := &turn{Reader: r, common: common, ready: ready, needs: needs, workers: 1}
+	t := &reading{Reader: r, common: common, ready: ready, needs: needs, workers: 1}
 	pfs := 0
 	for _, f := range funcs {
 		if f.isPF {

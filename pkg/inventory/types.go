@@ -38,8 +38,9 @@ type Snapshot struct {
 	// HostUnknown says why it is not known whether the host uses the interface of
 	// a PF, VF or function in Others (by PCI address) or of a subfunction (by
 	// name). Those of which it is known, and those without an interface, are not
-	// in it; nor is anything when there is no netlink to be asked. Derived from
-	// Network and from what RTM_GETLINK lists.
+	// in it; nor is, where there is no netlink to be asked, any but functions in Others
+	// and subfunctions that the kernel does not answer about, which are as they were
+	// read last. Derived from Network and from what RTM_GETLINK lists.
 	HostUnknown map[string]string `json:"-" yaml:"-"`
 	// Network is how much of the host's network was seen: what PF.Uplink,
 	// PF.Upper, VF.HostUse and OtherUse rest on.
