@@ -115,6 +115,7 @@ type Agent struct {
 	started time.Time
 	bootID  string
 
+	reader  *inventory.Reader
 	store   *state.Store
 	source  *source.Watcher
 	plugin  *deviceplugin.Manager
@@ -170,6 +171,7 @@ func New(opts Options, bootID string) (*Agent, error) {
 		opts.CNI.Record, opts.CNI.Version = a.store.CNIPath(), opts.Version
 		a.cni = newCNITask(opts.CNI, a.store.Writable, a.Wake, opts.Log.With("component", "cni-install"))
 	}
+	a.reader = inventory.NewReader(opts.Sysfs, opts.Network, inventory.ReaderOptions{OnAnswer: a.Wake})
 	a.offered.plugin = a.plugin
 	a.opened.vfio = use.VFIO{Dev: opts.Dev, Sys: opts.Sysfs}
 	a.collector = newCollector()

@@ -64,7 +64,7 @@ func (a *Agent) observe(ctx context.Context, m *memory) *pass {
 }
 
 func (a *Agent) read(ctx context.Context, n inventory.Needs) (*inventory.Snapshot, error) {
-	return inventory.ReadNeeded(ctx, a.opts.Sysfs, a.opts.Network, n)
+	return a.reader.Read(ctx, n)
 }
 
 // idle is the plan for the PFs on which no run is under way.
