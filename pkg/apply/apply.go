@@ -159,6 +159,19 @@ type Report struct {
 	Err    error
 }
 
+// Stuck are the PFs, by address, on which the kernel has not answered a write.
+func (a *Applier) Stuck() map[string]bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := map[string]bool{}
+	for pf, f := range a.busy {
+		if f.stuck {
+			out[pf] = true
+		}
+	}
+	return out
+}
+
 // Run runs what can run now of a PF's plan, and returns when it is through or stuck.
 // Ending ctx ends it between two writes. Runs on several PFs do not wait for each
 // other.

@@ -92,7 +92,7 @@ func (d *Decision) start(o *Observation, m *Memory, due []leftover) {
 	}
 	for i := range d.Plan.PFs {
 		f := &d.Plan.PFs[i]
-		if running[f.Address] || !ready(f) {
+		if running[f.Address] || o.Stuck[f.Address] || !ready(f) {
 			continue
 		}
 		if p := m.PFs[f.Address]; !p.due(f.Steps, o.At) {
@@ -106,7 +106,7 @@ func (d *Decision) start(o *Observation, m *Memory, due []leftover) {
 		r.Reclaim = append(r.Reclaim, l.orphan)
 	}
 	for _, group := range append(plan.Groups(o.Snapshot), []string{""}) {
-		if slices.ContainsFunc(group, func(pf string) bool { return running[pf] }) {
+		if slices.ContainsFunc(group, func(pf string) bool { return running[pf] || o.Stuck[pf] }) {
 			continue
 		}
 		var w Work

@@ -53,8 +53,10 @@ type Observation struct {
 	// Leftovers are what the CNI plugin attached to pods that are gone; nil also when
 	// they are not ours to reclaim.
 	Leftovers []cni.Orphan
-	// Ended are the runs that have ended since the last observation.
+	// Ended are the runs that have ended since the last observation, and Stuck the PFs
+	// on which the kernel has still not answered a write of one.
 	Ended []Ended
+	Stuck map[string]bool
 	// Relieved is true when the state directory can be written again: what failed
 	// because no intent could be recorded need not wait.
 	Relieved bool
