@@ -103,7 +103,7 @@ func planNode(ctx context.Context, n *talos.Node, d *configFile, force []string)
 	if err != nil {
 		return nil, err
 	}
-	in.Snapshot, in.Use = view.Snapshot, report.UseOf(st)
+	in.Snapshot, in.Use = view.Snapshot, report.WithPFs(report.UseOf(st), view.Snapshot)
 	// The daemon waits some seconds more, to see that it stays so.
 	in.Quiet = plan.QuietNow(in.Snapshot)
 	out := &nodePlan{Node: n.Name}

@@ -157,6 +157,27 @@ var seamCases = map[string]func(s *seam){
 		s.pods(nil)
 		s.check("forced", []string{"ready", "4 of 7"}, []string{"waits for"}, s.Config(seamConfig(4, "    force: now\n")), talostest.Offered(4))
 	},
+	"an init container": func(s *seam) {
+		const uid = "6f2d3a1e-58c7-4b0c-9d5e-0a1b2c3d4e5f"
+		demo := use.Pod{Namespace: "default", Name: "demo"}
+		s.kubelet.Set(use.Kubelet{
+			Answered: true, Since: time.Now().Add(-time.Hour), Pods: map[use.Pod]bool{demo: true},
+			Checkpoint: use.Checkpoint{
+				Entries: []use.Entry{{PodUID: uid, Container: "init", Resource: seamPool, Devices: []string{vf0}}},
+				Names:   map[string]use.Pod{uid: demo},
+			},
+		})
+		s.Await("offered", s.Config(seamConfig(2, "")), talostest.Offered(2))
+		s.check("it is not listed", []string{vf0 + " held by pod default/demo\n", vf1 + " free\n"}, nil, heldBy(vf0, use.EvidenceCheckpoint))
+		s.expect("plan", s.plan(), []string{"! waits for pod default/demo\n"}, []string{vf1})
+	},
+	"a pool that was renamed": func(s *seam) {
+		s.kubelet.Set(use.Kubelet{Answered: true, Since: time.Now().Add(-time.Hour), Held: map[string][]use.Holder{
+			vf0: {{Device: vf0, Namespace: "default", Pod: "demo", Resource: "example.com/before", Evidence: use.EvidencePodResources}},
+		}})
+		s.check("held under the old name", []string{vf0 + " held by pod default/demo, unhealthy: pod default/demo has it as example.com/before\n", vf1 + " free\n"}, nil,
+			s.Config(seamConfig(2, "")), unhealthyFor(vf0, pool.CauseHeldElsewhere))
+	},
 	"a silent kubelet": func(s *seam) {
 		s.pods(nil)
 		s.Await("offered", s.Config(seamConfig(2, "")), talostest.Offered(2))

@@ -119,6 +119,7 @@ type Agent struct {
 	started time.Time
 	bootID  string
 
+	reader  *inventory.Reader
 	store   *state.Store
 	ledger  *ledger.Ledger
 	source  *source.Watcher
@@ -177,6 +178,7 @@ func New(opts Options, bootID string) (*Agent, error) {
 		opts.CNI.Record, opts.CNI.Version = a.store.CNIPath(), opts.Version
 		a.cni = newCNITask(opts.CNI, a.store.Writable, a.Wake, opts.Log.With("component", "cni-install"))
 	}
+	a.reader = inventory.NewReader(opts.Sysfs, opts.Network, inventory.ReaderOptions{OnAnswer: a.Wake})
 	a.opened.vfio = use.VFIO{Dev: opts.Dev, Sys: opts.Sysfs}
 	a.collector = newCollector(a.watchdog.healthy)
 	a.metrics = metrics.NewServer(a.collector.pages(), opts.Log.With("component", "metrics"), a.Wake)

@@ -104,30 +104,55 @@ func (b books) Note(_ context.Context, got deviceplugin.Allocation) (done func(g
 // gate is the last check before anything of a device is changed.
 type gate struct{ a *Agent }
 
-// Claim implements apply.Gate. First nobody gets the devices any more, then who has
+// Begin implements apply.Gate.
+func (g gate) Begin(pf string) apply.Claims { return &claims{a: g.a, by: "a change of " + pf} }
+
+// claims are those of one run, on one goroutine at a time.
+type claims struct {
+	a  *Agent
+	by string
+	id ledger.Claim // 0: none yet
+}
+
+// Claim implements apply.Claims. First nobody gets the devices any more, then who has
 // them: the other way round a pod could slip in between.
-func (g gate) Claim(ctx context.Context, pf string, devices []string) (apply.Claim, error) {
-	a := g.a
-	claim, offered, err := a.ledger.Claim("a change of "+pf, devices, pool.Reason{Cause: pool.CauseUnfinished, Text: "is being changed"})
-	if err != nil {
-		return apply.Claim{}, err
+func (c *claims) Claim(ctx context.Context, devices []string) ([]use.Holder, error) {
+	a := c.a
+	if err := c.withdraw(devices); err != nil {
+		return nil, err
 	}
-	out := apply.Claim{Release: func() { a.ledger.End(claim) }}
-	a.offer(offered)
 	q := a.ledger.Ask()
 	snap, err := a.read(ctx, inventory.Needs{})
 	if err != nil {
-		return out, fmt.Errorf("read who holds devices of %s: %w", pf, err)
+		return nil, fmt.Errorf("read who has the devices of %s: %w", c.by, err)
 	}
 	a.opened.probe(snap, devices)
 	set := a.holders(ctx, q, snap).Use
+	var holders []use.Holder
 	for _, id := range devices {
 		if st := set.Of(id); st.Busy() {
-			out.Holders = append(out.Holders, st.Holders...)
+			holders = append(holders, st.Holders...)
 		}
 	}
-	return out, nil
+	return holders, nil
 }
+
+func (c *claims) withdraw(devices []string) (err error) {
+	reason := pool.Reason{Cause: pool.CauseUnfinished, Text: "is being changed"}
+	var offered ledger.Offered
+	if c.id == 0 {
+		c.id, offered, err = c.a.ledger.Claim(c.by, devices, reason)
+	} else {
+		offered, err = c.a.ledger.Extend(c.id, c.by, devices, reason)
+	}
+	if err == nil {
+		c.a.offer(offered)
+	}
+	return err
+}
+
+// Release implements apply.Claims.
+func (c *claims) Release() { c.a.ledger.End(c.id) }
 
 // journal keeps apply's intents in the store.
 type journal struct{ store *state.Store }

@@ -51,11 +51,12 @@ func (a *Agent) look(ctx context.Context, o *observed, n inventory.Needs) {
 	o.Use, o.Held, o.Unconfirmed = h.Use, h.Held, h.Unconfirmed
 	o.Open, o.Answered = h.open, h.answered
 	o.Leftovers = a.leftovers()
+	o.Stuck = a.applier.Stuck()
 	o.Record, o.Recorded, o.Forced = a.store.Record(), a.store.Read(), a.store.ForceRequests()
 }
 
 func (a *Agent) read(ctx context.Context, n inventory.Needs) (*inventory.Snapshot, error) {
-	return inventory.ReadNeeded(ctx, a.opts.Sysfs, a.opts.Network, n)
+	return a.reader.Read(ctx, n)
 }
 
 // open reads the state directory when it is there, and writes what it lacks.

@@ -30,7 +30,7 @@ func TestPause(t *testing.T) {
 		{"while VFs are made", ms(3), 0, true, 5 * settle},
 		{"while VFs are made, slowly", ms(120), 0, true, ms(120)},
 	} {
-		l := &loop{agent: a, took: tt.took, finished: now.Add(-tt.since)}
+		l := &loop{agent: a, configs: configs{newest: &decide.Document{}}, took: tt.took, finished: now.Add(-tt.since)}
 		if tt.writing {
 			l.memory.PFs = map[string]decide.PF{"0000:21:00.0": {Phase: decide.Running}}
 		}

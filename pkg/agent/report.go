@@ -75,8 +75,8 @@ func (l *loop) input(o *observed, plugin []deviceplugin.Status) *report.Input {
 	}
 	for i := range d.Plan.PFs {
 		pf := d.Plan.PFs[i].Address
-		if b := d.Bound.Binding(pf); b != nil {
-			in.Desired[pf] = &d.Config.PhysicalFunctions[b.Entry]
+		if b := d.Plan.Bound.Binding(pf); b != nil {
+			in.Desired[pf] = b.Entry
 		}
 		known := l.memory.PFs[pf]
 		in.Drift[pf] = known.Drift

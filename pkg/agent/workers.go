@@ -31,13 +31,12 @@ type workers struct {
 // start starts a worker. snap is the machine as the work was decided on.
 func (w *workers) start(ctx context.Context, work decide.Work, snap *inventory.Snapshot) {
 	w.wg.Go(func() {
+		stuck := false
 		for _, r := range work {
-			e := decide.Ended{PF: r.PF, Plan: r.Plan}
-			// First, so that what is not as the config says of a VF that came
-			// back is seen by the pass after this run.
-			e.Reclaimed = w.agent.reclaim(ctx, snap, r.Reclaim)
-			if r.Plan != nil {
-				e.Report = w.agent.applier.Run(ctx, r.Plan)
+			e := decide.Ended{PF: r.PF}
+			if !stuck { // else they share hardware with a write that is still under way
+				e = w.agent.run(ctx, r, snap)
+				stuck = e.Report != nil && e.Report.Stuck
 			}
 			w.mu.Lock()
 			w.ended = append(w.ended, e)
@@ -45,6 +44,18 @@ func (w *workers) start(ctx context.Context, work decide.Work, snap *inventory.S
 			w.agent.Wake()
 		}
 	})
+}
+
+// run does the work on one PF.
+func (a *Agent) run(ctx context.Context, r decide.Run, snap *inventory.Snapshot) decide.Ended {
+	e := decide.Ended{PF: r.PF, Plan: r.Plan}
+	// First, so that what is not as the config says of a VF that came back is seen by
+	// the pass after this run.
+	e.Reclaimed = a.reclaim(ctx, snap, r.Reclaim)
+	if r.Plan != nil {
+		e.Report = a.applier.Run(ctx, r.Plan)
+	}
+	return e
 }
 
 // take returns the runs that have ended since the last call.
@@ -72,12 +83,11 @@ func (a *Agent) reclaim(ctx context.Context, snap *inventory.Snapshot, list []cn
 func (a *Agent) reclaimOne(ctx context.Context, snap *inventory.Snapshot, o cni.Orphan) decide.Reclaimed {
 	r := decide.Reclaimed{Orphan: o}
 	if _, pf := snap.VF(o.Device); o.HasVF() && pf != nil {
-		claim, err := (gate{a}).Claim(ctx, pf.Address, []string{o.Device})
-		if claim.Release != nil {
-			defer claim.Release()
-		}
-		if r.Err = err; len(claim.Holders) > 0 {
-			r.Busy = "in use: " + use.Names(claim.Holders)
+		claims := (gate{a}).Begin(pf.Address)
+		defer claims.Release()
+		holders, err := claims.Claim(ctx, []string{o.Device})
+		if r.Err = err; len(holders) > 0 {
+			r.Busy = "in use: " + use.Names(holders)
 		}
 	}
 	if r.Err == nil && r.Busy == "" {

@@ -32,22 +32,23 @@ type Journal interface {
 	End(ctx context.Context, run record.Run, out record.Outcome) error
 }
 
-// Gate has the last check before VFs are destroyed or reset: the plan's view of
-// who holds what is as old as the plan.
+// Gate has the last check before anything is written to a PF or its VFs: the plan's
+// view of who holds what is as old as the plan.
 type Gate interface {
-	// Claim makes sure that nobody can get the VFs (PCI addresses) from now on
-	// until the claim is released and the next plan is made, and then returns who
-	// has them already. With an error that is not known; there may be a claim.
-	Claim(ctx context.Context, pf string, vfs []string) (Claim, error)
+	// Begin begins the claims of one run on the PF.
+	Begin(pf string) Claims
 }
 
-// Claim is on VFs that a run is about to change.
-type Claim struct {
-	// Holders are who has some of them.
-	Holders []use.Holder
-	// Release says that nothing is written under the claim any more: the run has
-	// ended, and the kernel has answered each of its writes. May be nil.
-	Release func()
+// Claims are those of one run.
+type Claims interface {
+	// Claim makes sure that nobody can get the devices (PCI addresses of the PF or of
+	// its VFs, names of its subfunctions) from now on until the plan after Release, and
+	// then returns who has them already. With an error that is not known. A run asks
+	// once, and once more where it made VFs.
+	Claim(ctx context.Context, devices []string) ([]use.Holder, error)
+	// Release says that nothing is written for the run any more: it has ended, and the
+	// kernel has answered each of its writes.
+	Release()
 }
 
 // Write is one write that was made, for whoever counts, logs or asserts.
@@ -99,17 +100,10 @@ type Applier struct {
 
 // flight is a run on a PF, and the write that it is stuck in, if any.
 type flight struct {
-	step    plan.Step
-	since   time.Time
-	stuck   bool
-	release func() // the gate's claim, may be nil
-}
-
-// over says that nothing of it is under way any more.
-func (f *flight) over() {
-	if f.release != nil {
-		f.release()
-	}
+	step   plan.Step
+	since  time.Time
+	stuck  bool
+	claims Claims
 }
 
 // ErrIncomplete says that an Applier was to be made without something that it needs:
@@ -163,6 +157,19 @@ type Report struct {
 	// Failed are the failures of steps. Err joins them and what else went wrong.
 	Failed []*StepError
 	Err    error
+}
+
+// Stuck are the PFs, by address, on which the kernel has not answered a write.
+func (a *Applier) Stuck() map[string]bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := map[string]bool{}
+	for pf, f := range a.busy {
+		if f.stuck {
+			out[pf] = true
+		}
+	}
+	return out
 }
 
 // Run runs what can run now of a PF's plan, and returns when it is through or stuck.

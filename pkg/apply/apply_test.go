@@ -145,7 +145,11 @@ func TestHeldVFWaitsAndTheOtherPFGoesOn(t *testing.T) {
 
 type gate func(vfs []string) ([]use.Holder, error)
 
-func (g gate) Claim(_ context.Context, _ string, vfs []string) ([]use.Holder, error) { return g(vfs) }
+func (g gate) Begin(string) apply.Claims { return g }
+
+func (g gate) Claim(_ context.Context, vfs []string) ([]use.Holder, error) { return g(vfs) }
+
+func (gate) Release() {}
 
 // TestGateSeesAPodThatCameAfterThePlan: the plan believes the VFs free, the
 // last check does not.

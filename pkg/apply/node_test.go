@@ -118,7 +118,11 @@ func (nowhere) End(context.Context, record.Run, record.Outcome) error { return n
 
 type nobody struct{}
 
-func (nobody) Claim(context.Context, string, []string) ([]use.Holder, error) { return nil, nil }
+func (n nobody) Begin(string) apply.Claims { return n }
+
+func (nobody) Claim(context.Context, []string) ([]use.Holder, error) { return nil, nil }
+
+func (nobody) Release() {}
 
 // reports are what the runs on the PFs of a plan came to.
 type reports struct{ PFs []*apply.Report }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -25,6 +24,10 @@ type run struct {
 	// linkBefore: the port had a link before the write under way. A link that
 	// comes while the driver refuses a value must not make that its final answer.
 	linkBefore bool
+	// had are the devices that somebody had when the run began; lost are the VFs, by
+	// index, that this run made and that somebody has got since. See claim.go.
+	had  map[string]bool
+	lost map[int]bool
 }
 
 func (r *run) run(ctx context.Context) {
@@ -75,7 +78,7 @@ func (r *run) enter() bool {
 		}
 		return false
 	}
-	r.flight = &flight{}
+	r.flight = &flight{claims: r.a.opts.Gate.Begin(r.pf.Address)}
 	r.a.busy[r.pf.Address] = r.flight
 	return true
 }
@@ -87,7 +90,7 @@ func (r *run) leave() {
 	if stuck {
 		return // the answer ends it
 	}
-	r.flight.over()
+	r.flight.claims.Release()
 	r.a.mu.Lock()
 	defer r.a.mu.Unlock()
 	delete(r.a.busy, r.pf.Address)
@@ -106,67 +109,6 @@ func (r *run) ready() []*plan.Step {
 		ready = append(ready, s)
 	}
 	return ready
-}
-
-// claim asks the gate once about all VFs that ready steps take away, and leaves
-// out the steps whose VFs have been taken meanwhile, with all that need them.
-// A forced step is claimed too, so that its VFs are not given out once more,
-// but runs whoever has them.
-func (r *run) claim(ctx context.Context, ready []*plan.Step) []*plan.Step {
-	var vfs []int
-	for _, s := range ready {
-		if takes(s) {
-			vfs = append(vfs, s.Op.VFs()...)
-		}
-	}
-	if len(vfs) == 0 {
-		return ready
-	}
-	slices.Sort(vfs)
-	vfs = slices.Compact(vfs)
-	addrs := r.addresses(vfs)
-	claim, err := r.a.opts.Gate.Claim(ctx, r.pf.Address, slices.Collect(maps.Values(addrs)))
-	r.flight.release = claim.Release
-	holders := claim.Holders
-	r.out.Held = append(r.out.Held, holders...)
-	held := make(map[string]bool, len(holders))
-	for _, h := range holders {
-		held[h.Device] = true
-	}
-	out := make(map[string]bool)
-	var keep []*plan.Step
-	for _, s := range ready {
-		wait := needs(s, out)
-		if !wait && takes(s) {
-			if err != nil {
-				r.fail(s, fmt.Errorf("it is not known whether the VFs are in use: %w", err))
-			}
-			wait = err != nil || s.Forced == nil && slices.ContainsFunc(s.Op.VFs(), func(i int) bool { return held[addrs[i]] })
-		}
-		if wait {
-			out[s.ID] = true
-			r.out.Waiting = append(r.out.Waiting, s.ID)
-			continue
-		}
-		keep = append(keep, s)
-	}
-	return keep
-}
-
-// takes reports whether the step takes VFs away from whoever has them.
-func takes(s *plan.Step) bool {
-	return s.Disruption == plan.DisruptDestroyed || s.Disruption == plan.DisruptReset
-}
-
-// addresses are the PCI addresses of the VFs that exist, by index.
-func (r *run) addresses(vfs []int) map[int]string {
-	out := make(map[int]string, len(vfs))
-	for _, i := range vfs {
-		if a, err := r.vfAddress(i); err == nil {
-			out[i] = a
-		}
-	}
-	return out
 }
 
 func needs(s *plan.Step, out map[string]bool) bool {
@@ -197,9 +139,16 @@ func (r *run) steps(ctx context.Context, ready []*plan.Step) {
 			r.skip(s)
 			continue
 		}
+		if r.isLost(s) {
+			failed[s.ID] = true
+			r.out.Waiting = append(r.out.Waiting, s.ID)
+			r.unfinished = append(r.unfinished, s.ID)
+			continue
+		}
 		switch err := r.step(ctx, s, changed); {
 		case err == nil:
 			r.out.Done = append(r.out.Done, s.ID)
+			r.claimMade(ctx, s, ready[i+1:])
 			continue
 		case errors.Is(err, errNotYet):
 			r.skip(s) // an earlier step reported that what it is about is not there yet

@@ -51,7 +51,7 @@ const lateAnswer = time.Hour
 
 func (a *Applier) answered(pf string, f *flight, done <-chan struct{}) {
 	<-done // whatever the answer is: the next plan reads the machine
-	f.over()
+	f.claims.Release()
 	a.mu.Lock()
 	delete(a.busy, pf)
 	a.mu.Unlock()

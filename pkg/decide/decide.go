@@ -5,10 +5,9 @@ import (
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/health"
-	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
-	"github.com/talos-sriov/talos-sriov/pkg/selection"
+	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
 // askAgain is how often the kubelet is asked while it has not confirmed what it was
@@ -51,13 +50,14 @@ func (d *Decision) within(now time.Time, t time.Duration) {
 // plan computes what is left to do. It returns whether the newest config may take the
 // place of the last good one although it is not supported everywhere.
 func (d *Decision) plan(v inForce, s Settings, o *Observation, quiet plan.Quiet) (displaces bool) {
-	in := plan.Input{
-		Config: v.cfg, SpecHash: v.hash, Snapshot: o.Snapshot, Use: o.Use,
+	d.Plan = plan.Compute(plan.Input{
+		Config: v.cfg, Good: v.good, SpecHash: v.hash, Snapshot: o.Snapshot, Use: o.Use,
 		Quiet: quiet, Record: o.Record, BootID: s.BootID, Force: o.Forced,
+	})
+	if len(d.Plan.Refused()) > 0 && d.Spec.State == status.SpecAccepted {
+		d.Spec.State = status.SpecPartly
 	}
-	d.Plan = plan.Compute(in)
-	d.Bound = selection.PFs(v.cfg, o.Snapshot)
-	return true
+	return d.Plan.Displaces()
 }
 
 // idle is the plan for the PFs on which no run is under way.
@@ -73,7 +73,7 @@ func (d *Decision) idle(running map[string]bool) *plan.Plan {
 
 // offer says which devices the pools have, and which of them are withdrawn.
 func (d *Decision) offer(o *Observation, m *Memory) {
-	assignment := pool.Assign(d.Config, o.Snapshot, d.Bound)
+	assignment := pool.Assign(d.Config, o.Snapshot, d.Plan.Bound)
 	v := m.Health.Observe(health.From(d.Config), o.Snapshot, assignment, func(id string) bool { return o.Held[id] }, o.At)
 	d.within(o.At, v.Again)
 	d.Pools, d.Withdrawn = v.Assignment, withdrawn(d.Plan, v.Assignment, o, v.Reasons)
@@ -92,7 +92,7 @@ func (d *Decision) start(o *Observation, m *Memory, due []leftover) {
 	}
 	for i := range d.Plan.PFs {
 		f := &d.Plan.PFs[i]
-		if running[f.Address] || !ready(f) {
+		if running[f.Address] || o.Stuck[f.Address] || !ready(f) {
 			continue
 		}
 		if p := m.PFs[f.Address]; !p.due(f.Steps, o.At) {
@@ -105,8 +105,8 @@ func (d *Decision) start(o *Observation, m *Memory, due []leftover) {
 		r := run(l.pf)
 		r.Reclaim = append(r.Reclaim, l.orphan)
 	}
-	for _, group := range groups(o.Snapshot) {
-		if slices.ContainsFunc(group, func(pf string) bool { return running[pf] }) {
+	for _, group := range append(plan.Groups(o.Snapshot), []string{""}) {
+		if slices.ContainsFunc(group, func(pf string) bool { return running[pf] || o.Stuck[pf] }) {
 			continue
 		}
 		var w Work
@@ -123,16 +123,6 @@ func (d *Decision) start(o *Observation, m *Memory, due []leftover) {
 	if waits(d.Plan) || len(o.Open) > 0 || o.Unconfirmed {
 		d.within(o.At, askAgain)
 	}
-}
-
-// groups are the PFs that share hardware, each group in order, and "" for what belongs
-// to no PF.
-func groups(snap *inventory.Snapshot) [][]string {
-	out := [][]string{{""}}
-	for i := range snap.PFs {
-		out = append(out, []string{snap.PFs[i].Address})
-	}
-	return out
 }
 
 // finish says what of the operator's orders was carried out. running are the PFs on

@@ -52,6 +52,9 @@ func (p PF) ended(f *plan.PFPlan, r *apply.Report, now time.Time) PF {
 			pause = min(2*p.Pause, lastPause)
 		}
 		p.Report, p.Work, p.Pause, p.Due = r, f.Steps, pause, now.Add(pause)
+		if r.Stuck {
+			p.Due = now // nothing starts before the kernel has answered
+		}
 	}
 	p.Phase = Idle
 	if len(p.Work) > 0 {

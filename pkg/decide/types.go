@@ -12,7 +12,6 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/record"
-	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
@@ -54,8 +53,10 @@ type Observation struct {
 	// Leftovers are what the CNI plugin attached to pods that are gone; nil also when
 	// they are not ours to reclaim.
 	Leftovers []cni.Orphan
-	// Ended are the runs that have ended since the last observation.
+	// Ended are the runs that have ended since the last observation, and Stuck the PFs
+	// on which the kernel has still not answered a write of one.
 	Ended []Ended
+	Stuck map[string]bool
 	// Relieved is true when the state directory can be written again: what failed
 	// because no intent could be recorded need not wait.
 	Relieved bool
@@ -161,9 +162,8 @@ type Decision struct {
 	Spec   status.Spec
 	Config *spec.Config
 	Hash   string
-	// Plan is all that is left to do, Bound which entry governs which PF.
-	Plan  *plan.Plan
-	Bound selection.Result
+	// Plan is all that is left to do, and which entry governs which PF.
+	Plan *plan.Plan
 	// Pools are the devices behind each resource, and Withdrawn those that are not
 	// given out, with the reason.
 	Pools     *pool.Assignment

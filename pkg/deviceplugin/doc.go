@@ -16,11 +16,11 @@
 // A server has three parts that know nothing of each other: a shelf (the pool that is
 // offered), a place (the socket and the link) and a registration, which is a value:
 //
-//	kubelet.sock appears -> asking -> accepted -> a stream opens: registered
-//	                          |          |                |
-//	          refused, silent or overtaken   the stream or our socket goes: lost
-//	                          |                           |
-//	                          +-- after a delay, asking <-+
+//	kubelet.sock appears -> asking
+//	asking   -> accepted         -> a stream opens: registered
+//	asking   -> refused, silent  -> asking, after a delay
+//	asking   -> void, overtaken  -> lost: the answer comes too late
+//	accepted -> lost             -> asking: the stream or our socket is gone
 //
 // What happens makes the next value (registration.go), what is done about it is decided
 // from the value (decide.go), and a registrar does it: it calls Register (direct.go),

@@ -33,12 +33,12 @@ type attempt struct {
 type outcome int
 
 const (
-	none      outcome = iota
-	asking            // the kubelet has not answered yet
-	void              // nor here, and what it answers does not count: our link, socket or stream is gone
-	overtaken         // nor here, and we gave it up: kubelet.sock is another one now, or gone
+	_         outcome = iota // there was no attempt
+	asking                   // the kubelet has not answered yet
+	void                     // nor here, and what it answers does not count: our link, socket or stream is gone
+	overtaken                // nor here, and we gave it up: kubelet.sock is another one now, or gone
 	accepted
-	lost    // was accepted, and counts no more
+	lost    // was accepted or given up, and counts no more
 	refused // or failed in another way
 	silent  // nobody listens on kubelet.sock
 )

@@ -12,81 +12,38 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/sysfs"
 )
 
-// assemble sorts the functions into PFs with their VFs, and others, and gives
-// each what is its own by the classes.
-func (r *reader) assemble(ctx context.Context, funcs []*found) *Snapshot {
-	type place struct{ pf, index int }
+// summary is the snapshot's part that is about no single device.
+func (r *reader) summary() *Snapshot {
 	s := &Snapshot{PFs: []PF{}, IOMMU: r.iommu, DefaultRoute: r.route, Network: r.answers}
-	vfOf := make(map[string]place)
-	for _, f := range funcs {
-		if !f.isPF {
-			continue
-		}
-		for addr, index := range f.vfs {
-			vfOf[addr] = place{len(s.PFs), index}
-		}
-		s.PFs = append(s.PFs, f.PF)
-	}
-	for _, f := range funcs {
-		if f.isPF {
-			continue
-		}
-		if p, ok := vfOf[f.Address]; ok {
-			pf := &s.PFs[p.pf]
-			pf.VFs = append(pf.VFs, VF{Function: f.Function, Index: p.index})
-		} else {
-			s.Others = append(s.Others, f.Function)
-		}
-	}
-	s.Subfunctions = r.sfs
 	s.VhostNet, s.Tun = slices.Contains(r.misc, sysfs.MiscVhostNet), slices.Contains(r.misc, sysfs.MiscTun)
 	s.VFIOType1 = r.vfioType1()
 	if drivers, err := r.tree.ReadDir(sysfs.PCIDrivers); err == nil {
 		s.PCIDrivers = drivers
 	}
-
-	paths := make(map[string]string, len(funcs))
-	for _, f := range funcs {
-		paths[f.Address] = f.path
-	}
-	for i := range s.PFs {
-		r.equipPF(ctx, &s.PFs[i], paths)
-	}
-	each(ctx, len(s.Others), func(i int) {
-		r.equip(&s.Others[i], paths[s.Others[i].Address], r.port)
-	})
-	for i := range s.Subfunctions {
-		sf := &s.Subfunctions[i]
-		sf.RDMA, sf.VDPA = r.rdma[sf.Name], r.vdpa[sf.Name]
-		for _, ref := range r.netdevs[sf.Name] {
-			sf.Netdevs = append(sf.Netdevs, r.netdev(ref))
-		}
-	}
 	return s
 }
 
-// equipPF gives the PF and its VFs what is their own; paths are the directories of the
-// functions by address.
-func (r *reader) equipPF(ctx context.Context, pf *PF, paths map[string]string) {
-	slices.SortFunc(pf.VFs, func(a, b VF) int { return cmp.Compare(a.Index, b.Index) })
-	r.equip(&pf.Function, paths[pf.Address], r.port)
+// equipPF gives the PF, which is in the directory, and its VFs what is their own; paths
+// are the directories of pf.VFs.
+func (r *reader) equipPF(ctx context.Context, pf *PF, path string, paths []string) {
+	r.equip(&pf.Function, path, r.port)
 	r.takeRepresentors(pf)
-	r.orderPorts(&pf.Function, paths[pf.Address])
+	r.orderPorts(&pf.Function, path)
 	describe := r.netdev
 	if len(pf.Netdevs) > 0 && r.byName == nil && !r.needs.VFSettings && pf.Netdevs[0].LinkType != "" {
 		// Each attribute would be read from sysfs, of each VF, and nobody needs it.
 		describe = func(ref netRef) Netdev { return Netdev{Name: ref.name, LinkType: pf.Netdevs[0].LinkType} }
 	}
-	each(ctx, len(pf.VFs), func(j int) {
+	each(ctx, r.workers, len(pf.VFs), func(j int) {
 		f := &pf.VFs[j].Function
-		r.equip(f, paths[f.Address], describe)
-		r.orderPorts(f, paths[f.Address])
+		r.equip(f, paths[j], describe)
+		r.orderPorts(f, paths[j])
 	})
 }
 
 // equip gives a function its devices and its interfaces, as describe reads them.
 func (r *reader) equip(f *Function, path string, describe func(netRef) Netdev) {
-	f.RDMA, f.UIO, f.VDPA = r.rdma[f.Address], r.uio[f.Address], r.vdpa[f.Address]
+	f.RDMA, f.UIO, f.VDPA = r.rdmaOf(f.Address), r.uio[f.Address], r.vdpa[f.Address]
 	for _, ref := range r.refs(f, path) {
 		f.Netdevs = append(f.Netdevs, describe(ref))
 	}
@@ -222,16 +179,18 @@ func (r *reader) takeRepresentors(pf *PF) {
 	})
 }
 
-func (r *reader) applyRDMANetns(ctx context.Context, s *Snapshot) {
-	if len(r.rdma) == 0 {
-		return
+// rdmaMode is the namespace mode of RDMA devices, "" when there are none or it is not
+// known.
+func (r *reader) rdmaMode(ctx context.Context) string {
+	if r.net == nil || len(r.rdma) == 0 {
+		return ""
 	}
 	mode, err := r.net.RDMANetnsMode(ctx)
 	if err != nil {
 		r.unanswered(wholeNetwork, "RDMA network namespace mode", err)
-		return
+		return ""
 	}
-	s.RDMANetns = string(mode)
+	return string(mode)
 }
 
 // ddpProfile asks the one driver that reports it; every other driver would be
@@ -283,36 +242,18 @@ func (r *reader) vfAdmin(ctx context.Context, pf *PF) {
 	}
 }
 
-// applyOthers asks the network about the functions that are no part of a PF.
-func (r *reader) applyOthers(ctx context.Context, s *Snapshot) {
-	use := func(id string, netdevs []Netdev) { say(&s.OtherUse, id, r.hostUse(netdevs)) }
-	for i := range s.Others {
-		r.ddpProfile(ctx, &s.Others[i])
-		use(s.Others[i].Address, s.Others[i].Netdevs)
-	}
-	for i := range s.Subfunctions {
-		use(s.Subfunctions[i].Name, s.Subfunctions[i].Netdevs)
-	}
-}
-
-// applyNetwork asks netlink and devlink about each PF.
-func (r *reader) applyNetwork(ctx context.Context, s *Snapshot) {
+// askNetwork asks netlink and devlink about the PF.
+func (r *reader) askNetwork(ctx context.Context, pf *PF) {
 	if r.net == nil {
 		return
 	}
-	r.applyOthers(ctx, s)
-	r.applyRDMANetns(ctx, s)
-	each(ctx, len(s.PFs), func(i int) {
-		pf := &s.PFs[i]
-		r.ddpProfile(ctx, &pf.Function)
-		r.eswitch(ctx, pf)
-		r.hostNetwork(pf)
-		for j := range pf.VFs {
-			pf.VFs[j].HostUse = r.hostUse(pf.VFs[j].Netdevs)
-		}
-		r.vfAdmin(ctx, pf)
-	})
-	r.applyHostUnknown(s)
+	r.ddpProfile(ctx, &pf.Function)
+	r.eswitch(ctx, pf)
+	r.hostNetwork(pf)
+	for j := range pf.VFs {
+		pf.VFs[j].HostUse = r.hostUse(pf.VFs[j].Netdevs)
+	}
+	r.vfAdmin(ctx, pf)
 }
 
 func admin(v nl.VFInfo) *VFAdmin {

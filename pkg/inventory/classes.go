@@ -61,7 +61,7 @@ func (r *reader) list(dir string) []string {
 func (r *reader) targets(ctx context.Context, dir string) (names, links []string) {
 	names = r.list(dir)
 	links = make([]string, len(names))
-	each(ctx, len(names), func(i int) {
+	each(ctx, r.workers, len(names), func(i int) {
 		link, err := r.tree.ReadLink(sysfs.Join(dir, names[i]))
 		if err == nil {
 			links[i] = link
@@ -139,7 +139,7 @@ func (r *reader) readRDMA(ctx context.Context) {
 	for _, class := range []string{sysfs.VerbsClass, sysfs.MADClass} {
 		entries := r.list(class)
 		devs := make([]string, len(entries))
-		each(ctx, len(entries), func(i int) {
+		each(ctx, r.workers, len(entries), func(i int) {
 			// abi_version, a file of the class itself, has no such attribute.
 			devs[i] = r.text(sysfs.Join(class, sysfs.Join(entries[i], sysfs.RDMADevice)))
 		})
@@ -156,24 +156,30 @@ func (r *reader) readRDMA(ctx context.Context) {
 
 	owners := make([]string, len(names))
 	devices := make([]RDMADevice, len(names))
-	each(ctx, len(names), func(i int) {
+	each(ctx, r.workers, len(names), func(i int) {
 		name := names[i]
 		owners[i] = r.owner(links[i])
 		if owners[i] == "" {
 			owners[i] = r.softOwner(name)
 		}
-		devices[i] = RDMADevice{
-			Name:     name,
-			NodeGUID: r.attribute(name, sysfs.RDMANodeGUID, sysfs.Join(sysfs.RDMA(name), sysfs.RDMANodeGUID)),
-			PKey:     r.attribute(name, "pkeys", sysfs.Join(sysfs.RDMA(name), sysfs.RDMAFirstPKey)),
-			CharDevs: slices.Sorted(slices.Values(slices.Concat(chars[name], shared))),
-		}
+		devices[i] = RDMADevice{Name: name, CharDevs: slices.Sorted(slices.Values(slices.Concat(chars[name], shared)))}
 	})
 	for i, owner := range owners {
 		if owner != "" {
 			r.rdma[owner] = append(r.rdma[owner], devices[i])
 		}
 	}
+}
+
+// rdmaOf are the RDMA devices of the owner, with what their driver is asked for.
+func (r *reader) rdmaOf(owner string) []RDMADevice {
+	devices := slices.Clone(r.rdma[owner])
+	for i := range devices {
+		name := devices[i].Name
+		devices[i].NodeGUID = r.attribute(name, sysfs.RDMANodeGUID, sysfs.Join(sysfs.RDMA(name), sysfs.RDMANodeGUID))
+		devices[i].PKey = r.attribute(name, "pkeys", sysfs.Join(sysfs.RDMA(name), sysfs.RDMAFirstPKey))
+	}
+	return devices
 }
 
 // softOwner is the owner of the interface that a software RDMA device (rxe,

@@ -9,6 +9,9 @@ type Needs struct {
 	// DriverOverride is "", and a VF's Netdev may have no more than its name and
 	// the link type of its PF.
 	VFSettings bool
+	// PFOverrides are the driver_override of the PFs, which nothing is decided by.
+	// Reading it waits for whoever makes or removes VFs of the PF.
+	PFOverrides bool
 	// ACPIIndexes are the firmware's numbers of the functions that are no PF.
 	ACPIIndexes bool
 	// AER reports of each function that is no PF whether its PCIe error counters
@@ -18,5 +21,5 @@ type Needs struct {
 
 // Everything is what a reading for a person brings.
 func Everything() Needs {
-	return Needs{VFSettings: true, ACPIIndexes: true, AER: func(string) bool { return true }}
+	return Needs{VFSettings: true, PFOverrides: true, ACPIIndexes: true, AER: func(string) bool { return true }}
 }

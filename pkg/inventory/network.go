@@ -39,6 +39,7 @@ const wholeNetwork = "network"
 // unanswered records why the network gave no answer about the device, when that is
 // not an answer itself.
 func (r *reader) unanswered(device, what string, err error) {
+	r.lane.answered()
 	var source *Unanswerable
 	switch {
 	case err == nil, errors.Is(err, nl.ErrUnsupported):

@@ -1,7 +1,6 @@
 package inventory
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,63 +19,33 @@ import (
 // calls that hardly wait; a remote tree waits for the network.
 const workers = 8
 
-// Read reads everything once. network may be nil: interface attributes
-// then come from sysfs, and VF attributes, eswitch modes and uplinks stay
-// unknown. It fails only when the list of PCI devices cannot be read or ctx
-// ends.
-func Read(ctx context.Context, tree sysfs.Tree, network Network) (*Snapshot, error) {
-	return ReadNeeded(ctx, tree, network, Everything())
-}
-
-// ReadNeeded is Read without what is not needed.
-func ReadNeeded(ctx context.Context, tree sysfs.Tree, network Network, needs Needs) (*Snapshot, error) {
-	r := &reader{tree: tree, net: network, needs: needs, unlisted: map[string]bool{}}
-	addrs, err := tree.ReadDir(sysfs.PCIDevices)
-	if err != nil {
-		return nil, fmt.Errorf("list PCI devices: %w", err)
-	}
-
-	var wg sync.WaitGroup
-	wg.Go(func() { r.readNetwork(ctx) })
-	wg.Go(func() { r.readClasses(ctx) })
-	funcs := r.scan(ctx, addrs)
-	wg.Wait()
-
-	s := r.assemble(ctx, funcs)
-	r.applyNetwork(ctx, s)
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("read inventory: %w", err)
-	}
-	slices.SortFunc(r.notes, func(a, b Note) int {
-		return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.What, b.What), cmp.Compare(a.Err, b.Err))
-	})
-	s.Notes = r.notes
-	return s, nil
-}
-
+// reader asks about one part of the machine, in one reading: the whole ([common]),
+// or one device.
 type reader struct {
-	tree  sysfs.Tree
-	net   Network
-	needs Needs
+	tree    sysfs.Tree
+	net     Network
+	needs   Needs
+	workers int // at a time
+	// lane is where the device's questions go, nil for the whole.
+	lane *lane
 
 	mu    sync.Mutex
 	notes []Note
-	// vfPaths holds the physical directories of the VFs that the PFs read so far
-	// link to. It saves questions whose answers are known (a VF is no PF); what
-	// comes out does not depend on who was read first.
-	vfPaths sync.Map
+	// unlisted are the names of interfaces that sysfs had to describe; guarded by mu.
+	unlisted map[string]bool
 
 	classes
+	lists
+}
 
-	// From the network, nil without one.
+// lists are netlink's about no single device; zero without a Network.
+type lists struct {
 	links   []nl.Link
 	byName  map[string]*nl.Link
 	uplinks map[int]string
 	uppers  map[int]string
 	route   bool
 	answers NetworkAnswers
-	// unlisted are the names of interfaces that sysfs had to describe; guarded by mu.
-	unlisted map[string]bool
 }
 
 // note records what could not be read. An attribute that is not there is no
@@ -99,7 +68,13 @@ func (r *reader) note(device, what string, err error) {
 }
 
 // each calls f for 0..n-1 on a few goroutines, until ctx ends.
-func each(ctx context.Context, n int, f func(int)) {
+func each(ctx context.Context, workers, n int, f func(int)) {
+	if workers == 1 || n == 1 {
+		for i := 0; i < n && ctx.Err() == nil; i++ {
+			f(i)
+		}
+		return
+	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range min(workers, n) {
@@ -116,49 +91,12 @@ func each(ctx context.Context, n int, f func(int)) {
 	wg.Wait()
 }
 
-// found is a PCI function of a class that we care about, half read; what only a PF
-// has is empty in others.
-type found struct {
-	PF
-	path string // its physical directory
-	isPF bool
-	// vfs maps the address of each VF to its index.
-	vfs map[string]int
-}
-
-// scan reads the functions of base class 02 and 12, sorted by address.
-func (r *reader) scan(ctx context.Context, addrs []string) []*found {
-	all := make([]*found, len(addrs))
-	each(ctx, len(addrs), func(i int) {
-		all[i] = r.readFunction(addrs[i])
-	})
-	all = slices.DeleteFunc(all, func(f *found) bool { return f == nil })
-	slices.SortFunc(all, func(a, b *found) int { return compareAddress(a.Address, b.Address) })
-	return all
-}
-
-// compareAddress orders by domain, bus, device, function: longer domains (VMD)
-// come last, and within one length the digits decide.
-func compareAddress(a, b string) int {
-	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
-}
-
-// readFunction returns nil for functions that are of no interest or gone.
-func (r *reader) readFunction(addr string) *found {
-	f := &found{PF: PF{Function: Function{Address: addr, NUMANode: -1, IOMMUGroup: -1}}}
-	known, isVF := r.vfPaths.Load(addr)
-	if isVF {
-		f.path, _ = known.(string)
-	} else {
-		f.path = r.physical(addr)
-	}
-	if !r.identify(f) {
-		return nil
-	}
-	if !isVF {
+// readFunction fills what is no part of discovery.
+func (r *reader) readFunction(f *found) {
+	if f.isPF {
 		r.readSRIOV(f)
 	}
-	if f.isPF || r.needs.VFSettings {
+	if f.isPF && r.needs.PFOverrides || !f.isPF && r.needs.VFSettings {
 		f.DriverOverride = r.optString(f, sysfs.AttrDriverOverride)
 		if f.DriverOverride == "(null)" {
 			f.DriverOverride = ""
@@ -176,34 +114,45 @@ func (r *reader) readFunction(addr string) *found {
 	if nic.VFIO(f.Driver) && f.IOMMUGroup >= 0 {
 		f.NoIOMMU = r.text(sysfs.IOMMUGroupName(f.IOMMUGroup)) == sysfs.GroupNoIOMMU
 	}
-	if f.isPF || r.needs.AER != nil && r.needs.AER(addr) {
+	if f.isPF || r.needs.AER != nil && r.needs.AER(f.Address) {
 		f.AER = r.readAER(f)
 	}
+}
+
+// readSRIOV fills what a PF has beside what discovery found.
+func (r *reader) readSRIOV(f *found) {
+	if s := r.optString(f, sysfs.AttrDriversAutoprobe); s != "" {
+		f.AutoProbe = s != "0"
+	}
+	// The kernel prints it as a bare hexadecimal number.
+	device := strings.TrimPrefix(r.optString(f, sysfs.AttrVFDevice), "0x")
+	if n, err := strconv.ParseUint(device, 16, 16); err == nil && n != 0 {
+		f.VFDevice = fmt.Sprintf("%04x", n)
+	}
+}
+
+// readVF reads a VF, nil when it is of no interest or gone. The uevent attribute has
+// ids, class and driver in one read; the single attributes serve where it does not.
+func (r *reader) readVF(link vfLink) *found {
+	f := newFound(link.addr)
+	f.path = link.path
+	if !r.identifyByUevent(f) && !r.identify(f) {
+		return nil
+	}
+	if !f.IsNetwork() && !f.IsAccelerator() {
+		return nil
+	}
+	r.readFunction(f)
 	return f
 }
 
-// physical is the function's own directory.
-func (r *reader) physical(addr string) string {
-	path, err := r.tree.ReadLink(sysfs.Device(addr))
-	if err != nil {
-		// Not a link in a hand-made tree: the directory itself serves then.
-		return sysfs.Device(addr)
-	}
-	return path
-}
-
-// identify fills ids, class and driver and reports whether the function is a
-// network device or processing accelerator. The uevent attribute has all of it
-// in one read; the single attributes serve where it does not.
-func (r *reader) identify(f *found) bool {
+// identifyByUevent reports whether the uevent attribute has ids and class.
+func (r *reader) identifyByUevent(f *found) bool {
 	env, err := r.tree.ReadFile(sysfs.Join(f.path, sysfs.AttrUevent))
 	if err == nil {
 		f.parseUevent(string(env))
 	}
-	if (f.Class == "" || f.Vendor == "") && !r.identifySlowly(f) {
-		return false
-	}
-	return f.IsNetwork() || f.IsAccelerator()
+	return f.Class != "" && f.Vendor != ""
 }
 
 // parseUevent reads DRIVER=igb, PCI_CLASS=20000, PCI_ID=8086:10C9.
@@ -223,84 +172,6 @@ func (f *found) parseUevent(env string) {
 				f.Vendor, f.Device = vendor, device
 			}
 		}
-	}
-}
-
-func (r *reader) identifySlowly(f *found) bool {
-	for _, a := range []struct {
-		attr   string
-		digits int
-		to     *string
-	}{
-		{sysfs.AttrClass, 6, &f.Class},
-		{sysfs.AttrVendor, 4, &f.Vendor},
-		{sysfs.AttrDevice, 4, &f.Device},
-	} {
-		s, err := sysfs.ReadString(r.tree, sysfs.Join(f.path, a.attr))
-		if err == nil {
-			var n uint64
-			if n, err = strconv.ParseUint(s, 0, 4*a.digits); err == nil {
-				*a.to = fmt.Sprintf("%0*x", a.digits, n)
-				continue
-			}
-			err = fmt.Errorf("%q is not a hexadecimal number", s)
-		}
-		if sysfs.IsAbsent(err) {
-			r.note(f.Address, "device", errors.New("it went away while it was read"))
-			return false
-		}
-		r.note(f.Address, a.attr, err)
-		return false
-	}
-	if f.Driver == "" {
-		f.Driver = r.optLink(f, sysfs.LinkDriver)
-	}
-	return true
-}
-
-// readSRIOV fills the PF's part, when the function is one.
-func (r *reader) readSRIOV(f *found) {
-	total, err := sysfs.ReadInt(r.tree, sysfs.Join(f.path, sysfs.AttrTotalVFs))
-	if sysfs.IsAbsent(err) {
-		return
-	}
-	f.isPF, f.TotalVFs, f.AutoProbe = true, total, true
-	if err != nil {
-		r.note(f.Address, sysfs.AttrTotalVFs, err)
-	}
-	entries, err := r.tree.ReadDir(f.path)
-	if err != nil {
-		r.note(f.Address, "VF links", err)
-	}
-	f.vfs = make(map[string]int)
-	for _, name := range entries {
-		digits, ok := strings.CutPrefix(name, sysfs.PrefixVirtFn)
-		if !ok {
-			continue
-		}
-		index, err := strconv.Atoi(digits)
-		if err != nil {
-			continue
-		}
-		link, err := r.tree.ReadLink(sysfs.Join(f.path, name))
-		if err != nil {
-			r.note(f.Address, name, err)
-			continue
-		}
-		f.vfs[sysfs.Base(link)] = index
-		r.vfPaths.Store(sysfs.Base(link), link)
-	}
-	if f.NumVFs, err = sysfs.ReadInt(r.tree, sysfs.Join(f.path, sysfs.AttrNumVFs)); err != nil {
-		f.NumVFs = len(f.vfs)
-		r.note(f.Address, sysfs.AttrNumVFs, err)
-	}
-	if s := r.optString(f, sysfs.AttrDriversAutoprobe); s != "" {
-		f.AutoProbe = s != "0"
-	}
-	// The kernel prints it as a bare hexadecimal number.
-	device := strings.TrimPrefix(r.optString(f, sysfs.AttrVFDevice), "0x")
-	if n, err := strconv.ParseUint(device, 16, 16); err == nil && n != 0 {
-		f.VFDevice = fmt.Sprintf("%04x", n)
 	}
 }
 

@@ -228,6 +228,7 @@ func TestReadNeeded(t *testing.T) {
 				want.Others[i].AER, want.Others[i].ACPIIndex, want.Others[i].DriverOverride = nil, "", ""
 			}
 			for i := range want.PFs {
+				want.PFs[i].DriverOverride = ""
 				for j := range want.PFs[i].VFs {
 					f := &want.PFs[i].VFs[j].Function
 					f.AER, f.ACPIIndex, f.DriverOverride = nil, "", ""

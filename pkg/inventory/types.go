@@ -38,8 +38,9 @@ type Snapshot struct {
 	// HostUnknown says why it is not known whether the host uses the interface of
 	// a PF, VF or function in Others (by PCI address) or of a subfunction (by
 	// name). Those of which it is known, and those without an interface, are not
-	// in it; nor is anything when there is no netlink to be asked. Derived from
-	// Network and from what RTM_GETLINK lists.
+	// in it; nor is, where there is no netlink to be asked, any but functions in Others
+	// and subfunctions that the kernel does not answer about, which are as they were
+	// read last. Derived from Network and from what RTM_GETLINK lists.
 	HostUnknown map[string]string `json:"-" yaml:"-"`
 	// Network is how much of the host's network was seen: what PF.Uplink,
 	// PF.Upper, VF.HostUse and OtherUse rest on.
@@ -82,8 +83,8 @@ type Function struct {
 	// Driver is the bound driver, "" when there is none. Source: uevent DRIVER, else
 	// the link driver.
 	Driver string `json:"driver,omitempty" yaml:"driver,omitempty"`
-	// DriverOverride is driver_override, "" when none. Of a VF it is read as
-	// [Needs].VFSettings says.
+	// DriverOverride is driver_override, "" when none. Of a PF it is read as
+	// [Needs].PFOverrides says, of others as [Needs].VFSettings.
 	DriverOverride string `json:"driverOverride,omitempty" yaml:"driverOverride,omitempty"`
 	NUMANode       int    `json:"numaNode" yaml:"numaNode"`                   // numa_node, -1 when the platform does not say
 	IOMMUGroup     int    `json:"iommuGroup" yaml:"iommuGroup"`               // the link iommu_group, -1 when none
@@ -163,9 +164,15 @@ type Netdev struct {
 
 // PF is an SR-IOV capable function.
 type PF struct {
-	Function  `yaml:",inline"`
-	TotalVFs  int  `json:"totalVFs" yaml:"totalVFs"`   // sriov_totalvfs
-	NumVFs    int  `json:"numVFs" yaml:"numVFs"`       // sriov_numvfs
+	Function `yaml:",inline"`
+	TotalVFs int `json:"totalVFs" yaml:"totalVFs"` // sriov_totalvfs
+	// NumVFs is how many VFs there are: the number of links virtfnN. It is what
+	// sriov_numvfs says whenever nobody makes or removes VFs; while somebody does,
+	// that attribute has no answer (sriov_numvfs_show waits for the lock of
+	// sriov_numvfs_store), and this is how far the kernel has come
+	// (pci_iov_add_virtfn makes the link before the VF is offered to drivers).
+	// A count between two numbers is therefore work under way, or work that failed.
+	NumVFs    int  `json:"numVFs" yaml:"numVFs"`
 	AutoProbe bool `json:"autoProbe" yaml:"autoProbe"` // sriov_drivers_autoprobe
 	// VFDevice is the PCI device id of the PF's VFs, "" when the kernel does
 	// not say (sriov_vf_device).
@@ -192,8 +199,10 @@ type PF struct {
 	// VFs are the existing VFs, sorted by index. Source: the links virtfnN.
 	VFs []VF `json:"vfs,omitempty" yaml:"vfs,omitempty"`
 	// Silent says why the kernel does not answer about the PF at this time ("the
-	// kernel has not answered for 3s"), "" when it does. The rest is then as it was
-	// read last.
+	// kernel has not answered since 10:32:05 UTC"), "" when it does. The rest is then
+	// as it was read last, Notes included; of a PF that has never answered there is
+	// the address and nothing else. It is the same text for as long as the same
+	// question is not answered. See [Reader].
 	Silent string `json:"silent,omitempty" yaml:"silent,omitempty"`
 }
 

@@ -123,16 +123,29 @@ func (e *ClaimedError) Error() string {
 func (l *Ledger) Claim(by string, devices []string, reason pool.Reason) (Claim, Offered, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, id := range devices {
-		if c, ok := l.claims[id]; ok && c.ended == 0 {
-			return 0, Offered{}, &ClaimedError{Device: id, By: c.by}
+	id := Claim(l.now())
+	o, err := l.claim(id, by, devices, reason)
+	return id, o, err
+}
+
+// Extend is Claim for more devices, and for those that it has, by who has a claim.
+func (l *Ledger) Extend(id Claim, by string, devices []string, reason pool.Reason) (Offered, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.claim(id, by, devices, reason)
+}
+
+// claim is Extend for callers that hold the lock.
+func (l *Ledger) claim(id Claim, by string, devices []string, reason pool.Reason) (Offered, error) {
+	for _, device := range devices {
+		if c, ok := l.claims[device]; ok && c.ended == 0 && c.id != id {
+			return Offered{}, &ClaimedError{Device: device, By: c.by}
 		}
 	}
-	id := Claim(l.now())
 	for _, device := range devices {
 		l.claims[device] = claim{id: id, by: by, reason: reason}
 	}
-	return id, l.current(), nil
+	return l.current(), nil
 }
 
 // End says that nothing is written any more under the claim. Its devices stay

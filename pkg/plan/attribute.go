@@ -60,7 +60,7 @@ func (p *port) set(a *attribute, v *attributed, y *yield) {
 		y.find(&v.vf, about{kind: unseen})
 	}
 	o := a.set(p.onVF(v.index), have, want)
-	s := p.vfStep(v.index, o)
+	s := p.on(&v.vf, o)
 	// A driver that refuses it often does not report it either.
 	r, refused := p.refused(s.ID, want)
 	if known && have.Equal(want) || !known && v.now != nil && !refused && !slices.Contains(p.record.Open, s.ID) {
@@ -84,7 +84,7 @@ func (p *port) set(a *attribute, v *attributed, y *yield) {
 		return
 	}
 	s.Reason, s.Needs = "the config says "+a.key, after(v.made)
-	s.Optional, s.Key, s.Pos, s.Forced = v.group.Optional.Has(a.key), a.key, v.group.Pos, p.over(&v.vf)
+	s.Optional, s.Key, s.Pos = v.group.Optional.Has(a.key), a.key, v.group.Pos
 	if a.rebind {
 		v.addresses = append(v.addresses, s.ID)
 		if v.now != nil && v.bound && v.driver() == spec.DriverDefault {

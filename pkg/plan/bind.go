@@ -126,7 +126,7 @@ func (p *port) probe(v *attributed, override, auto, mode string) (string, yield)
 // handBack are the steps that give a VF which stays back to the kernel's own
 // driver, where a driver_override of ours keeps it from it.
 func (p *port) handBack(now *inventory.VF) []Step {
-	v := vf{index: now.Index, now: now, bound: now.Driver != ""}
+	v := p.there(now)
 	if p.notLoaded(&v) != "" {
 		return nil // without the other driver nobody could use the VF
 	}

@@ -14,8 +14,11 @@ import (
 
 // Input is everything that a plan depends on. Compute changes none of it.
 type Input struct {
-	// Config is the config in force; nil selects nothing.
+	// Config is the newest config; nil selects nothing.
 	Config *spec.Config
+	// Good is the last good config when it is another than Config, else nil. It stays in
+	// force on the PFs of which Config asks what this machine cannot give.
+	Good *spec.Config
 	// SpecHash identifies the config (spec.Hash).
 	SpecHash string
 	Snapshot *inventory.Snapshot
@@ -41,25 +44,18 @@ func Compute(in Input) *Plan {
 	if in.Snapshot == nil {
 		in.Snapshot = &inventory.Snapshot{}
 	}
-	p.ForceTokens = forceTokens(in.Config)
-	sel := selection.PFs(in.Config, in.Snapshot)
+	sel, refused := govern(&in)
+	p.Bound = sel
+	p.ForceTokens = forceTokens(entriesInForce(in.Config, &sel))
 	for i := range sel.Entries {
 		entryFindings(p, &in.Config.PhysicalFunctions[i], &sel.Entries[i])
 	}
 	rdmaFindings(p, in.Config, in.Snapshot)
-	sameListed(p, &in, &sel)
+	sameListed(p, &sel)
 	twin := twins(&in, &sel)
 	for i := range sel.Bindings {
 		b := &sel.Bindings[i]
-		pf := in.Snapshot.PF(b.PF)
-		entry := &in.Config.PhysicalFunctions[b.Entry]
-		w := newWork(&in, pf, entry, twin[b.PF])
-		if b.Conflict != nil {
-			w.conflict(b.Conflict)
-		} else {
-			w.plan()
-		}
-		p.PFs = append(p.PFs, w.out)
+		p.PFs = append(p.PFs, governed(&in, b, twin[b.PF], refused[b.PF]))
 	}
 	for i := range in.Snapshot.PFs {
 		pf := &in.Snapshot.PFs[i]

@@ -7,13 +7,16 @@
 // pkg/op, pkg/record and pkg/use (data only). It never reads or writes the machine,
 // never logs, and never reads the clock.
 //
-// The rules about VFs that somebody holds, or may hold:
+// The rules about devices that somebody holds, or may hold:
 //
+//   - Every step of a PF that is held itself waits: a PF is offered while it has no
+//     VFs. A change of the eswitch mode waits for who has its subfunctions.
 //   - A step that destroys or resets them waits (Step.Wait), and their PF's plan
 //     names the devices that pools withdraw (PFPlan.Withdraw).
 //   - What the PF holds for such a VF (MAC, VLAN, trust ...) is its holder's too:
 //     a CNI plugin sets it for its pod and restores it. A difference there is a
 //     notice, and a step once the VF is free.
+//   - So is the driver of a VF that has none: a step that binds one waits too.
 //   - An eswitch mode that changes with VFs unbound unbinds all of them or none.
 //
 // What the kernel does not report is compared with nothing: it is written when

@@ -59,6 +59,8 @@ func (p *port) setMode(from, to spec.EswitchMode, reason string, needs []string)
 	o := op.SetEswitchMode{OnPF: p.onPF(), Found: op.Found{Was: op.EswitchMode(from)}, Mode: op.EswitchMode(to)}
 	s := p.step(o, o.Mode.String())
 	s.Reason, s.Disruption, s.Needs = reason, DisruptLink, needs
+	// Leaving switchdev does (mlx5_sf_esw_event in the kernel's mlx5 driver).
+	s = p.deletesSFs(s)
 	steps = append(steps, s)
 	if to == spec.EswitchSwitchdev {
 		steps = append(steps, p.tcOffload([]string{s.ID}))

@@ -14,7 +14,7 @@ import (
 // network (rule 8 of the reconcile contract, docs/architecture.md). Only positive
 // evidence does, and it is one of:
 //
-//   - quiet: the kernel listed all interfaces, addresses and default routes, and
+//   - quiet: the kernel answers about the PF, it listed all interfaces, addresses and default routes, and
 //     each interface of the PF is up, has a link, and has neither an address that
 //     a node is reached by nor another interface on it; and it was so at every
 //     look for some seconds (Watch). A PF without interfaces is quiet while its
@@ -109,6 +109,8 @@ func evidenceOf(s *inventory.Snapshot, pf *inventory.PF) evidence {
 	switch n := &s.Network; {
 	case pf.Uplink != "":
 		return not(hintAllow, "it %s", pf.Uplink)
+	case pf.Silent != "":
+		return not("asked again by itself", "the kernel does not answer about it: %s", pf.Silent)
 	case !n.Complete:
 		return not("asked again by itself; "+hintAllow, "the kernel did not list all of it (%s)", n.Missing)
 	case n.Hidden != "":
@@ -156,10 +158,10 @@ func (w *work) proven() bool {
 // guard takes all steps away from a PF that carries the machine's own network,
 // or may do so for all that is known yet.
 func (w *work) guard() {
-	if len(w.out.Steps) == 0 {
+	if len(w.out.Steps) == 0 || w.pf.Silent != "" { // silence takes them away
 		return
 	}
-	if w.entry.AllowUplink {
+	if w.allowUplink {
 		w.guardLink()
 		return
 	}
@@ -192,7 +194,7 @@ func (w *work) unproven(prefix string) Problem {
 // way out, whatever the config allows; and from one that may be it, because the
 // kernel did not say.
 func (w *work) guardLink() {
-	known := w.in.Snapshot.Network.Complete && w.in.Snapshot.Network.Hidden == "" && w.pf.Unlisted == ""
+	known := w.in.Snapshot.Network.Complete && w.pf.Silent == "" && w.in.Snapshot.Network.Hidden == "" && w.pf.Unlisted == ""
 	if !w.out.Uplink && known || w.otherWayOut() {
 		return
 	}
@@ -214,10 +216,11 @@ func (w *work) guardLink() {
 	w.out.Steps = keep
 }
 
-// otherWayOut reports whether another PF with a link carries the machine's network.
+// otherWayOut reports whether another PF with a link carries the machine's network. One
+// about which the kernel does not answer may have lost it.
 func (w *work) otherWayOut() bool {
 	return slices.ContainsFunc(w.in.Snapshot.PFs, func(pf inventory.PF) bool {
-		return pf.Uplink != "" && pf.Address != w.pf.Address && len(pf.Netdevs) > 0 && pf.Netdevs[0].Carrier
+		return pf.Uplink != "" && pf.Silent == "" && pf.Address != w.pf.Address && len(pf.Netdevs) > 0 && pf.Netdevs[0].Carrier
 	})
 }
 

@@ -85,7 +85,7 @@ func TestOnlyPositiveEvidence(t *testing.T) {
 				in.Quiet, _ = watch.See(in.Snapshot, now, 10*time.Second)
 				now = now.Add(time.Hour)
 			}
-			p := plan.Compute(in)
+			p := planned(in)
 			f := p.PF(igb0)
 			if len(f.Steps) > 0 || f.Safe || len(f.Problems) != 1 {
 				t.Fatalf("steps %v, safe %v, problems %v", f.Steps, f.Safe, f.Problems)
@@ -100,22 +100,22 @@ func TestOnlyPositiveEvidence(t *testing.T) {
 
 			// Quiet in the eyes of somebody is worth nothing against the snapshot.
 			in.Quiet = plan.Quiet{igb0: true}
-			if f := plan.Compute(in).PF(igb0); len(f.Steps) > 0 || f.Safe {
+			if f := planned(in).PF(igb0); len(f.Steps) > 0 || f.Safe {
 				t.Error("an older look outweighs the snapshot")
 			}
 			if !c.refused {
 				in.Record, _ = record.Record{BootID: "b"}.Proven([]record.Evidence{{Card: record.Card{Address: igb0, Device: "8086:10c9"}, Safe: true}}, "h")
-				if len(plan.Compute(in).PF(igb0).Steps) == 0 {
+				if len(planned(in).PF(igb0).Steps) == 0 {
 					t.Error("an earlier proof under the same config does not count")
 				}
 				in.SpecHash = "other"
-				if len(plan.Compute(in).PF(igb0).Steps) > 0 {
+				if len(planned(in).PF(igb0).Steps) > 0 {
 					t.Error("a proof under another document counts")
 				}
 			}
 			in.Config.PhysicalFunctions[0].AllowUplink = true
 			in.Quiet = nil
-			if !slices.ContainsFunc(plan.Compute(in).PF(igb0).Steps, func(s plan.Step) bool { return s.Op.Kind() == op.KindNumVFs }) {
+			if !slices.ContainsFunc(planned(in).PF(igb0).Steps, func(s plan.Step) bool { return s.Op.Kind() == op.KindNumVFs }) {
 				t.Error("allowUplink does not make the VFs")
 			}
 		})
@@ -195,14 +195,14 @@ func TestLinkStepsWaitForAnswers(t *testing.T) {
 	e := entry(4, 4, "enp33s0")
 	e.AllowUplink, e.MTU = true, ptr(9000)
 	in := plan.Input{Config: config(e), Snapshot: k.Snapshot()}
-	f := plan.Compute(in).PF(igb0)
+	f := planned(in).PF(igb0)
 	if slices.ContainsFunc(f.Steps, func(s plan.Step) bool { return s.Disruption == plan.DisruptLink }) || len(f.Steps) == 0 ||
 		len(f.Problems) != 1 || !f.Problems[0].Pending || !strings.Contains(f.Problems[0].Msg, "no buffer space") {
 		t.Errorf("%+v", f)
 	}
 	k.FailNetwork(nil)
 	in.Snapshot = k.Snapshot()
-	if f := plan.Compute(in).PF(igb0); len(f.Problems) > 0 {
+	if f := planned(in).PF(igb0); len(f.Problems) > 0 {
 		t.Errorf("%+v", f)
 	}
 }
@@ -217,7 +217,7 @@ func TestLeftPFIsResetWithEvidence(t *testing.T) {
 	}}}
 	steps := func(in plan.Input) *plan.PFPlan {
 		in.BootID, in.Snapshot, in.Use = "b", k.Snapshot(), judged(k, nil)
-		return plan.Compute(in).PF(igb0)
+		return planned(in).PF(igb0)
 	}
 	if f := steps(plan.Input{Record: made, Quiet: plan.Quiet{igb0: true}}); len(f.Steps) == 0 {
 		t.Errorf("quiet: %+v", f)

@@ -21,7 +21,7 @@ func TestForceTokenIsCarriedOutOnce(t *testing.T) {
 	compute := func(st record.Record, count int, token string) *plan.Plan {
 		e := entry(4, count, "enp33s0")
 		e.Force = token
-		return plan.Compute(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Use: held, Record: st, BootID: st.BootID, Quiet: plan.QuietNow(k.Snapshot())})
+		return planned(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Use: held, Record: st, BootID: st.BootID, Quiet: plan.QuietNow(k.Snapshot())})
 	}
 	waits := func(p *plan.Plan) bool {
 		return slices.ContainsFunc(p.PFs[0].Steps, func(s plan.Step) bool { return len(s.Wait) > 0 })
@@ -66,7 +66,7 @@ func TestForceTokenWithoutRecord(t *testing.T) {
 	e := entry(4, 6, "enp33s0")
 	e.Force = "a"
 	in := plan.Input{Config: config(e), Snapshot: k.Snapshot(), Use: judged(k, map[string]string{"0000:21:10.2": "trader-0"}), Quiet: plan.QuietNow(k.Snapshot()), Record: record.Record{Lost: true}}
-	p := plan.Compute(in)
+	p := planned(in)
 	if len(p.PFs[0].Steps[0].Wait) == 0 {
 		t.Error("a token is followed although nobody knows whether it is an old one")
 	}
@@ -75,7 +75,7 @@ func TestForceTokenWithoutRecord(t *testing.T) {
 		t.Errorf("lost %v, carried out on %v", st.Lost, done)
 	}
 	in.Record = st
-	if len(plan.Compute(in).PFs[0].Steps[0].Wait) == 0 {
+	if len(planned(in).PFs[0].Steps[0].Wait) == 0 {
 		t.Error("the token is followed after all")
 	}
 }
@@ -91,7 +91,7 @@ func TestLostRecordAndWhatComesLater(t *testing.T) {
 	waits := func(st record.Record, token string) bool {
 		e := e
 		e.Force = token
-		p := plan.Compute(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Quiet: plan.QuietNow(k.Snapshot()), Use: held, Record: st, BootID: "b"})
+		p := planned(plan.Input{Config: config(e), Snapshot: k.Snapshot(), Quiet: plan.QuietNow(k.Snapshot()), Use: held, Record: st, BootID: "b"})
 		f := p.PF(igb1)
 		if waits := len(f.Steps[0].Wait) > 0; waits != slices.ContainsFunc(f.Notices, func(pr plan.Problem) bool { return strings.Contains(pr.Msg, "is not followed") }) {
 			t.Errorf("waits %v, notices %+v", waits, f.Notices)
@@ -101,11 +101,11 @@ func TestLostRecordAndWhatComesLater(t *testing.T) {
 	early := k.Snapshot() // the other PF's driver has not bound it yet
 	early.PFs = slices.DeleteFunc(early.PFs, func(pf inventory.PF) bool { return pf.Address == igb1 })
 
-	st, done := record.Record{BootID: "b", Lost: true}.Acknowledge(plan.Compute(plan.Input{Snapshot: early}).Tokens())
+	st, done := record.Record{BootID: "b", Lost: true}.Acknowledge(planned(plan.Input{Snapshot: early}).Tokens())
 	if !st.Lost || len(done) > 0 {
 		t.Fatalf("without a document the record counts as complete: %+v, %v", st, done)
 	}
-	st, _ = st.Acknowledge(plan.Compute(plan.Input{Config: config(e), Snapshot: early, Record: st, BootID: "b"}).Tokens())
+	st, _ = st.Acknowledge(planned(plan.Input{Config: config(e), Snapshot: early, Record: st, BootID: "b"}).Tokens())
 	text, err := json.Marshal(st)
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ func TestStepsWaitForTheHostsOwnVF(t *testing.T) {
 	snap.PF(igb0).VFs[0].HostUse = "is below bond0 (bond), which carries the IPv4 default route"
 	in := plan.Input{Config: config(entry(4, 4, "enp33s0")), Snapshot: snap, Use: judgedAll(snap), BootID: "b", Quiet: plan.QuietNow(snap)}
 	destroys := 0
-	for _, s := range plan.Compute(in).PF(igb0).Steps {
+	for _, s := range planned(in).PF(igb0).Steps {
 		if s.Disruption == plan.DisruptDestroyed {
 			destroys++
 			if len(s.Wait) != 1 || s.Wait[0].Device != snap.PF(igb0).VFs[0].Address {

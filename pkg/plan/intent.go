@@ -63,11 +63,11 @@ func (p *Plan) Tokens() record.Tokens {
 	return t
 }
 
-// forceTokens are the force tokens that the config has, each once.
-func forceTokens(c *spec.Config) []string {
+// forceTokens are the force tokens that the entries have, each once.
+func forceTokens(entries []*spec.PhysicalFunction) []string {
 	var out []string
-	for i := range c.PhysicalFunctions {
-		if o := c.PhysicalFunctions[i].Force; o != "" && !slices.Contains(out, o) {
+	for _, e := range entries {
+		if o := e.Force; o != "" && !slices.Contains(out, o) {
 			out = append(out, o)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 //	eswitch mode (drivers that set it with unbound VFs), VF attributes, VF drivers,
 //	netdevs, VF MTUs, vDPA, MTU down
 func (w *work) plan() {
+	defer w.silence()
 	w.out.Uplink = w.pf.Uplink != ""
 	w.out.Safe = w.seenSafe()
 	if !w.possible() {
@@ -24,6 +25,7 @@ func (w *work) plan() {
 	}
 	y := w.configure()
 	w.out.Steps = y.steps
+	w.hold()
 	w.report(&y)
 	w.reportSpent()
 	w.guard()

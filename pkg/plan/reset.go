@@ -17,8 +17,14 @@ func (w *work) reset() bool {
 	w.out.Uplink = w.pf.Uplink != ""
 	w.out.Safe = w.seenSafe()
 	w.out.Steps = w.resetSteps()
+	w.hold()
 	if len(w.out.Steps) == 0 {
 		return false
+	}
+	if w.pf.Silent != "" {
+		w.withdraw(nil)
+		w.silence()
+		return true
 	}
 	if w.out.Uplink {
 		w.out.Steps = nil

@@ -128,7 +128,7 @@ func (p *port) vfMTU(v *awaited) yield {
 		return y
 	}
 	s := p.setVFMTU(v.index, name, have, *want)
-	s.Reason, s.Needs = "the config says mtu", v.needs
+	s.Reason, s.Needs, s.Forced = "the config says mtu", v.needs, p.over(&v.vf)
 	return yield{steps: []Step{s}}
 }
 

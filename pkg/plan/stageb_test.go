@@ -112,7 +112,7 @@ func TestImpossible(t *testing.T) {
 			if c.snap != nil {
 				c.snap(s)
 			}
-			p := plan.Compute(plan.Input{Config: config(e), Snapshot: s, Quiet: plan.QuietNow(s), Use: judgedAll(s)})
+			p := planned(plan.Input{Config: config(e), Snapshot: s, Quiet: plan.QuietNow(s), Use: judgedAll(s)})
 			if len(p.PFs[0].Problems) != 1 || p.PFs[0].Problems[0].Partial != (c.steps || name == "no RDMA") || (len(p.PFs[0].Steps) > 0) != c.steps {
 				t.Fatalf("%+v", p.PFs[0])
 			}
@@ -135,7 +135,7 @@ func TestSecondPathAllowsTheLinkToDrop(t *testing.T) {
 	s.PF(igb0).Uplink, s.PF(igb1).Uplink = "is a port of bond0", "is a port of bond0"
 	e := entry(4, 0, "enp33s0")
 	e.AllowUplink, e.MTU = true, ptr(9000)
-	if p := plan.Compute(plan.Input{Config: config(e), Snapshot: s}); len(p.PFs[0].Steps) != 1 || len(p.PFs[0].Problems) != 0 {
+	if p := planned(plan.Input{Config: config(e), Snapshot: s}); len(p.PFs[0].Steps) != 1 || len(p.PFs[0].Problems) != 0 {
 		t.Errorf("%+v", p.PFs[0])
 	}
 }
@@ -155,7 +155,7 @@ func TestRDMAMode(t *testing.T) {
 		}
 		s := machine().Snapshot()
 		s.RDMANetns = c.mode
-		p := plan.Compute(plan.Input{Config: config(e), Snapshot: s, Quiet: plan.QuietNow(s), Use: judgedAll(s)})
+		p := planned(plan.Input{Config: config(e), Snapshot: s, Quiet: plan.QuietNow(s), Use: judgedAll(s)})
 		if len(p.Notices) != c.want || len(p.Problems) != 0 {
 			t.Errorf("mode %q, rdma %v: notices %+v, problems %+v", c.mode, c.rdma, p.Notices, p.Problems)
 		}

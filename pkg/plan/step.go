@@ -39,6 +39,8 @@ type Step struct {
 	// Needs are the IDs of earlier steps of this plan without which this one
 	// must not run.
 	Needs []string
+	// Subfunctions are those, by name, that cease to exist.
+	Subfunctions []string
 	// Forced is set when holders were there and the operator forced the step.
 	Forced []use.Holder
 	// Optional is set when the config allows the driver to refuse it.

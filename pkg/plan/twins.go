@@ -11,7 +11,8 @@ import (
 // Two PFs with one permanent address (clones by the vendor, virtual machines) would
 // give their VFs the same stable addresses. Neither gets any: an address mixed with
 // more than the PF's own would change when a card is added, and which of two clones
-// may keep its addresses nobody knows but the operator.
+// may keep its addresses nobody knows but the operator. A PF about which the kernel does
+// not answer counts with the address that it had: it has not changed for it.
 
 // twins are, by PF address, the other PF in the config with the same permanent
 // address, where both derive addresses from it.
@@ -19,7 +20,7 @@ func twins(in *Input, sel *selection.Result) map[string]string {
 	first, out := map[string]string{}, map[string]string{}
 	for i := range sel.Bindings {
 		b := &sel.Bindings[i]
-		entry := &in.Config.PhysicalFunctions[b.Entry]
+		entry := b.Entry
 		if !slices.ContainsFunc(entry.VirtualFunctions, derives) {
 			continue
 		}
@@ -46,12 +47,12 @@ func derives(g spec.VFGroup) bool {
 
 // sameListed finds addresses that the config lists for VFs of two PFs. It may be
 // meant (two VFs under one bond), so it is worth a notice and no more.
-func sameListed(p *Plan, in *Input, sel *selection.Result) {
+func sameListed(p *Plan, sel *selection.Result) {
 	seen := map[string]string{} // address -> PF
 	found := map[[2]string]bool{}
 	for i := range sel.Bindings {
 		b := &sel.Bindings[i]
-		entry := &in.Config.PhysicalFunctions[b.Entry]
+		entry := b.Entry
 		for j := range entry.VirtualFunctions {
 			g := &entry.VirtualFunctions[j]
 			for _, mac := range g.MACAddresses.List {

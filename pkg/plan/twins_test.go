@@ -20,7 +20,7 @@ func TestOnePermanentAddressTwice(t *testing.T) {
 	group := []spec.VFGroup{{Indexes: spec.IndexSet{0}, MACAddresses: spec.MACPolicy{Mode: spec.MACStable}}}
 	compute := func(entries ...spec.PhysicalFunction) *plan.Plan {
 		s := k.Snapshot()
-		return plan.Compute(plan.Input{Config: config(entries...), Snapshot: s, Quiet: plan.QuietNow(s), BootID: "b"})
+		return planned(plan.Input{Config: config(entries...), Snapshot: s, Quiet: plan.QuietNow(s), BootID: "b"})
 	}
 	macs := func(p *plan.Plan, pf string) (out []string) {
 		for _, s := range p.PF(pf).Steps {
@@ -55,7 +55,7 @@ func TestOneAddressListedForTwoPFs(t *testing.T) {
 	e := entry(4, 1, "enp*s0")
 	e.VirtualFunctions = []spec.VFGroup{{Indexes: spec.IndexSet{0}, MACAddresses: spec.MACPolicy{Mode: spec.MACList, List: []net.HardwareAddr{mac}}}}
 	s := machine().Snapshot()
-	p := plan.Compute(plan.Input{Config: config(e), Snapshot: s, Quiet: plan.QuietNow(s)})
+	p := planned(plan.Input{Config: config(e), Snapshot: s, Quiet: plan.QuietNow(s)})
 	if len(p.Notices) != 1 || !strings.Contains(p.Notices[0].Msg, igb0) || !strings.Contains(p.Notices[0].Msg, igb1) {
 		t.Errorf("notices %+v", p.Notices)
 	}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"github.com/talos-sriov/talos-sriov/pkg/record"
+	"github.com/talos-sriov/talos-sriov/pkg/selection"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
@@ -22,6 +23,9 @@ type Plan struct {
 	// it gives, also for PFs that are not there.
 	Configured  bool
 	ForceTokens []string
+	// Bound says which entry of which config governs each PF: what pools must go by
+	// too.
+	Bound selection.Result
 }
 
 // PFPlan is the work on one PF. Steps run in order; a step whose Wait is not
@@ -34,9 +38,9 @@ type PFPlan struct {
 	// Problems are why (part of) the config is not in force on this PF.
 	Problems []Problem
 	Notices  []Problem
-	// Withdraw are the addresses of the VFs that pools must stop offering,
-	// because a step destroys or resets them: now, or when their holders are
-	// gone. Sorted by index.
+	// Withdraw are the addresses of what pools must stop offering: of the PF itself
+	// when its steps wait for whoever has it, then of the VFs that a step destroys or
+	// resets, now or when their holders are gone, sorted by index.
 	Withdraw []string
 	// ForceToken is the config's, until it is carried out.
 	ForceToken string
@@ -56,9 +60,11 @@ type PFPlan struct {
 	Driver string
 	// Carrier is whether the PF's port had a link when the plan was made.
 	Carrier bool
-	// Entry is where the config's entry for this PF stands; zero for a PF
+	// Entry is where the newest config's entry for this PF stands; zero for a PF
 	// that left the config.
 	Entry spec.Pos
+	// Governed says which config governs the PF; zero for one that left the config.
+	Governed Governed
 }
 
 // Done reports whether nothing is left to do and nothing is wrong.

@@ -53,7 +53,7 @@ func (p *port) vdpa(v *awaited) (withVDPA, yield) {
 	if v.now != nil {
 		o.VFAddress = v.now.Address
 	}
-	s := p.vfStep(v.index, o)
+	s := p.on(&v.vf, o)
 	if r, ok := p.refused(s.ID, o.Want()); ok {
 		want := string(v.group.VDPA)
 		y.found = []finding{{about{kind: answered, group: v.group, key: keyVDPA, want: want, answer: r.Answer}, v.index, want}}
@@ -75,10 +75,12 @@ func (p *port) vdpaDriver(v *withVDPA) []Step {
 	if taken {
 		o.Was = op.Driver(have.Driver)
 	}
-	s := p.vfStep(v.index, o)
+	s := p.on(&v.vf, o)
 	s.Reason, s.Needs, s.Key, s.Pos = "the config says vdpa", v.needs, keyVDPA, v.group.Pos
 	if taken {
 		s.Disruption = DisruptReset
+	}
+	if !v.again {
 		s = p.waiting(s)
 	}
 	return []Step{s}

@@ -115,14 +115,20 @@ func (p *port) gather(m made) []vf {
 		return out
 	}
 	for i := range p.pf.VFs {
-		now := &p.pf.VFs[i]
-		v := vf{index: now.Index, now: now, group: p.entry.Group(now.Index), bound: now.Driver != ""}
-		if st := p.in.Use.Of(now.Address); st.Busy() {
-			v.taken, v.holders = true, st.Holders
-		}
+		v := p.there(&p.pf.VFs[i])
+		v.group = p.entry.Group(v.index)
 		out = append(out, v)
 	}
 	return out
+}
+
+// there is a VF that exists, in no group.
+func (p *port) there(now *inventory.VF) vf {
+	v := vf{index: now.Index, now: now, bound: now.Driver != ""}
+	if st := p.in.Use.Of(now.Address); st.Busy() {
+		v.taken, v.holders = true, st.Holders
+	}
+	return v
 }
 
 // unboundVF is a VF that was unbound where the eswitch mode asks for it.
@@ -172,9 +178,9 @@ func (p *port) unbindStep(v *vf, reason string, needs ...string) Step {
 // overrideStep plans driver_override from what it is to the value.
 func (p *port) overrideStep(v *vf, to op.Driver, reason string, needs ...string) Step {
 	o := op.SetDriverOverride{OnVF: p.onVF(v.index), Found: op.Found{Was: v.overrideNow()}, Driver: to}
-	s := p.vfStep(v.index, o)
+	s := p.on(v, o)
 	s.Reason, s.Needs = reason, needs
-	return s
+	return p.waitingUnbound(v, s)
 }
 
 // overrideNow is the VF's driver_override; a new VF has none.
@@ -191,9 +197,18 @@ func (p *port) probeStep(v *vf, needs ...string) Step {
 	if v.driver() == spec.DriverDefault {
 		driver = op.Driver(p.nic.VFDriver)
 	}
-	s := p.vfStep(v.index, op.ProbeVF{OnVF: p.onVF(v.index), Driver: driver})
+	s := p.on(v, op.ProbeVF{OnVF: p.onVF(v.index), Driver: driver})
 	s.Reason, s.Needs = driverReason(v), needs
-	return s
+	return p.waitingUnbound(v, s)
+}
+
+// waitingUnbound is a step on the driver of a VF as it waits for the holders of one
+// that no driver has. Where one has it, the step that unbinds it waits for them.
+func (p *port) waitingUnbound(v *vf, s Step) Step {
+	if v.now == nil || v.bound {
+		return s
+	}
+	return p.waiting(s)
 }
 
 func driverReason(v *vf) string {

@@ -32,6 +32,8 @@ type port struct {
 	// forced: the holders of the PF's VFs are not waited for, because the operator
 	// forces it, on the machine or by a token of the config that is not spent.
 	forced bool
+	// allowUplink: the PF may be changed although it carries the machine's network.
+	allowUplink bool
 }
 
 // yield is what a stage of planning gives beside the value for the next stage.
@@ -61,6 +63,14 @@ func (p *port) step(o op.Op, qualifier string) Step {
 // vfStep is the operation as the one step of its kind about the VF.
 func (p *port) vfStep(index int, o op.Op) Step {
 	return Step{ID: p.vfID(index, o.Kind()), Op: o, Disruption: DisruptNone}
+}
+
+// on is the operation as the one step of its kind about the VF; it goes on over the
+// VF's holders where the operator forces the PF.
+func (p *port) on(v *vf, o op.Op) Step {
+	s := p.vfStep(v.index, o)
+	s.Forced = p.over(v)
+	return s
 }
 
 func (p *port) vfID(index int, k op.Kind) string {
@@ -119,9 +129,46 @@ func (p *port) waitingFor(s Step, vfs []int) Step {
 			holders = append(holders, st.Holders...)
 		}
 	}
-	s.Wait, s.Forced = holders, nil
+	s.Wait, s.Forced = nil, nil
+	return p.behind(s, holders)
+}
+
+// behind is the step as it waits for the holders, beside those that it waits for
+// already.
+func (p *port) behind(s Step, holders []use.Holder) Step {
+	to := &s.Wait
 	if p.forced {
-		s.Wait, s.Forced = nil, holders
+		to = &s.Forced
+	}
+	for _, h := range holders {
+		if !slices.Contains(*to, h) {
+			*to = append(slices.Clip(*to), h)
+		}
+	}
+	return s
+}
+
+// pfHolders are who has the PF itself, or may have it. A PF is offered too, while it
+// has no VFs: all that is done to it is done to its holder.
+func (p *port) pfHolders() []use.Holder {
+	if st := p.in.Use.Of(p.pf.Address); st.Busy() {
+		return st.Holders
+	}
+	return nil
+}
+
+// deletesSFs is a step that deletes the PF's subfunctions: it waits for who has one of
+// them, or may have it.
+func (p *port) deletesSFs(s Step) Step {
+	for i := range p.in.Snapshot.Subfunctions {
+		sf := &p.in.Snapshot.Subfunctions[i]
+		if sf.Parent != p.pf.Address {
+			continue
+		}
+		s.Subfunctions = append(s.Subfunctions, sf.Name)
+		if st := p.in.Use.Of(sf.Name); st.Busy() {
+			s = p.behind(s, st.Holders)
+		}
 	}
 	return s
 }
@@ -141,8 +188,9 @@ func newWork(in *Input, pf *inventory.PF, entry *spec.PhysicalFunction, twin str
 	w := &work{
 		port: port{
 			in: in, pf: pf, entry: entry, nic: nic.ForDriver(pf.Driver), twin: twin,
-			record:  in.Record.Of(card(pf), in.BootID),
-			carrier: len(pf.Netdevs) > 0 && pf.Netdevs[0].Carrier,
+			record:      in.Record.Of(card(pf), in.BootID),
+			allowUplink: entry.AllowUplink,
+			carrier:     len(pf.Netdevs) > 0 && pf.Netdevs[0].Carrier,
 		},
 		out: PFPlan{Address: pf.Address, Name: pf.Name(), Entry: entry.Pos, Card: card(pf), Found: found(pf), Driver: pf.Driver},
 	}
@@ -192,9 +240,17 @@ func (w *work) about(pr Problem) Problem {
 	return pr
 }
 
-// withdraw lists the VFs that pools must stop offering: those that a step
-// destroys or resets, whether it can run now or waits, and those that lack an
-// attribute for want of a link.
+// hold lets every step of a PF that somebody has wait for its holders.
+func (w *work) hold() {
+	holders := w.pfHolders()
+	for i := range w.out.Steps {
+		w.out.Steps[i] = w.behind(w.out.Steps[i], holders)
+	}
+}
+
+// withdraw lists what pools must stop offering: the PF when steps wait for who has it,
+// the VFs that a step destroys or resets, whether it can run now or waits, and those
+// that lack an attribute for want of a link.
 func (w *work) withdraw(found []finding) {
 	var taken []int
 	for i := range found {
@@ -207,6 +263,9 @@ func (w *work) withdraw(found []finding) {
 		if s.Disruption == DisruptDestroyed || s.Disruption == DisruptReset {
 			taken = append(taken, s.Op.VFs()...)
 		}
+	}
+	if len(w.out.Steps) > 0 && len(w.pfHolders()) > 0 {
+		w.out.Withdraw = append(w.out.Withdraw, w.pf.Address)
 	}
 	slices.Sort(taken)
 	for _, v := range slices.Compact(taken) {

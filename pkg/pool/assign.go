@@ -11,8 +11,9 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 )
 
-// Assign builds the pools of the config from what is on the machine. sel is
-// selection.PFs of the same two arguments. Only VFs that exist are in a pool,
+// Assign builds the pools of the config from what is on the machine. sel says which
+// entry governs which PF: selection.PFs of the same two arguments, or selection.Govern
+// where the last good config is kept on some PFs. Only VFs that exist are in a pool,
 // so a pool grows as the kernel creates them.
 func Assign(cfg *spec.Config, snap *inventory.Snapshot, sel selection.Result) *Assignment {
 	b := builder{index: map[string]int{}, owner: map[string]string{}, lost: map[[2]string]int{}}
@@ -24,10 +25,11 @@ func Assign(cfg *spec.Config, snap *inventory.Snapshot, sel selection.Result) *A
 	}
 	// All names first: pools of entries that match nothing here exist as well.
 	for i := range cfg.PhysicalFunctions {
-		e := &cfg.PhysicalFunctions[i]
-		b.pool(e.ResourceName, e.AllocationPolicy)
-		for j := range e.VirtualFunctions {
-			b.pool(e.VirtualFunctions[j].ResourceName, e.AllocationPolicy)
+		b.pools(&cfg.PhysicalFunctions[i])
+	}
+	for i := range sel.Bindings {
+		if bind := &sel.Bindings[i]; bind.Kept() {
+			b.pools(bind.Entry)
 		}
 	}
 	for i := range cfg.ResourceList {
@@ -36,11 +38,11 @@ func Assign(cfg *spec.Config, snap *inventory.Snapshot, sel selection.Result) *A
 	for i := range sel.Bindings {
 		bind := &sel.Bindings[i]
 		if pf := snap.PF(bind.PF); pf != nil {
-			b.addPF(&cfg.PhysicalFunctions[bind.Entry], bind, pf, snap)
+			b.addPF(bind, pf, snap)
 		}
 	}
 	if len(cfg.ResourceList) > 0 {
-		all := gather(cfg, snap, &sel)
+		all := gather(snap, &sel)
 		for i := range cfg.ResourceList {
 			b.addResource(&cfg.ResourceList[i], all, snap)
 		}
@@ -82,6 +84,14 @@ func (b *builder) pool(resource, policy string) {
 	}
 }
 
+// pools makes sure that the pools of the entry exist.
+func (b *builder) pools(e *spec.PhysicalFunction) {
+	b.pool(e.ResourceName, e.AllocationPolicy)
+	for i := range e.VirtualFunctions {
+		b.pool(e.VirtualFunctions[i].ResourceName, e.AllocationPolicy)
+	}
+}
+
 func (b *builder) add(resource string, d Device) {
 	if resource == "" {
 		return
@@ -114,8 +124,8 @@ func (b *builder) noticeLost() {
 	}
 }
 
-func (b *builder) addPF(e *spec.PhysicalFunction, bind *selection.Binding, pf *inventory.PF, snap *inventory.Snapshot) {
-	kind := KindNet
+func (b *builder) addPF(bind *selection.Binding, pf *inventory.PF, snap *inventory.Snapshot) {
+	e, kind := bind.Entry, KindNet
 	if pf.IsAccelerator() {
 		kind = KindAccelerator
 	}
@@ -124,17 +134,17 @@ func (b *builder) addPF(e *spec.PhysicalFunction, bind *selection.Binding, pf *i
 		g := cmp.Or(e.Group(vf.Index), &spec.VFGroup{})
 		c := ofVF(pf, vf)
 		want := extras{rdma: g.RDMA, vhostNet: g.VhostNet, vdpa: g.VDPA}
-		b.add(cmp.Or(g.ResourceName, e.ResourceName), c.device(kind, want, unhealthy(e, bind, g, vf, snap), snap))
+		b.add(cmp.Or(g.ResourceName, e.ResourceName), c.device(kind, want, unhealthy(bind, g, vf, snap), snap))
 	}
 }
 
 // unhealthy says why the VF must not be given to a pod, "" when it may.
-func unhealthy(e *spec.PhysicalFunction, bind *selection.Binding, g *spec.VFGroup, vf *inventory.VF, snap *inventory.Snapshot) string {
+func unhealthy(bind *selection.Binding, g *spec.VFGroup, vf *inventory.VF, snap *inventory.Snapshot) string {
 	if c := bind.Conflict; c != nil {
 		return fmt.Sprintf("the entries at line %d and line %d both select this PF and disagree (%s): make them agree or select different PFs",
 			c.FirstPos.Line, c.SecondPos.Line, c.Keys[0])
 	}
-	if e.NumVFs != nil && vf.Index >= *e.NumVFs {
+	if e := bind.Entry; e.NumVFs != nil && vf.Index >= *e.NumVFs {
 		return fmt.Sprintf("VF %d is beyond numVFs: %d and is to be removed", vf.Index, *e.NumVFs)
 	}
 	if why := cmp.Or(wrongDriver(g.Driver, &vf.Function, snap), ofHost(vf.HostUse), ofHostUnknown(snap, vf.Address)); why != "" {

@@ -48,7 +48,7 @@ type candidates map[string][]candidate
 // gather sorts the functions by what they are to the device plugin's
 // vocabulary: base class 02 is a netDevice, 12 an accelerator. A network PF is
 // offered itself only while it has no VFs and the config wants none.
-func gather(cfg *spec.Config, snap *inventory.Snapshot, sel *selection.Result) candidates {
+func gather(snap *inventory.Snapshot, sel *selection.Result) candidates {
 	out := candidates{}
 	add := func(c candidate) {
 		switch {
@@ -60,7 +60,7 @@ func gather(cfg *spec.Config, snap *inventory.Snapshot, sel *selection.Result) c
 	}
 	for i := range snap.PFs {
 		pf := &snap.PFs[i]
-		if pf.IsAccelerator() || !parent(cfg, pf, sel) {
+		if pf.IsAccelerator() || !parent(pf, sel) {
 			c := ofFunction(&pf.Function)
 			c.pf, c.uplink = pf, pf.Uplink != ""
 			add(c)
@@ -86,7 +86,7 @@ func gather(cfg *spec.Config, snap *inventory.Snapshot, sel *selection.Result) c
 }
 
 // parent reports whether the PF has VFs, or is going to.
-func parent(cfg *spec.Config, pf *inventory.PF, sel *selection.Result) bool {
+func parent(pf *inventory.PF, sel *selection.Result) bool {
 	if pf.NumVFs > 0 || len(pf.VFs) > 0 {
 		return true
 	}
@@ -94,7 +94,7 @@ func parent(cfg *spec.Config, pf *inventory.PF, sel *selection.Result) bool {
 	if b == nil {
 		return false
 	}
-	n := cfg.PhysicalFunctions[b.Entry].NumVFs
+	n := b.Entry.NumVFs
 	return b.Conflict != nil || n == nil || *n > 0
 }
 

@@ -1,6 +1,9 @@
 package report
 
 import (
+	"maps"
+
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
@@ -34,6 +37,21 @@ func UseOf(s *status.Status) use.Set {
 		}
 	}
 	return set
+}
+
+// WithPFs is the set with the PFs and subfunctions of the machine that are in no pool:
+// they are nobody's, because they are given out through pools alone. Of a VF nothing is
+// concluded: it may be in a pool of an earlier config.
+func WithPFs(set use.Set, snap *inventory.Snapshot) use.Set {
+	out := use.Set{Devices: make(map[string]use.Status, len(set.Devices)), Why: set.Why}
+	for i := range snap.PFs {
+		out.Devices[snap.PFs[i].Address] = use.Status{State: use.Free}
+	}
+	for i := range snap.Subfunctions {
+		out.Devices[snap.Subfunctions[i].Name] = use.Status{State: use.Free}
+	}
+	maps.Copy(out.Devices, set.Devices)
+	return out
 }
 
 func useOf(d *status.Device) use.Status {

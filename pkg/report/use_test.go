@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/talos-sriov/talos-sriov/pkg/inventory"
 	"github.com/talos-sriov/talos-sriov/pkg/report"
 	"github.com/talos-sriov/talos-sriov/pkg/state"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
@@ -122,6 +123,29 @@ func TestUseOfADeviceInTwoPools(t *testing.T) {
 		got := report.UseOf(&status.Status{Pools: []status.Pool{pool(c.first), pool(c.second)}}).Of(vf)
 		if got.State != c.want {
 			t.Errorf("%s and %s: %v, want %v", c.first, c.second, got.State, c.want)
+		}
+	}
+}
+
+// TestPFsOfNoPoolAreFree: a plan for a node without the extension shows what would be
+// done to its PFs, and one for a PF that a pool has shows who has it.
+func TestPFsOfNoPoolAreFree(t *testing.T) {
+	snap := &inventory.Snapshot{
+		PFs:          []inventory.PF{{Function: inventory.Function{Address: pfA}, VFs: []inventory.VF{{Function: inventory.Function{Address: vf}}}}},
+		Subfunctions: []inventory.Subfunction{{Name: "mlx5_core.sf.4"}},
+	}
+	held := &status.Status{Pools: []status.Pool{{Members: []status.Device{{ID: pfA, Use: status.UseHeld}}}}}
+	for name, c := range map[string]struct {
+		s    *status.Status
+		want [3]use.State
+	}{
+		"no status": {nil, [3]use.State{use.Free, use.Unknown, use.Free}},
+		"no pool":   {&status.Status{}, [3]use.State{use.Free, use.Unknown, use.Free}},
+		"in a pool": {held, [3]use.State{use.Held, use.Unknown, use.Free}},
+	} {
+		set := report.WithPFs(report.UseOf(c.s), snap)
+		if got := [3]use.State{set.Of(pfA).State, set.Of(vf).State, set.Of("mlx5_core.sf.4").State}; got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
 }

@@ -19,6 +19,11 @@ type Result struct {
 	Bindings []Binding
 }
 
+// Kept reports whether an entry of the last good config governs any PF.
+func (r *Result) Kept() bool {
+	return slices.ContainsFunc(r.Bindings, func(b Binding) bool { return b.Kept() })
+}
+
 // Entry is what one entry of the config found.
 type Entry struct {
 	// PFs are the addresses of all PFs that the entry matches, sorted. Empty
@@ -42,13 +47,19 @@ type Unusable struct {
 // Binding says which entry governs a PF.
 type Binding struct {
 	PF string // PCI address
-	// Entry is the index in cfg.PhysicalFunctions of the first entry that
-	// selects the PF.
-	Entry int
+	// Entry governs the PF: the first entry of the newest config that selects it, or
+	// where that cannot be, the one of the last good config.
+	Entry *spec.PhysicalFunction
+	// Newest is the first entry of the newest config that selects the PF. It is Entry,
+	// save where the last good config is kept.
+	Newest *spec.PhysicalFunction
 	// Conflict is not nil when entries that select the PF disagree. Nothing may
 	// be changed on the PF then.
 	Conflict *Conflict
 }
+
+// Kept reports whether the last good config governs the PF, because the newest cannot.
+func (b *Binding) Kept() bool { return b.Entry != b.Newest }
 
 // Conflict is two entries that want different things of one PF.
 type Conflict struct {
@@ -80,19 +91,43 @@ func PFs(cfg *spec.Config, snap *inventory.Snapshot) Result {
 			j, taken := byPF[pf]
 			if !taken {
 				byPF[pf] = len(res.Bindings)
-				res.Bindings = append(res.Bindings, Binding{PF: pf, Entry: i})
+				e := &cfg.PhysicalFunctions[i]
+				res.Bindings = append(res.Bindings, Binding{PF: pf, Entry: e, Newest: e})
 				continue
 			}
-			res.Bindings[j].add(cfg, i)
+			res.Bindings[j].add(&cfg.PhysicalFunctions[i])
 		}
 	}
 	slices.SortFunc(res.Bindings, func(a, b Binding) int { return strings.Compare(a.PF, b.PF) })
 	return res
 }
 
-// add takes in that entry i selects the PF as well. The first conflict is kept.
-func (b *Binding) add(cfg *spec.Config, i int) {
-	first, second := &cfg.PhysicalFunctions[b.Entry], &cfg.PhysicalFunctions[i]
+// Govern decides for each PF which of two configs governs it: the newest, unless refuses
+// says of its binding that it cannot, and the last good one has an entry of which it
+// does not say so. good is nil when there is none, or it is the newest itself. A PF that
+// the newest config does not select is governed by neither.
+func Govern(newest, good *spec.Config, snap *inventory.Snapshot, refuses func(*Binding) bool) Result {
+	res := PFs(newest, snap)
+	if good == nil {
+		return res
+	}
+	older := PFs(good, snap)
+	for i := range res.Bindings {
+		b := &res.Bindings[i]
+		was := older.Binding(b.PF)
+		if was == nil || !refuses(b) {
+			continue
+		}
+		if kept := (Binding{PF: b.PF, Entry: was.Entry, Newest: b.Newest, Conflict: was.Conflict}); !refuses(&kept) {
+			*b = kept
+		}
+	}
+	return res
+}
+
+// add takes in that another entry selects the PF as well. The first conflict is kept.
+func (b *Binding) add(second *spec.PhysicalFunction) {
+	first := b.Entry
 	if keys := spec.Differences(first, second); len(keys) > 0 && b.Conflict == nil {
 		b.Conflict = &Conflict{FirstPos: first.Pos, SecondPos: second.Pos, Keys: keys}
 	}
@@ -101,7 +136,7 @@ func (b *Binding) add(cfg *spec.Config, i int) {
 func entry(m *spec.Match, snap *inventory.Snapshot) Entry {
 	var e Entry
 	for i := range snap.PFs {
-		if Matches(m, &snap.PFs[i].Function) && !slices.Contains(m.Except, snap.PFs[i].Address) {
+		if Matches(m, &snap.PFs[i].Function) {
 			e.PFs = append(e.PFs, snap.PFs[i].Address)
 		}
 	}

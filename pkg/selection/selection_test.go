@@ -2,6 +2,7 @@ package selection_test
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -131,19 +132,48 @@ func TestBindings(t *testing.T) {
 	cfg.PhysicalFunctions[2].VirtualFunctions[0].Driver = spec.DriverVFIO
 	got := selection.PFs(cfg, snapshot())
 	want := []selection.Binding{
-		{PF: cx0, Entry: 1, Conflict: &selection.Conflict{
+		{PF: cx0, Entry: &cfg.PhysicalFunctions[1], Newest: &cfg.PhysicalFunctions[1], Conflict: &selection.Conflict{
 			FirstPos: spec.Pos{Line: 20, Column: 5}, SecondPos: spec.Pos{Line: 30, Column: 5},
 			Keys: []string{"numVFs", "virtualFunctions"},
 		}},
-		{PF: cx1, Entry: 0},
+		{PF: cx1, Entry: &cfg.PhysicalFunctions[0], Newest: &cfg.PhysicalFunctions[0]},
 	}
 	if d := cmp.Diff(want, got.Bindings); d != "" {
 		t.Errorf("bindings (-want +got):\n%s", d)
 	}
-	if b := got.Binding(cx1); b == nil || b.Entry != 0 {
+	if b := got.Binding(cx1); b == nil || b.Entry != &cfg.PhysicalFunctions[0] {
 		t.Errorf("Binding(%s) = %+v", cx1, b)
 	}
 	if b := got.Binding(e810); b != nil {
 		t.Errorf("Binding of a PF that is not selected = %+v", b)
+	}
+}
+
+// TestGovern: a PF is governed by the newest config, unless that is refused there and the
+// last good one is not.
+func TestGovern(t *testing.T) {
+	entry := func(line int, addrs ...string) spec.PhysicalFunction {
+		return spec.PhysicalFunction{Match: spec.Match{PCIAddresses: addrs}, Pos: spec.Pos{Line: line, Column: 5}}
+	}
+	newest := &spec.Config{PhysicalFunctions: []spec.PhysicalFunction{entry(1, cx0), entry(2, cx1), entry(3, e810)}}
+	good := &spec.Config{PhysicalFunctions: []spec.PhysicalFunction{entry(10, cx0, cx1)}}
+	for name, c := range map[string]struct {
+		good    *spec.Config
+		refused []int // lines of entries
+		want    [3]int
+	}{
+		"nothing is refused":      {good, nil, [3]int{1, 2, 3}},
+		"one is":                  {good, []int{2}, [3]int{1, 10, 3}},
+		"the good one is too":     {good, []int{2, 10}, [3]int{1, 2, 3}},
+		"the good one has it not": {good, []int{3}, [3]int{1, 2, 3}},
+		"there is no good one":    {nil, []int{1, 2, 3}, [3]int{1, 2, 3}},
+	} {
+		got := selection.Govern(newest, c.good, snapshot(), func(b *selection.Binding) bool { return slices.Contains(c.refused, b.Entry.Pos.Line) })
+		for i, pf := range []string{cx0, cx1, e810} {
+			b := got.Binding(pf)
+			if b.Entry.Pos.Line != c.want[i] || b.Newest.Pos.Line != i+1 || b.Kept() != (c.want[i] == 10) {
+				t.Errorf("%s: %s is governed by line %d, want %d (newest %d)", name, pf, b.Entry.Pos.Line, c.want[i], b.Newest.Pos.Line)
+			}
+		}
 	}
 }

@@ -81,11 +81,6 @@ type Match struct {
 	Devices      Texts `yaml:"devices,omitempty" format:"hexid"`    // 4 hex digits, lower case
 	Drivers      Texts `yaml:"drivers,omitempty" format:"driver"`   // of the PF, as in sysfs
 	MACAddresses Texts `yaml:"macAddresses,omitempty" format:"mac"` // permanent MAC, lower case, colons
-
-	// Except are PCI addresses that the entry does not select, whatever the keys
-	// say. No key of the config: the agent sets it for PFs that keep what an
-	// earlier document said of them.
-	Except Texts `yaml:"-"`
 }
 
 // VFGroup configures the VFs of one PF whose indexes it lists. A nil pointer

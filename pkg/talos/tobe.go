@@ -29,7 +29,7 @@ func VFLinks(c *spec.Config, s *inventory.Snapshot, places map[string]Place) []n
 		if pf == nil || !pf.IsNetwork() {
 			continue // accelerators have no interfaces
 		}
-		entry := &c.PhysicalFunctions[b.Entry]
+		entry := b.Entry
 		count := pf.NumVFs
 		if entry.NumVFs != nil {
 			count = *entry.NumVFs

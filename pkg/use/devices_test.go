@@ -107,46 +107,58 @@ func TestSeveralNotesOfOneDevice(t *testing.T) {
 	}
 }
 
+// The pods of anyEvidence, in one order.
+var (
+	somePods = []use.Pod{web, proxy, static}
+	someUIDs = []string{podUID, otherUID, staticUID}
+)
+
+// anyEvidence is what may be known of the machine at some moment.
+func anyEvidence(t *rapid.T) use.Evidence {
+	some := func(label string) []string {
+		all := rapid.SliceOfN(rapid.SampledFrom([]string{pf, vf, other, sf}), 0, 3).Draw(t, label)
+		return slices.Compact(slices.Sorted(slices.Values(all)))
+	}
+	ev := use.Evidence{Snapshot: machine(), KubeletSeen: rapid.Bool().Draw(t, "seen"), Given: some("given")}
+	ev.Now = t0.Add(time.Duration(rapid.IntRange(0, 4).Draw(t, "minutes")) * time.Minute)
+	if rapid.Bool().Draw(t, "offers known") {
+		ev.Offered = map[string]bool{}
+		for _, id := range some("offered") {
+			ev.Offered[id] = true
+		}
+	}
+	k := &ev.Kubelet
+	*k = use.Kubelet{
+		Answered: rapid.Bool().Draw(t, "answered"), Listening: rapid.Bool().Draw(t, "listening"), Since: t0,
+		Held: map[string][]use.Holder{}, Pods: map[use.Pod]bool{}, Checkpoint: use.Checkpoint{Names: map[string]use.Pod{}},
+	}
+	for i := range someUIDs {
+		if rapid.Bool().Draw(t, "logged") {
+			k.Checkpoint.Names[someUIDs[i]] = somePods[i]
+		}
+		if k.Answered && rapid.Bool().Draw(t, "listed") {
+			k.Pods[somePods[i]] = true
+		}
+		if devices := some("entry"); len(devices) > 0 {
+			k.Checkpoint.Entries = append(k.Checkpoint.Entries, use.Entry{PodUID: someUIDs[i], Resource: fmt.Sprintf("example.com/%d", i), Devices: devices})
+		}
+	}
+	if k.Answered {
+		for _, id := range some("held") {
+			k.Held[id] = []use.Holder{{Device: id, Pod: "p"}}
+		}
+	}
+	for i, id := range some("noted") {
+		ev.Notes = append(ev.Notes, use.Note{ID: uint64(i), Device: id, At: t0})
+	}
+	return ev
+}
+
 // Whatever names a device, and counts, it is not free.
 func TestNothingThatIsNamedIsFree(t *testing.T) {
-	ids := []string{pf, vf, other, sf}
-	uids := []string{podUID, otherUID, staticUID}
-	names := []use.Pod{web, proxy, static}
 	rapid.Check(t, func(t *rapid.T) {
-		some := func(label string) []string {
-			return slices.Compact(slices.Sorted(slices.Values(rapid.SliceOfN(rapid.SampledFrom(ids), 0, 3).Draw(t, label))))
-		}
-		ev := use.Evidence{Snapshot: machine(), KubeletSeen: rapid.Bool().Draw(t, "seen"), Given: some("given")}
-		ev.Now = t0.Add(time.Duration(rapid.IntRange(0, 4).Draw(t, "minutes")) * time.Minute)
-		if rapid.Bool().Draw(t, "offers known") {
-			ev.Offered = map[string]bool{}
-			for _, id := range some("offered") {
-				ev.Offered[id] = true
-			}
-		}
-		k := use.Kubelet{Answered: rapid.Bool().Draw(t, "answered"), Listening: rapid.Bool().Draw(t, "listening"), Since: t0, Held: map[string][]use.Holder{}, Pods: map[use.Pod]bool{}}
-		k.Checkpoint.Names = map[string]use.Pod{}
-		for i := range uids {
-			if rapid.Bool().Draw(t, "logged") {
-				k.Checkpoint.Names[uids[i]] = names[i]
-			}
-			if k.Answered && rapid.Bool().Draw(t, "listed") {
-				k.Pods[names[i]] = true
-			}
-			if devices := some("entry"); len(devices) > 0 {
-				k.Checkpoint.Entries = append(k.Checkpoint.Entries, use.Entry{PodUID: uids[i], Resource: fmt.Sprintf("example.com/%d", i), Devices: devices})
-			}
-		}
-		if k.Answered {
-			for _, id := range some("held") {
-				k.Held[id] = []use.Holder{{Device: id, Pod: "p"}}
-			}
-		}
-		for i, id := range some("noted") {
-			ev.Notes = append(ev.Notes, use.Note{ID: uint64(i), Device: id, At: t0})
-		}
-		ev.Kubelet = k
-		set := use.Judge(ev)
+		ev := anyEvidence(t)
+		k, set := &ev.Kubelet, use.Judge(ev)
 		named := map[string]string{}
 		for id := range k.Held {
 			named[id] = "List"
@@ -157,13 +169,11 @@ func TestNothingThatIsNamedIsFree(t *testing.T) {
 		for id := range k.Entries(ev.KubeletSeen, ev.Now) {
 			named[id] = "the checkpoint"
 		}
-		// A pod that is listed has what the file says, named or not.
-		for i, uid := range uids {
-			for _, e := range k.Checkpoint.Entries {
-				if e.PodUID == uid && k.Pods[names[i]] {
-					for _, id := range e.Devices {
-						named[id] = "the entry of a listed pod"
-					}
+		// A pod that is listed has what the file says, whether its UID is known or not.
+		for _, e := range k.Checkpoint.Entries {
+			if k.Pods[somePods[slices.Index(someUIDs, e.PodUID)]] {
+				for _, id := range e.Devices {
+					named[id] = "the entry of a listed pod"
 				}
 			}
 		}

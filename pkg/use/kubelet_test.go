@@ -134,6 +134,31 @@ func TestInitContainerIsNotForgotten(t *testing.T) {
 	}
 }
 
+// The kubelet is asked again soon while it may yet list what it took, and not for as long
+// as an init container's pod lives.
+func TestUnlisted(t *testing.T) {
+	entries := map[string][]use.Holder{vf: {{Device: vf, Resource: "example.com/a"}}}
+	young, old := t0.Add(use.Grace-1), t0.Add(use.Grace)
+	for name, c := range map[string]struct {
+		note    use.Note
+		entries map[string][]use.Holder
+		now     time.Time
+		want    bool
+	}{
+		"listed":                              {use.Note{Device: vf, At: t0, Listed: &t0}, nil, young, false},
+		"not listed":                          {use.Note{Device: vf, At: t0}, nil, old, true},
+		"young, and in the checkpoint":        {use.Note{Device: vf, At: t0}, entries, young, true},
+		"old, and in the checkpoint":          {use.Note{Device: vf, At: t0}, entries, old, false},
+		"there under another resource":        {use.Note{Device: vf, Resource: "example.com/b", At: t0}, entries, old, true},
+		"another device is in the checkpoint": {use.Note{Device: "another", At: t0}, entries, old, true},
+		"listed, and not in the checkpoint":   {use.Note{Device: "another", At: t0, Listed: &t0}, entries, old, false},
+	} {
+		if got := use.Unlisted([]use.Note{c.note}, c.entries, c.now); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
 // A checkpoint that cannot be read says nothing of who has what: a note that was never
 // listed stays, and so do the devices of the boot before until the kubelet had the time
 // to have its pods again. All else goes on.
@@ -141,7 +166,7 @@ func TestUnreadableCheckpoint(t *testing.T) {
 	broken := use.Checkpoint{Err: errors.New("of a kubelet to come")}
 	k := use.Kubelet{Answered: true, Since: t0, Pods: pods(proxy), Checkpoint: broken}
 	late := t0.Add(2 * use.Grace)
-	never, once := use.Note{Device: vf, At: t0}, use.Note{Device: vf, At: t0, Listed: &t0}
+	never, once := use.Note{ID: 1, Device: vf, At: t0}, use.Note{ID: 2, Device: vf, At: t0, Listed: &t0}
 	if d := cmp.Diff([]use.Note{never}, use.Settle([]use.Note{never, once}, []use.Note{never, once}, k, late)); d != "" {
 		t.Errorf("the note that was never listed has to stay, and no other: %s", d)
 	}

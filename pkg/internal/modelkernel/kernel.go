@@ -88,6 +88,10 @@ type Fault struct {
 }
 
 type device struct {
+	// lock is the kernel's device_lock. It is taken before Kernel.mu, and a PF's before
+	// its VFs'.
+	lock sync.Mutex
+
 	addr, path string
 	pf         *device // of a VF
 	index      int

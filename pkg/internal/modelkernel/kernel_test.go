@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -131,11 +132,35 @@ func TestEveryFieldIsFilled(t *testing.T) {
 		}
 		mark(reflect.ValueOf(s).Elem(), filled)
 	}
+	mark(reflect.ValueOf(silent(t)).Elem(), filled)
 	for _, missing := range fields(reflect.TypeFor[inventory.Snapshot](), nil) {
 		if !filled[missing] {
 			t.Errorf("the model fills no %s", missing)
 		}
 	}
+}
+
+// silent is what is read while a write of sriov_numvfs does not return: the attributes
+// that wait for it cost the PF's answer, and no other's.
+func silent(t *testing.T) *inventory.Snapshot {
+	k := modelkernel.Full()
+	stuck, answer, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	k.Faults(func(string, string) modelkernel.Fault { close(stuck); return modelkernel.Fault{Until: answer} })
+	go func() { done <- k.Write(attrs+"sriov_numvfs", "0") }()
+	<-stuck
+	k.Faults(nil)
+	late := make(chan struct{})
+	r := inventory.NewReader(k, k, inventory.ReaderOptions{Bound: 20 * time.Millisecond, OnAnswer: func() { close(late) }})
+	s, err := r.Read(t.Context(), inventory.Everything())
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(answer)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	<-late
+	return s
 }
 
 // TestUnanswered: a question about devices that fails costs each of them a note, one

@@ -13,6 +13,7 @@ import (
 
 // Write is what a write(2) to the attribute does. It blocks like the kernel.
 func (k *Kernel) Write(name, value string) error {
+	defer k.deviceLock(name, value)()
 	k.mu.Lock()
 	k.writes = append(k.writes, name+"="+value)
 	fault := k.fault
@@ -35,6 +36,30 @@ func (k *Kernel) Write(name, value string) error {
 		return k.fail("write", name, value, f.Errno)
 	}
 	return nil
+}
+
+// deviceLock takes the device_lock that a read of the attribute, or a write of the value
+// to it, takes in the kernel, and returns what lets go of it. There: sriov_numvfs_show
+// and _store in drivers/pci/iov.c, driver_override_show in drivers/pci/pci-sysfs.c and
+// driver_set_override in drivers/base/driver.c, device_driver_attach and _detach in
+// drivers/base/dd.c.
+func (k *Kernel) deviceLock(name, value string) (unlock func()) {
+	k.mu.Lock()
+	var d *device
+	switch dir, base := split(name); {
+	case strings.HasPrefix(name, "bus/pci/drivers/") && (base == "bind" || base == "unbind"), name == sysfs.DriversProbe():
+		d = k.devices[strings.TrimSuffix(value, "\n")]
+	case base == sysfs.AttrNumVFs || base == sysfs.AttrDriverOverride:
+		if _, at := k.find(dir, true); sysfs.IsPCIAddress(sysfs.Base(at)) {
+			d = k.devices[sysfs.Base(at)]
+		}
+	}
+	k.mu.Unlock()
+	if d == nil {
+		return func() {}
+	}
+	d.lock.Lock()
+	return d.lock.Unlock
 }
 
 // store finds the attribute's store function and calls it.
@@ -108,7 +133,9 @@ func (k *Kernel) storeNumVFs(d *device, v string) unix.Errno {
 			}
 			if c := vf.released; c != nil {
 				k.mu.Unlock()
+				vf.lock.Lock() // of device_release_driver
 				<-c
+				vf.lock.Unlock()
 				k.mu.Lock()
 			}
 			k.removeDevice(vf)

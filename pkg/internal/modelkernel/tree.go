@@ -74,8 +74,9 @@ func (k *Kernel) rm(name string) {
 	}
 }
 
-// ReadFile implements sysfs.Tree.
+// ReadFile implements sysfs.Tree. It blocks like the kernel.
 func (k *Kernel) ReadFile(name string) ([]byte, error) {
+	defer k.deviceLock(name, "")()
 	return asked(k, func(f frozen) ([]byte, error) { return f.ReadFile(name) })
 }
 
