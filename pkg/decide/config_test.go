@@ -94,6 +94,46 @@ func TestConfigInForce(t *testing.T) {
 	}
 }
 
+// TestPartlyAccepted: what a PF cannot be keeps the newest config from displacing the
+// last good one, as long as that is in force on any PF. Where it is in force nowhere,
+// there is nothing to keep.
+func TestPartlyAccepted(t *testing.T) {
+	for name, c := range map[string]struct {
+		newest, good []spec.PhysicalFunction
+		state        status.SpecState
+		accept       bool
+		starts       string
+	}{
+		"supported":              {newest: []spec.PhysicalFunction{entry(pfA, 4)}, state: status.SpecAccepted, accept: true, starts: pfA},
+		"nothing was ever there": {newest: []spec.PhysicalFunction{entry(pfA, 9)}, state: status.SpecPartly, accept: true},
+		"the last good one stays": {
+			newest: []spec.PhysicalFunction{entry(pfA, 9), entry(pfB, 2)}, good: []spec.PhysicalFunction{entry(pfA, 3)},
+			state: status.SpecPartly, starts: pfA + " " + pfB,
+		},
+		"the last good one had another PF": {
+			newest: []spec.PhysicalFunction{entry(pfA, 9)}, good: []spec.PhysicalFunction{entry(pfB, 3)},
+			state: status.SpecPartly, accept: true,
+		},
+		"nor is the last good one supported": {
+			newest: []spec.PhysicalFunction{entry(pfA, 9)}, good: []spec.PhysicalFunction{entry(pfA, 8)},
+			state: status.SpecPartly, accept: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.config.Newest = &decide.Document{Present: true, Parsed: parsed("new", c.newest...)}
+			if c.good != nil {
+				w.config.LastGood = decide.LastGood{Known: true, Parsed: parsed("old", c.good...)}
+			}
+			d := w.look()
+			if d.Spec.State != c.state || (d.Accept != nil) != c.accept || d.Spec.InForce != "new" || d.Hash != "new" {
+				t.Errorf("%+v, accepted %v", d.Spec, d.Accept)
+			}
+			w.wantStart(name, &d, c.starts)
+		})
+	}
+}
+
 // What is wrong with the newest config, and what to mind, is reported as it is.
 func TestErrorsAndWarningsOfTheConfig(t *testing.T) {
 	for name, want := range map[string][3]int{"good": {0, 1}, "bad": {2, 0}, "unreadable": {1, 0}, "absent": {}} {

@@ -3,6 +3,7 @@ package decide_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -39,6 +40,60 @@ func TestRunningPFIsLeftAlone(t *testing.T) {
 		t.Errorf("under way are %v after all have ended", got)
 	}
 	w.wantStart("both failed", &d, "")
+}
+
+// TestConflictGroup: PFs that share hardware are worked on one after the other, and not
+// at all as long as the kernel owes an answer to a write on one of them.
+func TestConflictGroup(t *testing.T) {
+	w := newWorld(t)
+	w.configure("a", entry(pfA, 4), entry(pfB, 2))
+	look := func(stuck string, e ...decide.Ended) decide.Decision {
+		o := w.observe()
+		for _, pf := range []string{pfA, pfB} {
+			o.Snapshot.PF(pf).Netdevs[0].PhysSwitchID = "c0ffee"
+		}
+		o.Ended, o.Stuck = e, map[string]bool{stuck: stuck != ""}
+		return w.decide(o)
+	}
+	run := look("")
+	w.wantStart("new", &run, pfA+" "+pfB)
+	if len(run.Start) != 1 {
+		t.Errorf("in one piece start %d", len(run.Start))
+	}
+	ends := ended(&run, failed())
+	d := look("", ends[0])
+	w.wantStart("the first has ended", &d, "")
+	w.makeVFs(pfA, 3)
+	d = look("", ends[1])
+	w.wantStart("both have", &d, pfA)
+	w.wait(time.Second)
+	d = look("")
+	w.wantStart("the other one is due, and one is under way", &d, "")
+	hangs := failed()
+	hangs.Stuck = true
+	d = look(pfA, decide.Ended{PF: pfA, Plan: run.Start[0][0].Plan, Report: hangs})
+	w.wantStart("the kernel owes an answer", &d, "")
+	w.wait(time.Hour)
+	d = look(pfA)
+	w.wantStart("an hour later", &d, "")
+	d = look("")
+	w.wantStart("it has answered", &d, pfA+" "+pfB)
+}
+
+// TestStuckPFHoldsUpNobody that shares nothing with it.
+func TestStuckPFHoldsUpNobody(t *testing.T) {
+	w := newWorld(t)
+	w.configure("a", entry(pfA, 4))
+	run := w.look()
+	hangs := failed()
+	hangs.Stuck = true
+	w.configure("b", entry(pfA, 4), entry(pfB, 2))
+	o := w.observe()
+	o.Ended, o.Stuck = ended(&run, hangs), map[string]bool{pfA: true}
+	d := w.decide(o)
+	w.wantStart("stuck on the one", &d, pfB)
+	d = w.look()
+	w.wantStart("answered: there is no pause", &d, pfA)
 }
 
 // TestRunningPFIsNoDrift: what a run changes is changed by us.

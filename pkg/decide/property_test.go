@@ -16,6 +16,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
 	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
+	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
 // machine is a world in which what Decide starts is done.
@@ -29,7 +30,7 @@ func newMachine(t *rapid.T) *machine {
 	m := &machine{world: newWorld(t), record: record.Record{BootID: boot}}
 	var err error
 	m.applier, err = apply.New(m.kernel, apply.Options{
-		Links: m.kernel, Journal: m, Gate: m, OnWrite: func(apply.Write) {}, OnAnswer: func(string) {},
+		Links: m.kernel, Journal: m, Gate: gate{m.world}, OnWrite: func(apply.Write) {}, OnAnswer: func(string) {},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -48,16 +49,22 @@ func (m *machine) End(_ context.Context, r record.Run, out record.Outcome) error
 	return nil
 }
 
-// Claim implements apply.Gate.
-func (m *machine) Claim(_ context.Context, _ string, devices []string) (apply.Claim, error) {
-	c := apply.Claim{Release: func() {}}
+// gate implements apply.Gate and its claims: it finds those whom w.held says.
+type gate struct{ *world }
+
+func (g gate) Begin(string) apply.Claims { return g }
+
+func (g gate) Claim(_ context.Context, devices []string) ([]use.Holder, error) {
+	var out []use.Holder
 	for _, dev := range devices {
-		if name, ok := m.held[dev]; ok {
-			c.Holders = append(c.Holders, pod(dev, name))
+		if name, ok := g.held[dev]; ok {
+			out = append(out, pod(dev, name))
 		}
 	}
-	return c, nil
+	return out, nil
 }
+
+func (gate) Release() {}
 
 // pass is one pass of the loop after the runs that ended: it returns the decision and
 // the runs that it came to.
