@@ -14,6 +14,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/apply"
 	"github.com/talos-sriov/talos-sriov/pkg/decide"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
+	"github.com/talos-sriov/talos-sriov/pkg/plan"
 	"github.com/talos-sriov/talos-sriov/pkg/record"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
@@ -24,6 +25,7 @@ type machine struct {
 	*world
 	applier *apply.Applier
 	record  record.Record
+	forced  bool // the config went over a pod
 }
 
 func newMachine(t *rapid.T) *machine {
@@ -84,6 +86,7 @@ func (m *machine) pass(t *rapid.T, after []decide.Ended) (decide.Decision, []dec
 			if _, ok := m.memory.Running()[r.PF]; !ok {
 				t.Fatalf("%s starts, and is not known as under way", r.PF)
 			}
+			m.forced = m.forced || slices.ContainsFunc(r.Plan.Steps, func(s plan.Step) bool { return len(s.Forced) > 0 })
 			out = append(out, decide.Ended{PF: r.PF, Plan: r.Plan, Report: m.applier.Run(t.Context(), r.Plan)})
 		}
 	}
@@ -217,7 +220,7 @@ func stays(t *rapid.T, m *machine, last *decide.Decision) {
 	if w := m.kernel.Writes()[before:]; len(w) > 0 {
 		t.Fatalf("written: %q", w)
 	}
-	if v := m.kernel.Violations(); len(v) > 0 {
+	if v := m.kernel.Violations(); len(v) > 0 && !m.forced {
 		t.Fatalf("violations: %q", v)
 	}
 }

@@ -97,9 +97,18 @@ func TestAskAgain(t *testing.T) {
 		found func(w *world, o *decide.Observation)
 		want  time.Duration
 	}{
-		"nothing":                {func(*world, *decide.Observation) {}, resync},
-		"a VF is open":           {func(w *world, o *decide.Observation) { o.Open = map[string]use.Answer{w.vf(pfA, 0): {State: use.Open}} }, soon},
-		"not all is listed":      {func(_ *world, o *decide.Observation) { o.Unconfirmed = true }, soon},
+		"nothing":           {func(*world, *decide.Observation) {}, resync},
+		"a VF is open":      {func(w *world, o *decide.Observation) { o.Open = map[string]use.Answer{w.vf(pfA, 0): {State: use.Open}} }, soon},
+		"not all is listed": {func(_ *world, o *decide.Observation) { o.Unconfirmed = true }, soon},
+		"a pod has it under another name": {func(w *world, o *decide.Observation) {
+			w.held[w.vf(pfA, 0)] = "web"
+			*o = w.observe()
+			o.Use.Devices[w.vf(pfA, 0)].Holders[0].Resource = "example.com/old"
+		}, soon},
+		"a pod has it under its own": {func(w *world, o *decide.Observation) {
+			w.held[w.vf(pfA, 0)] = "web"
+			*o = w.observe()
+		}, resync},
 		"a change waits":         {func(w *world, o *decide.Observation) { w.shrink(o) }, soon},
 		"it waits on another PF": {func(w *world, o *decide.Observation) { w.makeVFs(pfB, 1); w.shrink(o) }, soon},
 	} {
