@@ -103,7 +103,7 @@ func (a *app) run(ctx context.Context, args []string) error {
 // goes into the log.
 func ended(log *slog.Logger, err error) error {
 	if stalled, ok := errors.AsType[*agent.StalledError](err); ok {
-		log.Error("the loop stands still, so the service is started anew", "err", err, "stacks", stalled.Stacks)
+		log.Error("the loop stands still, so the service is started again", "err", err, "stacks", stalled.Stacks)
 	}
 	return err
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/use"
 )
 
-// The document renames a resource while a pod has one of its devices. The kubelet
+// The config renames a resource while a pod has one of its devices. The kubelet
 // takes that device for free under the new name: it is not given out until the pod has
 // ended, and the pod keeps it.
 func TestDeviceUnderAnotherResourceName(t *testing.T) {

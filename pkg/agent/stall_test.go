@@ -23,7 +23,7 @@ func freeAddr(t *testing.T) string {
 }
 
 // A pass that never ends makes the daemon unhealthy and ends it, with the stacks of all
-// goroutines: the service is started anew.
+// goroutines: the service is started again.
 func TestStalledLoopEndsTheDaemon(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
@@ -65,7 +65,7 @@ func TestStalledLoopEndsTheDaemon(t *testing.T) {
 	}
 }
 
-// A loop each of whose passes takes long goes round all the same.
+// A loop each of whose passes takes long goes round anyway.
 func TestSlowLoopIsNoStalledOne(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)

@@ -135,10 +135,10 @@ func (d *Decision) finish(o *Observation, running map[string]bool) {
 	}
 	for pf := range o.Forced {
 		if f := d.Plan.PF(pf); !running[pf] && (f == nil || len(f.Steps) == 0) {
-			d.Obeyed = append(d.Obeyed, pf)
+			d.Acknowledged = append(d.Acknowledged, pf)
 		}
 	}
-	slices.Sort(d.Obeyed)
+	slices.Sort(d.Acknowledged)
 }
 
 // waits reports whether any step waits for holders.

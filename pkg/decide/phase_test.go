@@ -143,22 +143,22 @@ func TestOrders(t *testing.T) {
 			t.Errorf("%s: tokens %+v, want %+v", what, d.Tokens, want)
 		}
 	}
-	obeyed := func(what string, d *decide.Decision, want ...string) {
+	acknowledged := func(what string, d *decide.Decision, want ...string) {
 		t.Helper()
-		if diff := cmp.Diff(want, d.Obeyed); diff != "" {
-			t.Errorf("%s: obeyed %s", what, diff)
+		if diff := cmp.Diff(want, d.Acknowledged); diff != "" {
+			t.Errorf("%s: acknowledged %s", what, diff)
 		}
 	}
 	run := look()
 	tokens("it starts", &run)
-	obeyed("it starts", &run, pfB)
+	acknowledged("it starts", &run, pfB)
 	w.makeVFs(pfA, 4)
 	d := look()
 	tokens("it is under way", &d)
-	obeyed("it is under way", &d, pfB)
+	acknowledged("it is under way", &d, pfB)
 	d = look(ended(&run, &apply.Report{})...)
 	tokens("it is over", &d, record.Token{Card: d.Plan.PF(pfA).Card, Text: "today", Done: true})
-	obeyed("it is over", &d, pfA, pfB)
+	acknowledged("it is over", &d, pfA, pfB)
 }
 
 // TestOpenTokens: a token is open while its work rests or waits.
@@ -172,8 +172,8 @@ func TestOpenTokens(t *testing.T) {
 	if d.Tokens == nil || len(d.Tokens.PFs) != 1 || d.Tokens.PFs[0].Done {
 		t.Errorf("failed work: tokens %+v", d.Tokens)
 	}
-	if len(d.Obeyed) > 0 {
-		t.Errorf("obeyed %v, which nobody ordered", d.Obeyed)
+	if len(d.Acknowledged) > 0 {
+		t.Errorf("acknowledged %v, which nobody ordered", d.Acknowledged)
 	}
 }
 

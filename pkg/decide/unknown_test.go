@@ -28,7 +28,7 @@ func TestNothingConcluded(t *testing.T) {
 			before := w.memory
 			w.wait(time.Minute)
 			d := w.decide(o)
-			if d.Known || d.Plan != nil || d.Pools != nil || len(d.Withdrawn)+len(d.Start)+len(d.Obeyed)+len(d.Drifted) > 0 || d.Accept != nil || d.Tokens != nil {
+			if d.Known || d.Plan != nil || d.Pools != nil || len(d.Withdrawn)+len(d.Start)+len(d.Acknowledged)+len(d.Drifted) > 0 || d.Accept != nil || d.Tokens != nil {
 				t.Errorf("concluded %+v", d)
 			}
 			if d.Config != w.config.Newest.Config || d.Hash != "a" {
@@ -59,7 +59,7 @@ func TestRunsEndAlsoUnseen(t *testing.T) {
 }
 
 // TestUnreadMachineIsNotQuiet: a PF must be seen quiet at every look. One at which
-// nothing could be read begins anew.
+// nothing could be read begins again.
 func TestUnreadMachineIsNotQuiet(t *testing.T) {
 	w := newWorld(t)
 	w.settings.NetworkWait = 10 * time.Second
