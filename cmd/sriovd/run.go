@@ -96,7 +96,16 @@ func (a *app) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return daemon.Run(ctx)
+	return ended(log, daemon.Run(ctx))
+}
+
+// ended returns how the daemon ended. What of that a line on the terminal cannot have
+// goes into the log.
+func ended(log *slog.Logger, err error) error {
+	if stalled, ok := errors.AsType[*agent.StalledError](err); ok {
+		log.Error("the loop stands still, so the service is started again", "err", err, "stacks", stalled.Stacks)
+	}
+	return err
 }
 
 // daemon is the agent with the machine that the flags name.

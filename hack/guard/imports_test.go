@@ -70,6 +70,7 @@ var order = [][]string{
 	{"pkg/apply"},
 	{"pkg/pool"},
 	{"pkg/health"},
+	{"pkg/ledger"},
 	{"pkg/deviceplugin"},
 	{"pkg/cni/fault", "pkg/cni/delegate"},
 	{"pkg/cni/netconf"},
@@ -80,6 +81,7 @@ var order = [][]string{
 	{"pkg/state"},
 	{"pkg/status"},
 	{"pkg/report"},
+	{"pkg/decide"},
 	{"pkg/metrics"},
 	{"pkg/agent"},
 	{"pkg/talos/versions", "pkg/talos/nodenet"},
@@ -93,9 +95,11 @@ var order = [][]string{
 // allows them.
 var narrow = map[string][]string{
 	"pkg/cni/fault":         {},
+	"pkg/decide":            {"pkg/apply", "pkg/cni", "pkg/health", "pkg/inventory", "pkg/op", "pkg/plan", "pkg/pool", "pkg/record", "pkg/report", "pkg/spec", "pkg/status", "pkg/use"},
 	"pkg/install/outcome":   {},
 	"pkg/internal/fileid":   {},
 	"pkg/internal/dirwatch": {"pkg/internal/fileid"},
+	"pkg/ledger":            {"pkg/inventory", "pkg/pool", "pkg/use"},
 	"pkg/lock":              {},
 	"pkg/metrics":           {},
 	"pkg/pci":               {},

@@ -75,7 +75,7 @@ type Options struct {
 	// back before the daemon does; default 30 seconds.
 	OrphanGrace time.Duration
 	// Stall is how long one pass of the loop may take before the process ends, to
-	// be started anew; default 5 minutes.
+	// be started again; default 5 minutes.
 	Stall time.Duration
 	// Absent is how long a config must be missing before that counts; see
 	// source.Options.

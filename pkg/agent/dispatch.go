@@ -39,7 +39,7 @@ func (l *loop) dispatch(ctx context.Context, o *observed) {
 		l.workers.start(ctx, work, o.Snapshot)
 	}
 	l.record()
-	for _, pf := range d.Obeyed {
+	for _, pf := range d.Acknowledged {
 		if err := a.store.Acknowledge(pf); err != nil {
 			a.log.Error("cannot remove force request", "pf", pf, "err", err)
 		}

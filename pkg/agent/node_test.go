@@ -52,12 +52,21 @@ type node struct {
 	mu   sync.Mutex
 	held map[string]string // device -> pod, what pod-resources answers
 	mute bool              // it does not answer
+	as   string            // under which resource name pods have their devices, "" for not known
+	id   string            // which process answers, "" for not known
+	up   time.Duration     // for how long it has answered us, 0 for an hour
+	asks int
 	cni  install.Options
+	// hangs, if set, is called for each question to pod-resources.
+	hangs func(asks int)
+	// options, if set, changes the agent's.
+	options func(*agent.Options)
 	// attachments, if set, are reclaimed after grace.
 	attachments agent.Attachments
 	grace       time.Duration
 	absent      time.Duration // 0 for a second, shorter than on a node
 	stop        func()
+	ended       chan error // cap 1: how the running agent ended
 }
 
 type logBuffer struct {
@@ -80,13 +89,20 @@ func (l *logBuffer) String() string {
 // Ask is the pod-resources socket.
 func (n *node) Ask(context.Context) use.Kubelet {
 	n.mu.Lock()
+	n.asks++
+	hangs, asks := n.hangs, n.asks
+	n.mu.Unlock()
+	if hangs != nil {
+		hangs(asks)
+	}
+	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.mute {
 		return use.Kubelet{}
 	}
-	k := use.Kubelet{Answered: true, Since: time.Now().Add(-time.Hour), Held: map[string][]use.Holder{}}
+	k := use.Kubelet{Answered: true, ID: n.id, Since: time.Now().Add(-cmp.Or(n.up, time.Hour)), Held: map[string][]use.Holder{}}
 	for dev, pod := range n.held {
-		k.Held[dev] = []use.Holder{{Device: dev, Namespace: "default", Pod: pod, Evidence: use.EvidencePodResources}}
+		k.Held[dev] = []use.Holder{{Device: dev, Namespace: "default", Pod: pod, Resource: n.as, Evidence: use.EvidencePodResources}}
 	}
 	return k
 }
@@ -145,18 +161,23 @@ func (n *node) start() {
 	if n.sysfs == nil {
 		n.sysfs = n.kernel
 	}
-	a, err := agent.New(agent.Options{
+	opts := agent.Options{
 		Config: n.config, StateDir: filepath.Join(n.dir, "state"), KubeletDir: filepath.Dir(n.kubelet.PluginDir()),
 		RunDir:        filepath.Join(filepath.Dir(n.kubelet.PluginDir()), "run"),
 		DeviceInfoDir: n.infoDir(), CDIDir: n.cdiDir(), CNI: n.cni, Attachments: n.attachments, OrphanGrace: n.grace,
 		Proc: "/proc", Version: "test", Log: slog.New(slog.NewTextHandler(n.log, nil)),
 		Dev: n.dev, Sysfs: n.sysfs, Network: n.kernel, Links: n.kernel, Kubelet: n, Events: changes,
 		NetworkWait: time.Nanosecond, Absent: cmp.Or(n.absent, time.Second),
-	}, cmp.Or(n.boot, "boot-1"))
+	}
+	if n.options != nil {
+		n.options(&opts)
+	}
+	a, err := agent.New(opts, cmp.Or(n.boot, "boot-1"))
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	done := make(chan error, 1)
+	n.ended = done
 	go func() { done <- a.Run(ctx) }()
 	var once sync.Once
 	n.stop = func() {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// StalledError says that a pass of the loop did not end. The service is started anew
+// StalledError says that a pass of the loop did not end. The service is started again
 // then: what it knows is on the disk, and pods keep what they have.
 type StalledError struct {
 	After time.Duration

@@ -120,7 +120,7 @@ func (d *Decision) start(o *Observation, m *Memory, due []leftover) {
 			d.Start = append(d.Start, w)
 		}
 	}
-	if waits(d.Plan) || len(o.Open) > 0 || o.Unconfirmed {
+	if o.Unconfirmed || len(o.Open) > 0 || waits(d.Plan) || heldElsewhere(d.Withdrawn) {
 		d.within(o.At, askAgain)
 	}
 }
@@ -135,10 +135,10 @@ func (d *Decision) finish(o *Observation, running map[string]bool) {
 	}
 	for pf := range o.Forced {
 		if f := d.Plan.PF(pf); !running[pf] && (f == nil || len(f.Steps) == 0) {
-			d.Obeyed = append(d.Obeyed, pf)
+			d.Acknowledged = append(d.Acknowledged, pf)
 		}
 	}
-	slices.Sort(d.Obeyed)
+	slices.Sort(d.Acknowledged)
 }
 
 // waits reports whether any step waits for holders.
@@ -146,4 +146,14 @@ func waits(p *plan.Plan) bool {
 	return slices.ContainsFunc(p.PFs, func(f plan.PFPlan) bool {
 		return slices.ContainsFunc(f.Steps, func(s plan.Step) bool { return len(s.Wait) > 0 })
 	})
+}
+
+// heldElsewhere reports whether any device is withdrawn until a pod ends.
+func heldElsewhere(withdrawn map[string]pool.Reason) bool {
+	for _, r := range withdrawn {
+		if r.Cause == pool.CauseHeldElsewhere {
+			return true
+		}
+	}
+	return false
 }

@@ -176,8 +176,8 @@ type Decision struct {
 	// Tokens are the force tokens of the config and how far they are; nil while they
 	// must not be recorded.
 	Tokens *record.Tokens
-	// Obeyed are the PFs whose force request on the machine is carried out.
-	Obeyed []string
+	// Acknowledged are the PFs whose force request on the machine is carried out.
+	Acknowledged []string
 	// Drifted are the PFs that somebody else has changed.
 	Drifted []Drifted
 	// Next is when to decide again although nothing happened.
