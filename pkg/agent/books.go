@@ -105,12 +105,12 @@ func (b books) Note(_ context.Context, got deviceplugin.Allocation) (done func(g
 type gate struct{ a *Agent }
 
 // Begin implements apply.Gate.
-func (g gate) Begin(pf string) apply.Claims { return &claims{a: g.a, by: "a change of " + pf} }
+func (g gate) Begin(pf string) apply.Claims { return &claims{a: g.a, pf: pf} }
 
 // claims are those of one run, on one goroutine at a time.
 type claims struct {
 	a  *Agent
-	by string
+	pf string
 	id ledger.Claim // 0: none yet
 }
 
@@ -124,7 +124,10 @@ func (c *claims) Claim(ctx context.Context, devices []string) ([]use.Holder, err
 	q := a.ledger.Ask()
 	snap, err := a.read(ctx, inventory.Needs{})
 	if err != nil {
-		return nil, fmt.Errorf("read who has the devices of %s: %w", c.by, err)
+		return nil, fmt.Errorf("read the machine before a change of %s: %w", c.pf, err)
+	}
+	if pf := snap.PF(c.pf); pf != nil && pf.Silent != "" {
+		return nil, fmt.Errorf("read the machine before a change of %s: %s", c.pf, pf.Silent)
 	}
 	a.opened.probe(snap, devices)
 	set := a.holders(ctx, q, snap).Use
@@ -139,11 +142,12 @@ func (c *claims) Claim(ctx context.Context, devices []string) ([]use.Holder, err
 
 func (c *claims) withdraw(devices []string) (err error) {
 	reason := pool.Reason{Cause: pool.CauseUnfinished, Text: "is being changed"}
+	by := "a change of " + c.pf
 	var offered ledger.Offered
 	if c.id == 0 {
-		c.id, offered, err = c.a.ledger.Claim(c.by, devices, reason)
+		c.id, offered, err = c.a.ledger.Claim(by, devices, reason)
 	} else {
-		offered, err = c.a.ledger.Extend(c.id, c.by, devices, reason)
+		offered, err = c.a.ledger.Extend(c.id, by, devices, reason)
 	}
 	if err == nil {
 		c.a.offer(offered)

@@ -8,8 +8,8 @@ import (
 	"github.com/talos-sriov/talos-sriov/pkg/plan"
 )
 
-// write runs one write to the target with its bound. Over time, the write is left to the
-// kernel, the PF is marked stuck, and the answer frees it whenever it comes.
+// write runs one write to the target with its bound. Over time, and when ctx ends, the
+// write is left to the kernel and the PF is marked stuck.
 func (r *run) write(ctx context.Context, s *plan.Step, t target) error {
 	r.point("write/" + s.ID)
 	start := time.Now()
@@ -27,22 +27,41 @@ func (r *run) write(ctx context.Context, s *plan.Step, t target) error {
 	if o, ok := s.Op.(op.SetNumVFs); ok {
 		limit += time.Duration(o.N) * perVF
 	}
-	bound := time.NewTimer(limit)
-	defer bound.Stop()
-	var err error
-	select {
-	case err = <-answer:
-	case <-bound.C:
-		err = &StuckError{PF: r.pf.Address, Step: *s, After: time.Since(start)}
-		r.a.mu.Lock()
-		r.flight.step, r.flight.since, r.flight.stuck = *s, start, true
-		r.a.mu.Unlock()
-		r.out.Stuck = true
-		go r.a.answered(r.pf.Address, r.flight, done)
+	answered, err := awaitAnswer(ctx, answer, limit)
+	if !answered {
+		err = r.abandon(s, start, done)
 	}
 	r.a.opts.OnWrite(Write{PF: r.pf.Address, Step: *s, Took: time.Since(start), Error: err})
 	r.point("wrote/" + s.ID)
 	return err
+}
+
+// lastWait is how long a write may take that is under way when the process ends.
+const lastWait = 2 * time.Second
+
+// awaitAnswer returns the kernel's answer, and whether it came in time. When ctx ends
+// the time is short: Talos gives a service ten seconds to stop.
+func awaitAnswer(ctx context.Context, answer <-chan error, limit time.Duration) (answered bool, err error) {
+	bound := time.NewTimer(limit)
+	defer bound.Stop()
+	stop := context.AfterFunc(ctx, func() { bound.Reset(min(limit, lastWait)) })
+	defer stop()
+	select {
+	case err = <-answer:
+		return true, err
+	case <-bound.C:
+		return false, nil
+	}
+}
+
+// abandon leaves a write to the kernel, whose answer frees the PF whenever it comes.
+func (r *run) abandon(s *plan.Step, start time.Time, done <-chan struct{}) error {
+	r.a.mu.Lock()
+	r.flight.step, r.flight.since, r.flight.stuck = *s, start, true
+	r.a.mu.Unlock()
+	r.out.Stuck = true
+	go r.a.answered(r.pf.Address, r.flight, done)
+	return &StuckError{PF: r.pf.Address, Step: *s, After: time.Since(start)}
 }
 
 // lateAnswer is how long a request that was reported stuck may still wait for

@@ -53,16 +53,24 @@ func (b Books) with(old Books) Books {
 	if out.Kubelet == nil {
 		out.Kubelet = old.Kubelet
 	}
-	own := make(map[string]bool, len(out.Notes))
+	own := make(map[noteKey]bool, len(out.Notes))
 	for i := range out.Notes {
-		own[out.Notes[i].Device] = true
+		own[keyOf(&out.Notes[i])] = true
 	}
 	var notes []use.Note
 	for i := range old.Notes {
-		if !own[old.Notes[i].Device] {
+		if !own[keyOf(&old.Notes[i])] {
 			notes = append(notes, old.Notes[i])
 		}
 	}
 	out.Notes = append(notes, out.Notes...)
 	return out
 }
+
+// noteKey tells a note from others also when each process counts for itself.
+type noteKey struct {
+	device string
+	at     int64
+}
+
+func keyOf(n *use.Note) noteKey { return noteKey{n.Device, n.At.UnixNano()} }

@@ -414,11 +414,29 @@ func (l *Ledger) Recover(old Books, unknown bool) {
 	if unknown {
 		l.seen()
 	}
+	old = old.clone()
+	l.renumber(old.Notes)
 	next := l.books.with(old)
-	for i := range next.Notes {
-		l.moment = max(l.moment, next.Notes[i].ID)
-	}
 	l.setNotes(next.Notes)
 	l.books = next
 	l.revision++
+}
+
+// renumber gives the notes of an earlier process, which has counted for itself, numbers
+// that none of ours has or will have: Release goes by them. The caller holds the lock.
+func (l *Ledger) renumber(old []use.Note) {
+	own := make(map[noteKey]uint64, len(l.books.Notes))
+	for i := range l.books.Notes {
+		own[keyOf(&l.books.Notes[i])] = l.books.Notes[i].ID
+	}
+	for i := range old {
+		n := &old[i]
+		if id, is := own[keyOf(n)]; is && id == n.ID || n.ID == 0 {
+			continue
+		}
+		if n.ID <= l.moment {
+			n.ID = l.now()
+		}
+		l.moment = max(l.moment, n.ID)
+	}
 }

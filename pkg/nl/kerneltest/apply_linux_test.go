@@ -67,7 +67,11 @@ func (nowhere) End(context.Context, record.Run, record.Outcome) error { return n
 // nobody is a gate that finds no holders.
 type nobody struct{}
 
-func (nobody) Claim(context.Context, string, []string) ([]use.Holder, error) { return nil, nil }
+func (n nobody) Begin(string) apply.Claims { return n }
+
+func (nobody) Claim(context.Context, []string) ([]use.Holder, error) { return nil, nil }
+
+func (nobody) Release() {}
 
 func (d *device) apply(steps ...plan.Step) *apply.Report {
 	d.t.Helper()
