@@ -51,7 +51,8 @@ func TestFailedWorkRests(t *testing.T) {
 func TestOtherWorkIsDueAtOnce(t *testing.T) {
 	for name, change := range map[string]func(w *world){
 		"wants another value": func(w *world) { w.configure("b", withDriver(entry(pfA, 4), spec.DriverNone)) },
-		"finds another value": func(w *world) { w.write("bus/pci/drivers/igbvf/unbind", w.vf(pfA, 2)) },
+		"has less to do":      func(w *world) { w.write("bus/pci/drivers/igbvf/unbind", w.vf(pfA, 2)) },
+		"finds another value": func(w *world) { w.write("bus/pci/devices/"+w.vf(pfA, 2)+"/driver_override", "pci-stub") },
 		"waits for a pod":     func(w *world) { w.held[w.vf(pfA, 1)] = "web" },
 		"waits for none": func(w *world) {
 			delete(w.held, w.vf(pfA, 0))
