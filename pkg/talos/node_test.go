@@ -85,7 +85,7 @@ func TestSnapshot(t *testing.T) {
 // note, not the snapshot.
 func TestUnreadable(t *testing.T) {
 	root := sysfstest.Make(t, 1, 2)
-	name := filepath.Join(root, "devices/pci0000:00/0000:00:00.0/sriov_numvfs")
+	name := filepath.Join(root, "devices/pci0000:00/0000:00:00.0/sriov_drivers_autoprobe")
 	if err := os.Remove(name); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestUnreadable(t *testing.T) {
 			t.Errorf("note %+v", n)
 		}
 	}
-	want := []string{"0000:00:00.0 sriov_numvfs", "network devlink info", "network eswitch mode"}
+	want := []string{"0000:00:00.0 sriov_drivers_autoprobe", "network devlink info", "network eswitch mode"}
 	if diff := cmp.Diff(want, notes); diff != "" {
 		t.Errorf("notes (-want +got):\n%s", diff)
 	}
