@@ -96,3 +96,45 @@ func TestOwnersAreAskedWithoutALock(t *testing.T) {
 		t.Errorf("asked %d times", asked)
 	}
 }
+
+// TestOffersInOrder: what runs have claimed is not offered, also when they claimed it
+// before anything was; it is again once a pass has seen their end. Each offer comes after
+// the one before.
+func TestOffersInOrder(t *testing.T) {
+	t.Parallel()
+	l := ledger.New("boot-1")
+	base := &pool.Assignment{Pools: []pool.Pool{{Resource: "example.com/x", Devices: []pool.Device{
+		{ID: "a", Healthy: true}, {ID: "b", Healthy: true}, {ID: "c", Healthy: true},
+	}}}}
+	reason := pool.Reason{Cause: pool.CauseUnfinished, Text: "is being changed"}
+	var claims []ledger.Claim
+	claim := func(id string) ledger.Offered {
+		c, offered, err := l.Claim("a run", []string{id}, reason)
+		if err != nil {
+			t.Fatal(err)
+		}
+		claims = append(claims, c)
+		return offered
+	}
+	before := claim("b")
+	began := l.Ask()
+	offers := []ledger.Offered{l.Offer(began, base, nil), claim("c")}
+	for _, c := range claims {
+		l.End(c)
+	}
+	offers = append(offers, l.Offer(began, base, nil), l.Offer(l.Ask(), base, nil))
+	if before.Assignment != nil {
+		t.Errorf("before anything was offered: %+v", before.Assignment)
+	}
+	last := before.Seq
+	for i, healthy := range []int{2, 1, 1, 3} {
+		o := &offers[i]
+		if got := o.Assignment.Pools[0].Healthy(); got != healthy {
+			t.Errorf("offer %d has %d healthy devices, want %d", i, got, healthy)
+		}
+		if o.Seq <= last {
+			t.Errorf("offer %d does not come after the one before", i)
+		}
+		last = o.Seq
+	}
+}
