@@ -82,8 +82,10 @@ type Options struct {
 	Absent time.Duration
 	// Settle is how long a burst of kernel events is collected; default 10 ms.
 	Settle time.Duration
-	// Point is passed to apply: a place to crash, for tests.
-	Point func(string)
+	// Point and WriteTimeout are passed to apply, for tests: places to crash, and how
+	// soon a write counts as stuck.
+	Point        func(string)
+	WriteTimeout func(op.Kind) time.Duration
 }
 
 // hostPath is a path of ours as the host has it.
@@ -192,6 +194,8 @@ func New(opts Options, bootID string) (*Agent, error) {
 		OnWrite:  a.logWrite,
 		OnAnswer: func(string) { a.Wake() },
 		Point:    opts.Point,
+
+		WriteTimeout: opts.WriteTimeout,
 	})
 	return a, err
 }

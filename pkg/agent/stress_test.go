@@ -18,14 +18,17 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
+	"github.com/talos-sriov/talos-sriov/pkg/agent"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
 // The whole agent under everything that happens on a node at the same time: configs,
-// pods that come and go, ports that lose their link, netlink that fails, a kubelet and
-// a service that restart, and a disk that turns read-only. It must never stand still,
-// never take a VF from a pod, and be as the last config says when all is quiet again.
+// pods that come and go, ports that lose their link, PFs whose driver takes its time or
+// hangs, netlink that fails, a kubelet and a service that restart, and a disk that turns
+// read-only. It must never stand still, never take a VF from a pod, and be as the last
+// config says when all is quiet again.
 //
 // SRIOV_STRESS is how long (default 3s), SRIOV_STRESS_SEED which random numbers,
 // SRIOV_STRESS_PFS how many PFs (default 1 to 12, another number in each round).
@@ -81,6 +84,8 @@ type stress struct {
 
 	failing atomic.Bool // netlink fails; the model asks under its lock
 
+	blocked sync.Map // PF -> what its next write of sriov_numvfs waits for, closed in time
+
 	// restarting is held while the service or the kubelet is down.
 	restarting sync.RWMutex
 	readOnly   func(on bool)
@@ -104,6 +109,18 @@ func newStress(t *testing.T, count int, seed uint64) *stress {
 		}
 		return nil
 	})
+	s.kernel.Faults(func(name, _ string) modelkernel.Fault {
+		if pf, ok := strings.CutSuffix(name, "/sriov_numvfs"); ok {
+			if until, ok := s.blocked.Load(filepath.Base(pf)); ok {
+				return modelkernel.Fault{Until: until.(chan struct{})}
+			}
+		}
+		return modelkernel.Fault{}
+	})
+	// Beside two seconds for each VF: a way through 0 VFs that hangs is soon stuck.
+	s.options = func(o *agent.Options) {
+		o.WriteTimeout = func(op.Kind) time.Duration { return 500 * time.Millisecond }
+	}
 	dir := filepath.Join(s.dir, "state")
 	if err := errors.Join(os.MkdirAll(dir, 0o755), unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m")); err == nil {
 		s.readOnly = func(on bool) {
@@ -178,6 +195,8 @@ func (s *stress) run(long time.Duration) {
 	s.actor(&wg, end, 5, 100*time.Millisecond, func(r *rand.Rand) { s.fail(r.IntN(8) == 0) })
 	s.actor(&wg, end, 6, 100*time.Millisecond, func(r *rand.Rand) { s.readOnly(r.IntN(8) == 0) })
 	s.actor(&wg, end, 7, 100*time.Millisecond, func(r *rand.Rand) { s.silent(r.IntN(8) == 0) })
+	s.actor(&wg, end, 9, 800*time.Millisecond, func(r *rand.Rand) { s.block(s.pfs[r.IntN(len(s.pfs))]) })
+	s.actor(&wg, end, 10, time.Second, func(*rand.Rand) { s.unblock() })
 	s.actor(&wg, end, 8, 2*time.Second, func(r *rand.Rand) {
 		s.restarting.Lock()
 		defer s.restarting.Unlock()
@@ -207,6 +226,21 @@ func (s *stress) count(n *int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	*n++
+}
+
+// block makes the PF's driver hang in its next write of sriov_numvfs, until unblock.
+func (s *stress) block(pf string) {
+	s.restarting.RLock()
+	defer s.restarting.RUnlock()
+	s.blocked.LoadOrStore(pf, make(chan struct{}))
+}
+
+func (s *stress) unblock() {
+	s.blocked.Range(func(pf, until any) bool {
+		s.blocked.Delete(pf)
+		close(until.(chan struct{}))
+		return true
+	})
 }
 
 func (s *stress) fail(on bool) {
@@ -284,6 +318,7 @@ func (s *stress) calm() {
 	s.fail(false)
 	s.readOnly(false)
 	s.silent(false)
+	s.unblock()
 	for _, pf := range s.pfs {
 		s.kernel.Plug(pf, true)
 	}
@@ -329,8 +364,10 @@ func (s *stress) settled(st *status.Status) bool {
 	return !slices.ContainsFunc(st.Pools, func(p status.Pool) bool { return !p.Registered })
 }
 
-// halt stops the service, and fails when it does not stop.
+// halt stops the service, and fails when it does not stop. A process does not end before
+// the kernel has answered its writes, so the next one meets none of them.
 func (s *stress) halt() {
+	s.unblock()
 	done := make(chan struct{})
 	go func() { s.stop(); close(done) }()
 	timer := time.NewTimer(patience)

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -203,11 +204,11 @@ func (l *Ledger) refused(resource, id string) string {
 	case d == nil || l.resource[id] != resource:
 		return "it is not one of that resource's devices any more"
 	case claimed:
-		return c.reason.Text
+		return words(c.reason)
 	case withdrawn:
-		return r.Text
+		return words(r)
 	case !d.Healthy:
-		return d.Reason.Text
+		return words(d.Reason)
 	}
 	for _, h := range l.listed[id] {
 		if h.Elsewhere(resource) {
@@ -224,6 +225,9 @@ func (l *Ledger) refused(resource, id string) string {
 	}
 	return ""
 }
+
+// words are never "", whatever the reason: that is for what is given out.
+func words(r pool.Reason) string { return cmp.Or(r.Text, "it is not given out now") }
 
 // Release removes the notes of an allocation that was refused after all. Nobody got
 // the devices by it.
@@ -429,14 +433,14 @@ func (l *Ledger) renumber(old []use.Note) {
 	for i := range l.books.Notes {
 		own[keyOf(&l.books.Notes[i])] = l.books.Notes[i].ID
 	}
+	ours := l.moment
+	for i := range old {
+		l.moment = max(l.moment, old[i].ID)
+	}
 	for i := range old {
 		n := &old[i]
-		if id, is := own[keyOf(n)]; is && id == n.ID || n.ID == 0 {
-			continue
-		}
-		if n.ID <= l.moment {
+		if id, is := own[keyOf(n)]; n.ID != 0 && n.ID <= ours && (!is || id != n.ID) {
 			n.ID = l.now()
 		}
-		l.moment = max(l.moment, n.ID)
 	}
 }

@@ -166,6 +166,32 @@ func TestNoteRefuses(t *testing.T) {
 	}
 }
 
+// A reason without a text is one too.
+func TestNoteRefusesWithoutText(t *testing.T) {
+	sick := pools([]string{netA, vf0})
+	sick.Pools[0].Devices[0].Healthy = false
+	for name, prepare := range map[string]func(l *ledger.Ledger) error{
+		"unhealthy": func(l *ledger.Ledger) error { l.Offer(l.Ask(), sick, nil); return nil },
+		"withdrawn": func(l *ledger.Ledger) error {
+			l.Offer(l.Ask(), pools([]string{netA, vf0}), map[string]pool.Reason{vf0: {}})
+			return nil
+		},
+		"claimed": func(l *ledger.Ledger) error {
+			_, _, err := l.Claim("a change", []string{vf0}, pool.Reason{})
+			return err
+		},
+	} {
+		l := offered(t)
+		if err := prepare(l); err != nil {
+			t.Fatal(err)
+		}
+		var refused *ledger.RefusedError
+		if _, err := l.Note(netA, []string{vf0}, t0); !errors.As(err, &refused) || refused.Reason == "" {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
 // A device that is held under the resource's own name is the kubelet's to give: it knows
 // when its pod has ended before we do.
 func TestNoteUnderTheSameName(t *testing.T) {
