@@ -31,15 +31,10 @@ func (a *asking) Ask(context.Context) use.Kubelet {
 	return use.Kubelet{Answered: true, Since: time.Now().Add(-time.Hour)}
 }
 
-// TestOwnersAreAskedWithoutALock: while the kubelet is being asked, for a pass of the
-// loop or for a run, another run claims, an Allocate notes, pools are offered, and
-// status, health and state are read. A test that hangs: a lock was held.
-func TestOwnersAreAskedWithoutALock(t *testing.T) {
-	t.Parallel()
-	const name, one, two = "example.com/x", "0000:21:10.0", "0000:21:10.1"
+// idle is an agent that does not run.
+func idle(t *testing.T, k *modelkernel.Kernel, kubelet KubeletAsker) *Agent {
+	t.Helper()
 	dir := t.TempDir()
-	k := modelkernel.New(modelkernel.Standard()...)
-	kubelet := &asking{}
 	a, err := New(Options{
 		Config: filepath.Join(dir, "c.yaml"), StateDir: filepath.Join(dir, "state"), KubeletDir: dir, RunDir: filepath.Join(dir, "run"),
 		Proc: "/proc", Dev: "/dev", Log: slog.New(slog.DiscardHandler), Sysfs: k, Network: k, Links: k, Kubelet: kubelet,
@@ -47,6 +42,18 @@ func TestOwnersAreAskedWithoutALock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return a
+}
+
+// TestOwnersAreAskedWithoutALock: while the kubelet is being asked, for a pass of the
+// loop or for a run, another run claims, an Allocate notes, pools are offered, and
+// status, health and state are read. A test that hangs: a lock was held.
+func TestOwnersAreAskedWithoutALock(t *testing.T) {
+	t.Parallel()
+	const name, one, two = "example.com/x", "0000:21:10.0", "0000:21:10.1"
+	k := modelkernel.New(modelkernel.Standard()...)
+	kubelet := &asking{}
+	a := idle(t, k, kubelet)
 	pools := &pool.Assignment{Pools: []pool.Pool{{Resource: name, Devices: []pool.Device{{ID: one, Healthy: true}, {ID: two, Healthy: true}}}}}
 	allocate := func(id string) error {
 		done, err := books{a}.Note(t.Context(), deviceplugin.Allocation{Resource: name, IDs: []string{id}})
