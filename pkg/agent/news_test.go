@@ -61,9 +61,29 @@ func withOrphan(reason string, returned int) *status.Status {
 	}}}
 }
 
-// TestNews: each kind of news is one line when it appears, none as long as it stays,
-// and one again when it is another.
-func TestNews(t *testing.T) {
+// newsCase is what is new in a status, as one line of the log; "" for nothing.
+type newsCase struct {
+	was, now *status.Status
+	want     string
+}
+
+// check holds that news is one line when it appears, none as long as it stays, and one
+// again when it is other news.
+func (c newsCase) check(t *testing.T) {
+	was := c.was
+	if was == nil {
+		was = &status.Status{}
+	}
+	got := texts(news(was, c.now))
+	if c.want == "" && len(got) > 0 || c.want != "" && !slices.Equal(got, []string{c.want}) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), c.want)
+	}
+	if again := texts(news(c.now, c.now)); len(again) > 0 {
+		t.Errorf("logged again although it stays as it is:\n%s", strings.Join(again, "\n"))
+	}
+}
+
+func TestNewsOfConfigsAndPFs(t *testing.T) {
 	refused := func(hash, msg string) *status.Status {
 		return &status.Status{Spec: status.Spec{State: status.SpecRefused, Hash: hash, InForce: "old", Errors: []spec.Error{
 			{Pos: spec.Pos{Line: 3, Column: 5}, Msg: msg, Hint: "mend it"},
@@ -74,10 +94,7 @@ func TestNews(t *testing.T) {
 	}
 	placed := problem("too many VFs", false)
 	placed.Pos = spec.Pos{Line: 4, Column: 7}
-	for name, c := range map[string]struct {
-		was, now *status.Status
-		want     string // "" for none
-	}{
+	for name, c := range map[string]newsCase{
 		"nothing": {now: &status.Status{}},
 		"the config is refused": {
 			now:  refused("a", "no such key"),
@@ -113,6 +130,13 @@ func TestNews(t *testing.T) {
 			want: `level=INFO msg="a change waits for the holders of its VFs" pf=` + newsPF + ` name=enp33s0 holders="pod default/db"`,
 		},
 		"all ended": {was: waitingFor("web"), now: waitingFor()},
+	} {
+		t.Run(name, c.check)
+	}
+}
+
+func TestNewsOfDevicesAndLeftovers(t *testing.T) {
+	for name, c := range map[string]newsCase{
 		"a device is unhealthy": {
 			was: withDevice(true, "", ""), now: withDevice(false, pool.CauseNoLink, "no link"),
 			want: `level=WARN msg="device unhealthy" device=0000:21:10.0 reason="no link"`,
@@ -140,19 +164,7 @@ func TestNews(t *testing.T) {
 		},
 		"the container runtime was first": {was: withOrphan("may still", 0), now: &status.Status{}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			was := c.was
-			if was == nil {
-				was = &status.Status{}
-			}
-			got := texts(news(was, c.now))
-			if c.want == "" && len(got) > 0 || c.want != "" && !slices.Equal(got, []string{c.want}) {
-				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), c.want)
-			}
-			if again := texts(news(c.now, c.now)); len(again) > 0 {
-				t.Errorf("logged again although it stays as it is:\n%s", strings.Join(again, "\n"))
-			}
-		})
+		t.Run(name, c.check)
 	}
 }
 

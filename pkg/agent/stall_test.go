@@ -28,19 +28,24 @@ func TestStalledLoopEndsTheDaemon(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	addr := freeAddr(t)
-	answer, released := make(chan struct{}), make(chan struct{})
+	answer, released := make(chan struct{}), make(chan struct{}, 1)
 	n.options = func(o *agent.Options) { o.Stall = 3 * time.Second }
 	n.kubelet.Start()
 	n.start()
 	n.configure(vfs(pfA, 2) + fmt.Sprintf("metrics: {listen: %q}\n", addr))
 	n.healthy(2)
 	n.mu.Lock()
-	n.hangs = func(int) { <-answer; released <- struct{}{} }
+	n.hangs = func(int) {
+		<-answer
+		select {
+		case released <- struct{}{}:
+		default:
+		}
+	}
 	n.mu.Unlock()
+	// What was left behind ends with the agent's context, and once it has its answer.
 	t.Cleanup(func() {
-		n.mu.Lock()
-		n.hangs = nil
-		n.mu.Unlock()
+		n.stop()
 		close(answer)
 		<-released
 	})

@@ -78,6 +78,7 @@ func (m *Memory) reclaimed(list []Reclaimed, after time.Time) {
 			l.Reason, l.After = r.Err.Error(), after
 		default:
 			m.Reclaimed++
+			delete(m.Leftovers, r.Orphan) // if it is still there, it has a grace of its own
 			continue
 		}
 		if known {

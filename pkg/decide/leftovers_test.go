@@ -83,6 +83,21 @@ func TestLeftoverIsReclaimed(t *testing.T) {
 	l.wantNext("reclaimed", &d, resync)
 }
 
+// TestLeftoverThatComesBack, as it is listed again after it was reclaimed, is not
+// reclaimed round and round.
+func TestLeftoverThatComesBack(t *testing.T) {
+	l := newLeft(t, cni.EvidenceNetns)
+	l.see()
+	l.wait(grace)
+	run := l.see()
+	d := l.see(reclaimed(&run, "", nil)...)
+	l.wantStart("just reclaimed", &d, "")
+	l.wantNext("just reclaimed", &d, grace)
+	l.wait(grace)
+	d = l.see()
+	l.wantStart("after its grace", &d, "-"+pfA+"+1")
+}
+
 // TestLeftoverThatWasGivenBack by the container runtime is forgotten: another one of
 // the same name has a grace of its own.
 func TestLeftoverThatWasGivenBack(t *testing.T) {
