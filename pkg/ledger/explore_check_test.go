@@ -29,6 +29,9 @@ func (w *world) stranded() string {
 		return ""
 	}
 	w = w.clone()
+	if w.late {
+		w.recover()
+	}
 	if w.kubelet.down {
 		w.kubelet.id++
 	}
@@ -93,8 +96,8 @@ func (w *world) pass() Learned {
 	return w.learn(w.ledger.Ask(), w.ask())
 }
 
-// fault is a way to break the protocol. None of them is one of the ledger's own: they are
-// what its callers must not do.
+// fault is a way to break the protocol: what the ledger's callers must not do, and, in the
+// last two, the ledger.
 type fault int
 
 const (
@@ -113,4 +116,6 @@ const (
 	alwaysWarm
 	noLock
 	stalled
+	forgetsClaims
+	forgetsNames
 )

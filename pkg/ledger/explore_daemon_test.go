@@ -1,7 +1,6 @@
 package ledger
 
 import (
-
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 )
 
@@ -199,6 +198,9 @@ func (w *world) workerClaims(i int) {
 		w.workers[i] = worker{}
 		return
 	}
+	if w.broken == forgetsClaims {
+		clear(w.ledger.claims)
+	}
 	w.reserved[d] = claimed
 	w.workers[i].at, w.workers[i].claim, w.workers[i].offer = workerClaimed, id, offer
 }
@@ -215,7 +217,9 @@ func (w *world) workerPublishes(i int) {
 	}
 }
 
-func (w *world) workerAsks(i int) { w.workers[i].at, w.workers[i].question = workerAsked, w.ledger.Ask() }
+func (w *world) workerAsks(i int) {
+	w.workers[i].at, w.workers[i].question = workerAsked, w.ledger.Ask()
+}
 
 func (w *world) workerReads(i int) { w.workers[i].at, w.workers[i].answer = workerRead, w.ask() }
 
@@ -294,6 +298,7 @@ func (w *world) allocateNotes(i int) {
 		w.allocateRefuses(i)
 		return
 	}
+	w.clock = w.clock.Add(1) // no two notes are of one moment
 	if w.broken != noNote {
 		id, err := w.ledger.Note(exploredNames[p.resource], []string{exploredIDs[p.device]}, w.clock)
 		if err != nil {
@@ -302,6 +307,11 @@ func (w *world) allocateNotes(i int) {
 		}
 		if w.reserved[p.device] != unclaimed {
 			w.wrong = "a device was noted between its claim and the next offer"
+		}
+		if w.broken == forgetsNames {
+			for k := range w.ledger.books.Notes {
+				w.ledger.books.Notes[k].Resource = ""
+			}
 		}
 		p.note = id
 		w.save()
@@ -346,4 +356,3 @@ func (w *world) holders(d int) int {
 	}
 	return n
 }
-

@@ -31,8 +31,10 @@ func (w *world) fingerprint() uint64 {
 		}
 	}
 	starts := []time.Time{w.client.since, w.loop.answer.Kubelet.Since, w.workers[0].answer.Kubelet.Since, w.workers[1].answer.Kubelet.Since}
-	if k := w.books().Kubelet; k != nil {
-		starts = append(starts, k.Since)
+	for _, b := range []*Books{w.books(), &w.disk} {
+		if b.Kubelet != nil {
+			starts = append(starts, b.Kubelet.Since)
+		}
 	}
 	for _, t := range starts {
 		if !t.IsZero() {
@@ -79,6 +81,10 @@ func (e *encoder) world() {
 		e.ints(slices.IndexFunc(w.books().Notes, func(n use.Note) bool { return n.ID == uint64(p.note) }))
 	}
 	e.books(w.books())
+	e.flags(w.late)
+	if w.late {
+		e.books(&w.disk)
+	}
 	if w.ledger != nil {
 		e.ledger(w.ledger)
 		e.loop(&w.loop)
