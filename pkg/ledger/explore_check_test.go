@@ -104,7 +104,7 @@ const (
 	sound fault = iota
 	asksFirst
 	noNote
-	looksOnce
+	checksOnce
 	neverJudges
 	endsEarly
 	neverEnds

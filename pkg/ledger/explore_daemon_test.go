@@ -55,7 +55,7 @@ func (w *world) loopAsks() {
 	w.loop = loopActor{at: loopAsked, question: w.ledger.Ask()}
 	for d := range w.reserved {
 		if w.reserved[d] == ended {
-			w.reserved[d] = looked
+			w.reserved[d] = observed
 		}
 	}
 }
@@ -95,7 +95,7 @@ func (w *world) loopOffers() {
 	}
 	l.offer = w.ledger.Offer(q, l.pools, l.reasons)
 	for d := range w.reserved {
-		if w.reserved[d] == looked {
+		if w.reserved[d] == observed {
 			w.reserved[d] = unclaimed
 		}
 	}
@@ -286,7 +286,7 @@ func (w *world) allocateSteps(add adder, i int) {
 	case called:
 		add(func(w *world) { w.allocateNotes(i) }, "the device plugin finds device %d on its list, and it is noted for pod %d", p.device, i)
 	case noted:
-		add(func(w *world) { w.allocateLooksAgain(i) }, "the device plugin looks again at its list for pod %d", i)
+		add(func(w *world) { w.allocateChecks(i) }, "the device plugin looks again at its list for pod %d", i)
 	case answering:
 		add(func(w *world) { w.allocateAnswers(i) }, "the kubelet has the answer for pod %d", i)
 	}
@@ -319,9 +319,9 @@ func (w *world) allocateNotes(i int) {
 	p.call = noted
 }
 
-func (w *world) allocateLooksAgain(i int) {
+func (w *world) allocateChecks(i int) {
 	p := &w.pods[i]
-	if w.broken != looksOnce && !w.shelf.healthy[p.resource][p.device] {
+	if w.broken != checksOnce && !w.shelf.healthy[p.resource][p.device] {
 		w.ledger.Release(p.note)
 		w.save()
 		w.allocateRefuses(i)

@@ -133,7 +133,7 @@ var scenarios = []struct {
 	{"a crash, and books that cannot be read", false, bounds{devices: 1, names: 1, writers: []int{0}, pods: 1, changes: 1, crashes: 1, lost: true}},
 	{"a crash, and books that come late", false, bounds{devices: 1, names: 1, writers: []int{0}, pods: 1, changes: 1, crashes: 1, late: true}},
 	// Note refuses what the list of the device plugin has not heard of yet.
-	{"Allocate does not look at its list again", false, bounds{devices: 1, names: 1, writers: []int{0}, pods: 1, changes: 2, broken: looksOnce}},
+	{"Allocate does not look at its list again", false, bounds{devices: 1, names: 1, writers: []int{0}, pods: 1, changes: 2, broken: checksOnce}},
 }
 
 // Whatever the order of things, no device is given to two pods, none is written that a

@@ -60,7 +60,7 @@ const (
 	unclaimed reservation = iota
 	claimed
 	ended // and no look has begun since
-	looked
+	observed
 )
 
 // shelf is what the device plugin offers: by resource name and device, whether it is
