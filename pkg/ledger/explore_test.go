@@ -120,7 +120,7 @@ var scenarios = []struct {
 	{"a change", true, bounds{devices: 1, names: 1, writers: []int{0}, pods: 1, changes: 2}},
 	{"a rename", true, bounds{devices: 1, names: 2, pods: 2}},
 	{"a change, step by step", false, bounds{devices: 1, names: 1, writers: []int{0}, pods: 1, changes: 1, fine: true}},
-	{"a change between two pods", false, bounds{devices: 1, names: 1, writers: []int{0}, pods: 2, changes: 2}},
+	{"a change between two pods", false, bounds{devices: 1, names: 1, writers: []int{0}, pods: 2, changes: 1}},
 	{"a rename and a change", false, bounds{devices: 1, names: 2, writers: []int{0}, pods: 1, changes: 1}},
 	{"two devices", false, bounds{devices: 2, names: 1, writers: []int{0}, pods: 1, changes: 1}},
 	{"two workers at one device", false, bounds{devices: 1, names: 1, writers: []int{0, 0}, pods: 1, changes: 1}},
