@@ -93,7 +93,7 @@ func (w *world) pass() Learned {
 		}
 	}
 	w.workers = [2]worker{}
-	return w.learn(w.ledger.Ask(), w.ask())
+	return w.learn(w.ledger.Ask(), w.ask(), w.clock)
 }
 
 // fault is a way to break the protocol: what the ledger's callers must not do, and, in the

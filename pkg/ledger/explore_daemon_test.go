@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"time"
+
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 )
 
@@ -18,6 +20,7 @@ const (
 // loopActor is the loop: it asks, reads, learns, offers, and starts workers.
 type loopActor struct {
 	at       loopAt
+	asked    time.Time
 	question Question
 	answer   Answer
 	have     [maxDevices]int // as it was read
@@ -52,7 +55,7 @@ func (w *world) loopSteps(add adder) {
 }
 
 func (w *world) loopAsks() {
-	w.loop = loopActor{at: loopAsked, question: w.ledger.Ask()}
+	w.loop = loopActor{at: loopAsked, asked: w.clock, question: w.ledger.Ask()}
 	for d := range w.reserved {
 		if w.reserved[d] == ended {
 			w.reserved[d] = observed
@@ -66,7 +69,7 @@ func (w *world) loopReads() {
 
 func (w *world) loopLearns() {
 	l := &w.loop
-	learned := w.learn(l.question, l.answer)
+	learned := w.learn(l.question, l.answer, l.asked)
 	l.at, l.pools, l.reasons, l.target, l.answer = loopLearned, w.assignment(), map[string]pool.Reason{}, [maxDevices]int{}, Answer{}
 	for d := range w.devices {
 		st := learned.Use.Of(exploredIDs[d])
@@ -112,15 +115,20 @@ func (w *world) loopPublishes() {
 	w.loop = loopActor{}
 }
 
-// learn takes in an answer.
-func (w *world) learn(q Question, a Answer) Learned {
+// learn takes in an answer. Whoever may be held up before that must go by when it was
+// asked for: what is young by then may be old now.
+func (w *world) learn(q Question, a Answer, asked time.Time) Learned {
+	now := w.clock
+	if w.stalls && w.broken != stalled {
+		now = asked
+	}
 	if w.broken == settlesYounger {
 		q = w.ledger.Ask()
 	}
 	if w.broken == alwaysWarm {
 		a.Kubelet.Since = a.Kubelet.Since.AddDate(-1, 0, 0)
 	}
-	out := w.ledger.Learn(q, a, exploredSnapshot, w.clock)
+	out := w.ledger.Learn(q, a, exploredSnapshot, now)
 	w.save()
 	return out
 }
@@ -145,6 +153,7 @@ type worker struct {
 	target   int // what the device is to be
 	claim    Claim
 	offer    Offered
+	asked    time.Time
 	question Question
 	answer   Answer
 	early    bool // it asked before it claimed
@@ -184,7 +193,7 @@ func (w *world) workerSteps(add adder, i int) {
 
 func (w *world) workerAsksFirst(i int) {
 	q := w.ledger.Ask()
-	if w.learn(q, w.ask()).Use.Of(exploredIDs[w.writers[i]]).Busy() {
+	if w.learn(q, w.ask(), w.clock).Use.Of(exploredIDs[w.writers[i]]).Busy() {
 		w.workers[i] = worker{}
 		return
 	}
@@ -225,8 +234,8 @@ func (w *world) workerReads(i int) { w.workers[i].at, w.workers[i].answer = work
 
 func (w *world) workerLearns(i int) {
 	r := &w.workers[i]
-	learned := w.learn(r.question, r.answer)
-	r.at, r.question, r.answer = workerMayWrite, Question{}, Answer{}
+	learned := w.learn(r.question, r.answer, r.asked)
+	r.at, r.asked, r.question, r.answer = workerMayWrite, time.Time{}, Question{}, Answer{}
 	if learned.Use.Of(exploredIDs[w.writers[i]]).Busy() && w.broken != neverJudges {
 		w.workerEnds(i)
 	}

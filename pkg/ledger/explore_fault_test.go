@@ -22,7 +22,7 @@ var faults = []struct {
 	{"a daemon starts while the kernel still writes for the one before", false, bounds{writers: []int{0}, pods: 1, changes: 2, crashes: 1, broken: noLock}},
 	{"the ledger forgets a claim", false, bounds{writers: []int{0}, pods: 1, changes: 2, broken: forgetsClaims}},
 	{"the ledger forgets as what a device was given", false, bounds{names: 2, pods: 2, broken: forgetsNames}},
-	{"an answer is taken in minutes later", false, bounds{writers: []int{0}, pods: 1, changes: 1, broken: stalled}},
+	{"an answer is judged by when it is handed on", false, bounds{writers: []int{0}, pods: 1, changes: 1, stalls: true, broken: stalled}},
 }
 
 // Each way to break the protocol is noticed: what the explorer does not find is not there.

@@ -125,7 +125,7 @@ func (e *encoder) books(b *Books) {
 
 func (e *encoder) loop(l *loopActor) {
 	e.ints(int(l.at))
-	e.question(&l.question)
+	e.question(&l.question, l.asked)
 	e.answer(&l.answer)
 	e.ints(l.have[:]...)
 	e.pools(l.pools)
@@ -142,20 +142,26 @@ func (e *encoder) worker(w *worker) {
 	e.ints(int(w.at), w.target)
 	e.flags(w.early)
 	e.offer(&w.offer)
-	e.question(&w.question)
+	e.question(&w.question, w.asked)
 	e.answer(&w.answer)
 }
 
 // question writes when it was asked, and of which of the notes it knows what is known
 // now.
-func (e *encoder) question(q *Question) {
+func (e *encoder) question(q *Question, asked time.Time) {
 	e.after(q.moment)
 	e.flags(q.moment != 0)
 	if q.moment == 0 {
 		return
 	}
 	for _, n := range e.w.ledger.books.Notes {
-		e.flags(slices.ContainsFunc(q.notes, n.Equal))
+		e.flags(slices.ContainsFunc(q.notes, n.Equal), e.w.stalls && asked.Sub(n.At) >= use.Grace)
+	}
+	if !e.w.stalls {
+		return
+	}
+	for _, t := range e.starts {
+		e.flags(asked.UnixNano() < t, asked.UnixNano()-t >= int64(use.Grace))
 	}
 }
 

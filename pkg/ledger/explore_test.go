@@ -30,6 +30,7 @@ type bounds struct {
 	restarts int   // how often the kubelet restarts
 	silence  bool  // List may hang, while everything else of the kubelet works
 	noFile   bool  // the kubelet's checkpoint cannot be read
+	stalls   bool  // whoever has an answer may take minutes to hand it on
 	fine     bool  // also what lies between two steps that are mostly taken as one
 	broken   fault
 }
@@ -122,6 +123,7 @@ var scenarios = []struct {
 	{"a change, step by step", false, bounds{devices: 1, names: 1, writers: []int{0}, pods: 1, changes: 1, fine: true}},
 	{"a change between two pods", false, bounds{devices: 1, names: 1, writers: []int{0}, pods: 2, changes: 1}},
 	{"a rename and a change", false, bounds{devices: 1, names: 2, writers: []int{0}, pods: 1, changes: 1}},
+	{"an answer that is handed on late", false, bounds{devices: 1, names: 1, writers: []int{0}, pods: 2, changes: 1, stalls: true}},
 	{"two devices", false, bounds{devices: 2, names: 1, writers: []int{0}, pods: 1, changes: 1}},
 	{"two workers at one device", false, bounds{devices: 1, names: 1, writers: []int{0, 0}, pods: 1, changes: 1}},
 	{"a kubelet that hangs", false, bounds{devices: 1, names: 1, writers: []int{0}, pods: 1, changes: 1, silence: true}},

@@ -244,7 +244,7 @@ func (w *world) crash() {
 // timeSteps are the passing of use.Grace. A pod is listed, a kubelet has its pods again,
 // and an answer is taken in within it.
 func (w *world) timeSteps(add adder) {
-	if w.kubelet.cold || w.unlisted() || w.broken != stalled && w.answering() {
+	if w.kubelet.cold || w.unlisted() || !w.stalls && w.answering() {
 		return
 	}
 	for i := range w.pods {
