@@ -85,6 +85,7 @@ unit: $(TESTSUM) ## Unit tests with -race, long crash walks and stress; differen
 	@CGO_ENABLED=1 $(TESTSUM) -- -race ./... | $(KEEP_SKIPS)
 	@go test ./pkg/apply -run Converges -rapid.checks=10000
 	@go test ./pkg/apply -run CrashWalk -v | grep -E 'points|^(ok|FAIL|---)'
+	@go test ./pkg/ledger -run Explore -v | grep -E 'states|^(ok|FAIL|---)'
 	@$(MAKE) stress
 	@$(MAKE) bench BENCHTIME=1x BENCHSKIP=BenchmarkIdle | grep -E '^(ok|FAIL|---|panic)'
 	@cd test/differential && CGO_ENABLED=1 $(TESTSUM) -- -race ./... | $(KEEP_SKIPS)

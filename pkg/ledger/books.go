@@ -74,3 +74,47 @@ type noteKey struct {
 }
 
 func keyOf(n *use.Note) noteKey { return noteKey{n.Device, n.At.UnixNano()} }
+
+// Books returns what is to be kept on the disk, and its revision, which grows with each
+// change: of two, the higher one is the newer.
+func (l *Ledger) Books() (Books, uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.books.clone(), l.revision
+}
+
+// Recover adds the books of an earlier process. Books that are unknown, because they
+// cannot be read or could not be written, leave it open who has what: then a kubelet
+// counts as seen, so that nothing is free without its answer.
+func (l *Ledger) Recover(old Books, unknown bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if unknown {
+		l.seen()
+	}
+	old = old.clone()
+	l.renumber(old.Notes)
+	next := l.books.with(old)
+	l.setNotes(next.Notes)
+	l.books = next
+	l.revision++
+}
+
+// renumber gives the notes of an earlier process, which has counted for itself, numbers
+// that none of ours has or will have: Release goes by them. The caller holds the lock.
+func (l *Ledger) renumber(old []use.Note) {
+	own := make(map[noteKey]uint64, len(l.books.Notes))
+	for i := range l.books.Notes {
+		own[keyOf(&l.books.Notes[i])] = l.books.Notes[i].ID
+	}
+	ours := l.moment
+	for i := range old {
+		l.moment = max(l.moment, old[i].ID)
+	}
+	for i := range old {
+		n := &old[i]
+		if id, is := own[keyOf(n)]; n.ID != 0 && n.ID <= ours && (!is || id != n.ID) {
+			n.ID = l.now()
+		}
+	}
+}

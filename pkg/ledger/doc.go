@@ -25,5 +25,9 @@
 // call from anywhere, and its callers hold no lock when they do. What of it outlives a
 // restart (Books) its caller keeps on the disk.
 //
+// The doors are right only as they are used together: TestExplore goes through every order
+// in which the steps of everybody around the ledger can come, and what it takes them to do
+// is what callers must do.
+//
 // It may import pkg/inventory, pkg/pool and pkg/use.
 package ledger

@@ -29,6 +29,9 @@ func (w *world) stranded() string {
 		return ""
 	}
 	w = w.clone()
+	if w.late {
+		w.recover()
+	}
 	if w.kubelet.down {
 		w.kubelet.id++
 	}
@@ -90,18 +93,18 @@ func (w *world) pass() Learned {
 		}
 	}
 	w.workers = [2]worker{}
-	return w.learn(w.ledger.Ask(), w.ask())
+	return w.learn(w.ledger.Ask(), w.ask(), w.clock)
 }
 
-// fault is a way to break the protocol. None of them is one of the ledger's own: they are
-// what its callers must not do.
+// fault is a way to break the protocol: what the ledger's callers must not do, and, in the
+// last two, the ledger.
 type fault int
 
 const (
 	sound fault = iota
 	asksFirst
 	noNote
-	looksOnce
+	checksOnce
 	neverJudges
 	endsEarly
 	neverEnds
@@ -113,4 +116,6 @@ const (
 	alwaysWarm
 	noLock
 	stalled
+	forgetsClaims
+	forgetsNames
 )

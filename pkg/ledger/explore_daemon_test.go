@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 )
@@ -19,6 +20,7 @@ const (
 // loopActor is the loop: it asks, reads, learns, offers, and starts workers.
 type loopActor struct {
 	at       loopAt
+	asked    time.Time
 	question Question
 	answer   Answer
 	have     [maxDevices]int // as it was read
@@ -53,10 +55,10 @@ func (w *world) loopSteps(add adder) {
 }
 
 func (w *world) loopAsks() {
-	w.loop = loopActor{at: loopAsked, question: w.ledger.Ask()}
+	w.loop = loopActor{at: loopAsked, asked: w.clock, question: w.ledger.Ask()}
 	for d := range w.reserved {
 		if w.reserved[d] == ended {
-			w.reserved[d] = looked
+			w.reserved[d] = observed
 		}
 	}
 }
@@ -67,7 +69,7 @@ func (w *world) loopReads() {
 
 func (w *world) loopLearns() {
 	l := &w.loop
-	learned := w.learn(l.question, l.answer)
+	learned := w.learn(l.question, l.answer, l.asked)
 	l.at, l.pools, l.reasons, l.target, l.answer = loopLearned, w.assignment(), map[string]pool.Reason{}, [maxDevices]int{}, Answer{}
 	for d := range w.devices {
 		st := learned.Use.Of(exploredIDs[d])
@@ -96,7 +98,7 @@ func (w *world) loopOffers() {
 	}
 	l.offer = w.ledger.Offer(q, l.pools, l.reasons)
 	for d := range w.reserved {
-		if w.reserved[d] == looked {
+		if w.reserved[d] == observed {
 			w.reserved[d] = unclaimed
 		}
 	}
@@ -113,15 +115,20 @@ func (w *world) loopPublishes() {
 	w.loop = loopActor{}
 }
 
-// learn takes in an answer.
-func (w *world) learn(q Question, a Answer) Learned {
+// learn takes in an answer. Whoever may be held up before that must go by when it was
+// asked for: what is young by then may be old now.
+func (w *world) learn(q Question, a Answer, asked time.Time) Learned {
+	now := w.clock
+	if w.stalls && w.broken != stalled {
+		now = asked
+	}
 	if w.broken == settlesYounger {
 		q = w.ledger.Ask()
 	}
 	if w.broken == alwaysWarm {
 		a.Kubelet.Since = a.Kubelet.Since.AddDate(-1, 0, 0)
 	}
-	out := w.ledger.Learn(q, a, exploredSnapshot, w.clock)
+	out := w.ledger.Learn(q, a, exploredSnapshot, now)
 	w.save()
 	return out
 }
@@ -146,6 +153,7 @@ type worker struct {
 	target   int // what the device is to be
 	claim    Claim
 	offer    Offered
+	asked    time.Time
 	question Question
 	answer   Answer
 	early    bool // it asked before it claimed
@@ -185,7 +193,7 @@ func (w *world) workerSteps(add adder, i int) {
 
 func (w *world) workerAsksFirst(i int) {
 	q := w.ledger.Ask()
-	if w.learn(q, w.ask()).Use.Of(exploredIDs[w.writers[i]]).Busy() {
+	if w.learn(q, w.ask(), w.clock).Use.Of(exploredIDs[w.writers[i]]).Busy() {
 		w.workers[i] = worker{}
 		return
 	}
@@ -198,6 +206,9 @@ func (w *world) workerClaims(i int) {
 	if err != nil {
 		w.workers[i] = worker{}
 		return
+	}
+	if w.broken == forgetsClaims {
+		clear(w.ledger.claims)
 	}
 	w.reserved[d] = claimed
 	w.workers[i].at, w.workers[i].claim, w.workers[i].offer = workerClaimed, id, offer
@@ -215,14 +226,16 @@ func (w *world) workerPublishes(i int) {
 	}
 }
 
-func (w *world) workerAsks(i int) { w.workers[i].at, w.workers[i].question = workerAsked, w.ledger.Ask() }
+func (w *world) workerAsks(i int) {
+	w.workers[i].at, w.workers[i].question = workerAsked, w.ledger.Ask()
+}
 
 func (w *world) workerReads(i int) { w.workers[i].at, w.workers[i].answer = workerRead, w.ask() }
 
 func (w *world) workerLearns(i int) {
 	r := &w.workers[i]
-	learned := w.learn(r.question, r.answer)
-	r.at, r.question, r.answer = workerMayWrite, Question{}, Answer{}
+	learned := w.learn(r.question, r.answer, r.asked)
+	r.at, r.asked, r.question, r.answer = workerMayWrite, time.Time{}, Question{}, Answer{}
 	if learned.Use.Of(exploredIDs[w.writers[i]]).Busy() && w.broken != neverJudges {
 		w.workerEnds(i)
 	}
@@ -282,7 +295,7 @@ func (w *world) allocateSteps(add adder, i int) {
 	case called:
 		add(func(w *world) { w.allocateNotes(i) }, "the device plugin finds device %d on its list, and it is noted for pod %d", p.device, i)
 	case noted:
-		add(func(w *world) { w.allocateLooksAgain(i) }, "the device plugin looks again at its list for pod %d", i)
+		add(func(w *world) { w.allocateChecks(i) }, "the device plugin looks again at its list for pod %d", i)
 	case answering:
 		add(func(w *world) { w.allocateAnswers(i) }, "the kubelet has the answer for pod %d", i)
 	}
@@ -294,6 +307,7 @@ func (w *world) allocateNotes(i int) {
 		w.allocateRefuses(i)
 		return
 	}
+	w.clock = w.clock.Add(1) // no two notes are of one moment
 	if w.broken != noNote {
 		id, err := w.ledger.Note(exploredNames[p.resource], []string{exploredIDs[p.device]}, w.clock)
 		if err != nil {
@@ -303,15 +317,20 @@ func (w *world) allocateNotes(i int) {
 		if w.reserved[p.device] != unclaimed {
 			w.wrong = "a device was noted between its claim and the next offer"
 		}
+		if w.broken == forgetsNames {
+			for k := range w.ledger.books.Notes {
+				w.ledger.books.Notes[k].Resource = ""
+			}
+		}
 		p.note = id
 		w.save()
 	}
 	p.call = noted
 }
 
-func (w *world) allocateLooksAgain(i int) {
+func (w *world) allocateChecks(i int) {
 	p := &w.pods[i]
-	if w.broken != looksOnce && !w.shelf.healthy[p.resource][p.device] {
+	if w.broken != checksOnce && !w.shelf.healthy[p.resource][p.device] {
 		w.ledger.Release(p.note)
 		w.save()
 		w.allocateRefuses(i)
@@ -346,4 +365,3 @@ func (w *world) holders(d int) int {
 	}
 	return n
 }
-

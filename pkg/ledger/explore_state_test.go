@@ -31,8 +31,10 @@ func (w *world) fingerprint() uint64 {
 		}
 	}
 	starts := []time.Time{w.client.since, w.loop.answer.Kubelet.Since, w.workers[0].answer.Kubelet.Since, w.workers[1].answer.Kubelet.Since}
-	if k := w.books().Kubelet; k != nil {
-		starts = append(starts, k.Since)
+	for _, b := range []*Books{w.books(), &w.disk} {
+		if b.Kubelet != nil {
+			starts = append(starts, b.Kubelet.Since)
+		}
 	}
 	for _, t := range starts {
 		if !t.IsZero() {
@@ -79,6 +81,10 @@ func (e *encoder) world() {
 		e.ints(slices.IndexFunc(w.books().Notes, func(n use.Note) bool { return n.ID == uint64(p.note) }))
 	}
 	e.books(w.books())
+	e.flags(w.late)
+	if w.late {
+		e.books(&w.disk)
+	}
 	if w.ledger != nil {
 		e.ledger(w.ledger)
 		e.loop(&w.loop)
@@ -119,7 +125,7 @@ func (e *encoder) books(b *Books) {
 
 func (e *encoder) loop(l *loopActor) {
 	e.ints(int(l.at))
-	e.question(&l.question)
+	e.question(&l.question, l.asked)
 	e.answer(&l.answer)
 	e.ints(l.have[:]...)
 	e.pools(l.pools)
@@ -136,20 +142,26 @@ func (e *encoder) worker(w *worker) {
 	e.ints(int(w.at), w.target)
 	e.flags(w.early)
 	e.offer(&w.offer)
-	e.question(&w.question)
+	e.question(&w.question, w.asked)
 	e.answer(&w.answer)
 }
 
 // question writes when it was asked, and of which of the notes it knows what is known
 // now.
-func (e *encoder) question(q *Question) {
+func (e *encoder) question(q *Question, asked time.Time) {
 	e.after(q.moment)
 	e.flags(q.moment != 0)
 	if q.moment == 0 {
 		return
 	}
 	for _, n := range e.w.ledger.books.Notes {
-		e.flags(slices.ContainsFunc(q.notes, n.Equal))
+		e.flags(slices.ContainsFunc(q.notes, n.Equal), e.w.stalls && asked.Sub(n.At) >= use.Grace)
+	}
+	if !e.w.stalls {
+		return
+	}
+	for _, t := range e.starts {
+		e.flags(asked.UnixNano() < t, asked.UnixNano()-t >= int64(use.Grace))
 	}
 }
 

@@ -32,6 +32,7 @@ type world struct {
 
 	// What outlives it.
 	disk Books
+	late bool            // the disk is not there yet
 	want [maxDevices]int // what the config wants a device to be
 	name [maxDevices]int // the resource name that the config has for a device
 	have [maxDevices]int // what the device is
@@ -59,7 +60,7 @@ const (
 	unclaimed reservation = iota
 	claimed
 	ended // and no look has begun since
-	looked
+	observed
 )
 
 // shelf is what the device plugin offers: by resource name and device, whether it is
@@ -100,25 +101,40 @@ func newWorld(b *bounds) *world {
 		w.left.renames = 1
 	}
 	w.kubelet.id = 1
-	w.start(false)
+	w.start()
 	return w
 }
 
 // start starts the daemon with what is on the disk.
-func (w *world) start(lost bool) {
+func (w *world) start() {
 	w.ledger = New("boot")
 	w.shelf, w.loop, w.workers, w.client = shelf{}, loopActor{}, [2]worker{}, client{}
-	if lost && w.broken != lostIsEmpty {
-		w.ledger.Recover(Books{}, true)
-	} else if !lost {
-		w.ledger.Recover(w.disk, false)
+	w.recover()
+}
+
+// startLost starts the daemon with books that cannot be read, or, when late, not yet.
+func (w *world) startLost(late bool) {
+	w.ledger, w.disk = New("boot"), w.disk.clone()
+	if !late {
+		w.disk = Books{}
 	}
+	if w.broken != lostIsEmpty {
+		w.ledger.Recover(Books{}, true)
+	}
+	w.late = late
 	w.save()
 }
 
-// save keeps the books on the disk.
+// recover reads the books.
+func (w *world) recover() {
+	w.late = false
+	w.ledger.Recover(w.disk, false)
+	w.save()
+}
+
+// save keeps the books on the disk, when that is there.
 func (w *world) save() {
-	if w.broken != notKept {
+	if w.broken != notKept && !w.late {
 		w.disk, _ = w.ledger.Books()
 	}
 }
@@ -146,7 +162,7 @@ func (l *Ledger) clone() *Ledger {
 func (w *world) steps() []step {
 	var out []step
 	add := func(do func(*world), format string, args ...any) {
-		out = append(out, step{fmt.Sprintf(format, args...), do})
+		out = append(out, step{do, format, args})
 	}
 	if w.ledger != nil {
 		w.loopSteps(add)
@@ -186,6 +202,9 @@ func (w *world) crashSteps(add adder) {
 		if w.left.crashes > 0 {
 			add((*world).crash, "the daemon is killed")
 		}
+		if w.late {
+			add((*world).recover, "the state directory comes, and the ledger has the books")
+		}
 		return
 	}
 	for d := range w.devices {
@@ -196,11 +215,17 @@ func (w *world) crashSteps(add adder) {
 	if w.writing != ([maxDevices]bool{}) && w.broken != noLock {
 		return
 	}
-	add(func(w *world) { w.start(false) }, "the daemon starts")
+	add((*world).start, "the daemon starts")
 	// Without books, what the kubelet is about to list cannot be known. A process takes
 	// longer to start than a kubelet does to write down what it was given.
-	if w.bounds.lost && !w.unlisted() {
-		add(func(w *world) { w.start(true) }, "the daemon starts, and cannot read its books")
+	if w.unlisted() {
+		return
+	}
+	if w.lost {
+		add(func(w *world) { w.startLost(false) }, "the daemon starts, and cannot read its books")
+	}
+	if w.bounds.late {
+		add(func(w *world) { w.startLost(true) }, "the daemon starts, and its state directory is not there yet")
 	}
 }
 
@@ -219,7 +244,7 @@ func (w *world) crash() {
 // timeSteps are the passing of use.Grace. A pod is listed, a kubelet has its pods again,
 // and an answer is taken in within it.
 func (w *world) timeSteps(add adder) {
-	if w.kubelet.cold || w.unlisted() || w.broken != stalled && w.answering() {
+	if w.kubelet.cold || w.unlisted() || !w.stalls && w.answering() {
 		return
 	}
 	for i := range w.pods {

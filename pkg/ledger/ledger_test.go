@@ -99,18 +99,19 @@ func claim(t *testing.T, l *ledger.Ledger, ids ...string) ledger.Claim {
 	return c
 }
 
-// What Note refuses is refused whole, with who and why, and leaves no trace but that
-// there is a kubelet.
-func TestNoteRefuses(t *testing.T) {
+// refusal is why Note refuses vf0.
+type refusal struct {
+	prepare  func(t *testing.T, l *ledger.Ledger)
+	resource string
+	want     string
+	device   string // that is named; vf0 when ""
+}
+
+func refusals() map[string]refusal {
 	const notOffered = "it is not one of that resource's devices any more"
 	sick := pools([]string{netA, vf0, vf1})
 	sick.Pools[0].Devices[0].Healthy, sick.Pools[0].Devices[0].Reason = false, pool.Unusable("it has no driver")
-	for name, c := range map[string]struct {
-		prepare  func(t *testing.T, l *ledger.Ledger)
-		resource string
-		want     string
-		device   string // that is named; vf0 when ""
-	}{
+	return map[string]refusal{
 		"no offer yet": {func(*testing.T, *ledger.Ledger) {}, netA, notOffered, vf1},
 		"no pools":     {func(_ *testing.T, l *ledger.Ledger) { l.Offer(l.Ask(), nil, nil) }, netA, notOffered, vf1},
 		"a device of another name": {func(_ *testing.T, l *ledger.Ledger) {
@@ -141,7 +142,13 @@ func TestNoteRefuses(t *testing.T) {
 			note(t, l, netA, vf0)
 			pass(l, silent(), pools([]string{netB, vf0, vf1}), nil, t0)
 		}, netB, "it was allocated as " + netA + ", and the kubelet has not said that it is free", ""},
-	} {
+	}
+}
+
+// What Note refuses is refused whole, with who and why, and leaves no trace but that
+// there is a kubelet.
+func TestNoteRefuses(t *testing.T) {
+	for name, c := range refusals() {
 		t.Run(name, func(t *testing.T) {
 			l := ledger.New("boot")
 			c.prepare(t, l)
