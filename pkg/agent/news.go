@@ -167,11 +167,19 @@ func orphanNews(was, now *status.Orphans) []entry {
 func (l *loop) logRuns(ended []decide.Ended) {
 	for i := range ended {
 		r, was := ended[i].Report, l.memory.PFs[ended[i].PF].Report
-		if r == nil || r.Err == nil || was != nil && was.Err != nil && was.Err.Error() == r.Err.Error() {
+		if r == nil || r.Err == nil || was != nil && shown(was.Err) == shown(r.Err) {
 			continue
 		}
 		l.agent.log.Error("not applied", "pf", r.Address, "name", r.Name, "err", r.Err)
 	}
+}
+
+// shown is the error as the log has it, "" for none.
+func shown(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // logDrift logs what somebody else changed.
