@@ -25,7 +25,8 @@ func (w *world) violated() string {
 // stranded is what is lost for ever: with nobody left who has or does anything, a kubelet
 // that answers and time enough, each device can be given out and changed again.
 func (w *world) stranded() string {
-	if !w.quiet() {
+	// Without a checkpoint, what was noted for a pod that never came stays noted.
+	if !w.quiet() || w.noFile && w.names > 1 {
 		return ""
 	}
 	w = w.clone()
@@ -97,7 +98,7 @@ func (w *world) pass() Learned {
 }
 
 // fault is a way to break the protocol: what the ledger's callers must not do, and, in the
-// last two, the ledger.
+// last three, the ledger.
 type fault int
 
 const (
@@ -118,4 +119,5 @@ const (
 	stalled
 	forgetsClaims
 	forgetsNames
+	givesBlind
 )
