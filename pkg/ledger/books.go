@@ -85,12 +85,14 @@ func (l *Ledger) Books() (Books, uint64) {
 
 // Recover adds the books of an earlier process. Books that are unknown, because they
 // cannot be read or could not be written, leave it open who has what: then a kubelet
-// counts as seen, so that nothing is free without its answer.
+// counts as seen, so that nothing is free without its answer, and nothing is given out
+// before it has said in any way who has what: a device may be held under another name.
 func (l *Ledger) Recover(old Books, unknown bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if unknown {
 		l.seen()
+		l.lost = true
 	}
 	old = old.clone()
 	l.renumber(old.Notes)

@@ -25,7 +25,8 @@ func (w *world) violated() string {
 // stranded is what is lost for ever: with nobody left who has or does anything, a kubelet
 // that answers and time enough, each device can be given out and changed again.
 func (w *world) stranded() string {
-	if !w.quiet() {
+	// Without a checkpoint, what was noted for a pod that never came stays noted.
+	if !w.quiet() || w.noFile && w.names > 1 {
 		return ""
 	}
 	w = w.clone()
@@ -37,11 +38,11 @@ func (w *world) stranded() string {
 	}
 	w.kubelet.down, w.kubelet.silent, w.kubelet.cold, w.want = false, false, false, w.have
 	w.pass() // the one that is under way
-	var learned Learned
 	for range 3 {
-		learned = w.pass()
+		w.pass()
 		w.clock = w.clock.Add(2 * use.Grace)
 	}
+	learned := w.learn(w.ledger.Ask(), w.ask(), w.clock)
 	for d := range w.devices {
 		id, name := exploredIDs[d], exploredNames[w.name[d]]
 		if !w.shelf.healthy[w.name[d]][d] {
@@ -75,9 +76,8 @@ func (w *world) quiet() bool {
 	return true
 }
 
-// pass ends the pass of the loop, without workers. It returns what the kubelet, asked
-// then, shows.
-func (w *world) pass() Learned {
+// pass ends the pass of the loop, without workers.
+func (w *world) pass() {
 	for _, s := range []struct {
 		at loopAt
 		do func(*world)
@@ -93,11 +93,10 @@ func (w *world) pass() Learned {
 		}
 	}
 	w.workers = [2]worker{}
-	return w.learn(w.ledger.Ask(), w.ask(), w.clock)
 }
 
 // fault is a way to break the protocol: what the ledger's callers must not do, and, in the
-// last two, the ledger.
+// last three, the ledger.
 type fault int
 
 const (
@@ -118,4 +117,5 @@ const (
 	stalled
 	forgetsClaims
 	forgetsNames
+	givesBlind
 )

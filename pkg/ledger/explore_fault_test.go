@@ -22,6 +22,7 @@ var faults = []struct {
 	{"a daemon starts while the kernel still writes for the one before", false, bounds{writers: []int{0}, pods: 1, changes: 2, crashes: 1, broken: noLock}},
 	{"the ledger forgets a claim", false, bounds{writers: []int{0}, pods: 1, changes: 2, broken: forgetsClaims}},
 	{"the ledger forgets as what a device was given", false, bounds{names: 2, pods: 2, broken: forgetsNames}},
+	{"the ledger gives out devices when nothing says who has them", true, bounds{names: 2, pods: 2, crashes: 1, lost: true, silence: true, noFile: true, broken: givesBlind}},
 	{"an answer is judged by when it is handed on", false, bounds{writers: []int{0}, pods: 1, changes: 1, stalls: true, broken: stalled}},
 }
 

@@ -96,7 +96,7 @@ func (e *encoder) world() {
 
 func (e *encoder) ledger(l *Ledger) {
 	e.after(l.asked)
-	e.flags(l.base != nil, l.had != nil)
+	e.flags(l.base != nil, l.had != nil, l.lost, l.blind)
 	for d := range maxDevices {
 		id := exploredIDs[d]
 		_, withdrawn := l.withdrawn[id]

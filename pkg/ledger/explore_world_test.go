@@ -121,6 +121,9 @@ func (w *world) startLost(late bool) {
 	if w.broken != lostIsEmpty {
 		w.ledger.Recover(Books{}, true)
 	}
+	if w.broken == givesBlind {
+		w.ledger.lost = false
+	}
 	w.late = late
 	w.save()
 }
@@ -154,7 +157,7 @@ func (l *Ledger) clone() *Ledger {
 	return &Ledger{
 		moment: l.moment, books: l.books.clone(), revision: l.revision, noted: maps.Clone(l.noted),
 		base: l.base, offered: l.offered, resource: l.resource, withdrawn: l.withdrawn,
-		had: l.had, claims: maps.Clone(l.claims), listed: l.listed, asked: l.asked,
+		had: l.had, claims: maps.Clone(l.claims), listed: l.listed, asked: l.asked, lost: l.lost, blind: l.blind,
 	}
 }
 

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -217,5 +218,32 @@ func TestRecoverBehindANote(t *testing.T) {
 	b, _ := l.Books()
 	if len(b.Notes) != 2 {
 		t.Errorf("the books have %d notes, want the earlier process's too: %+v", len(b.Notes), b.Notes)
+	}
+}
+
+// With books that cannot be read, nothing is given out until the kubelet has said who has
+// what: a pod may have it under another name.
+func TestUnreadableBooks(t *testing.T) {
+	unread := silent()
+	unread.Checkpoint.Err = errors.New("cannot be read")
+	cold := held(netA)
+	cold.Checkpoint = unread.Checkpoint
+	warm := cold
+	warm.Since = t0.Add(-use.Grace)
+	for name, c := range map[string]struct {
+		kubelet use.Kubelet
+		given   bool
+	}{
+		"silent, and no checkpoint":       {unread, false},
+		"just started, and no checkpoint": {cold, false},
+		"answers, and no checkpoint":      {warm, true},
+		"silent, with its checkpoint":     {silent(), true},
+	} {
+		l := ledger.New("boot")
+		l.Recover(ledger.Books{}, true)
+		pass(l, c.kubelet, pools([]string{netB, vf0}), nil, t0)
+		if _, err := l.Note(netB, []string{vf0}, t0); (err == nil) != c.given {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -35,6 +35,10 @@ type Ledger struct {
 	// of the moment asked.
 	listed map[string][]use.Holder
 	asked  uint64
+	// lost: the books of an earlier process are not known, nor has the kubelet said since,
+	// by an answer of one that has its pods or by its checkpoint, who has what. blind: it
+	// was asked, and did not.
+	lost, blind bool
 }
 
 // claim is a run's on a device.
@@ -209,6 +213,8 @@ func (l *Ledger) refused(resource, id string) string {
 		return words(r)
 	case !d.Healthy:
 		return words(d.Reason)
+	case l.blind:
+		return "it is not known what was allocated before, and the kubelet has not said yet who has it"
 	}
 	for _, h := range l.listed[id] {
 		if h.Elsewhere(resource) {
@@ -328,6 +334,8 @@ func (l *Ledger) Learn(q Question, a Answer, snap *inventory.Snapshot, now time.
 	if a.Kubelet.Answered && q.moment > l.asked {
 		l.listed, l.asked = held, q.moment
 	}
+	l.lost = l.lost && !a.Kubelet.Warm(now) && a.Kubelet.Checkpoint.Err != nil
+	l.blind = l.lost
 	l.settle(q, &a.Kubelet, held, now)
 	ev := use.Evidence{
 		Snapshot: snap, Kubelet: a.Kubelet, Now: now, Open: a.Open, Offered: l.had,
