@@ -37,11 +37,14 @@ func (a *Agent) keepBooks() { a.saved(a.store.SetBooks(a.ledger.Books())) }
 func (a *Agent) holders(ctx context.Context, q ledger.Question, snap *inventory.Snapshot) holders {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
+	// The answer is of this time: however long it takes to be taken in, a note does not
+	// grow old meanwhile.
+	asked := time.Now()
 	kubelet := a.opts.Kubelet.Ask(ctx)
 	// A VF that a pod has is not asked about: its program may open it.
 	open := a.opened.now(snap, func(id string) bool { return len(kubelet.Held[id]) > 0 || a.ledger.Noted(id) })
 	h := holders{open: open, answered: kubelet.Answered}
-	h.Learned = a.ledger.Learn(q, ledger.Answer{Kubelet: kubelet, Open: open}, snap, time.Now())
+	h.Learned = a.ledger.Learn(q, ledger.Answer{Kubelet: kubelet, Open: open}, snap, asked)
 	a.keepBooks()
 	if h.Warm {
 		if err := a.plugin.Settle(a.ledger.Holds); err != nil {

@@ -11,8 +11,9 @@ import (
 )
 
 // withdrawn are the devices that are not given out, and why. Of several reasons the
-// one that is nearest to the cause counts: what the plan waits for, who has the device
-// under another name, what processes have open, what is unhealthy.
+// first counts: its interface is not there, a change waits for it, it is not configured
+// yet, somebody has it under another resource name, a process has it open, it is
+// unhealthy.
 func withdrawn(p *plan.Plan, pools *pool.Assignment, o *Observation, unhealthy map[string]pool.Reason) map[string]pool.Reason {
 	out := unfinished(p, o.Snapshot, o.Use)
 	for i := range pools.Pools {

@@ -34,6 +34,10 @@ type Kubelet struct {
 func (b Books) clone() Books {
 	b.Notes = append([]use.Note(nil), b.Notes...)
 	b.Given = slices.Clone(b.Given)
+	if b.Kubelet != nil {
+		k := *b.Kubelet
+		b.Kubelet = &k
+	}
 	return b
 }
 

@@ -321,7 +321,7 @@ type Learned struct {
 	Unconfirmed bool
 }
 
-// Learn takes in the answer to q, which came at the time now. Notes that the answer
+// Learn takes in the answer to q, which was asked at the time now. Notes that the answer
 // settles go.
 func (l *Ledger) Learn(q Question, a Answer, snap *inventory.Snapshot, now time.Time) Learned {
 	l.mu.Lock()
