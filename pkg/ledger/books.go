@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -28,6 +29,26 @@ type Books struct {
 type Kubelet struct {
 	ID    string    `json:"id"`
 	Since time.Time `json:"since"`
+	// Pods are those that it has listed and that its checkpoint has, by UID.
+	Pods map[string]use.Pod `json:"pods,omitempty"`
+}
+
+// listed is k after an answer: with the pods that the answer lists.
+func (k Kubelet) listed(a *use.Kubelet) Kubelet {
+	before := k.Pods
+	k.Pods = map[string]use.Pod{}
+	for i := range a.Checkpoint.Entries {
+		uid := a.Checkpoint.Entries[i].PodUID
+		if pod, ok := a.Checkpoint.Names[uid]; ok && a.Pods[pod] {
+			k.Pods[uid] = pod
+		} else if pod, ok := before[uid]; ok {
+			k.Pods[uid] = pod
+		}
+	}
+	if a.Checkpoint.Err != nil {
+		maps.Copy(k.Pods, before) // it is not known which of them the file still has
+	}
+	return k
 }
 
 // clone is a copy that shares nothing.
@@ -36,6 +57,7 @@ func (b Books) clone() Books {
 	b.Given = slices.Clone(b.Given)
 	if b.Kubelet != nil {
 		k := *b.Kubelet
+		k.Pods = maps.Clone(k.Pods)
 		b.Kubelet = &k
 	}
 	return b

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/talos-sriov/talos-sriov/pkg/ledger"
 	"github.com/talos-sriov/talos-sriov/pkg/use"
@@ -46,8 +47,54 @@ func TestKubeletOverARestartOfOurs(t *testing.T) {
 	l := again(offered(t))
 	l.Learn(l.Ask(), ledger.Answer{Kubelet: another}, machine(), now)
 	b, _ := l.Books()
-	if want := (ledger.Kubelet{ID: "2", Since: now}); b.Kubelet == nil || *b.Kubelet != want {
-		t.Errorf("the books have %+v, want %+v", b.Kubelet, want)
+	if d := gocmp.Diff(&ledger.Kubelet{ID: "2", Since: now}, b.Kubelet, cmpopts.EquateEmpty()); d != "" {
+		t.Errorf("the books (-want +got):\n%s", d)
+	}
+}
+
+// Entries of ended pods stay in the kubelet's checkpoint. One counts no more when this
+// same kubelet has listed its pod and does not list it any more: also when it has just
+// come up, when it lists no pod of the API server, when the pod's log directory is gone
+// too, and when our process is another one by now. Another kubelet may not have the pod
+// back yet.
+func TestEntryOfAPodThatWasListed(t *testing.T) {
+	const uid = "6f2d3a1e-58c7-4b0c-9d5e-0a1b2c3d4e5f"
+	pod := use.Pod{Namespace: "default", Name: "demo"}
+	answer := func(id string, listed, logs bool) use.Kubelet {
+		k := use.Kubelet{Answered: true, ID: id, Since: t0, Pods: map[use.Pod]bool{}}
+		k.Checkpoint.Entries = []use.Entry{{PodUID: uid, Container: "c", Resource: netA, Devices: []string{vf0}}}
+		if listed {
+			k.Pods[pod] = true
+		}
+		if logs {
+			k.Checkpoint.Names = map[string]use.Pod{uid: pod}
+		}
+		return k
+	}
+	for name, c := range map[string]struct {
+		before, now use.Kubelet
+		restart     bool
+		held        bool
+	}{
+		"never listed":                {answer("1", false, true), answer("1", false, true), false, true},
+		"listed":                      {answer("1", true, true), answer("1", true, true), false, true},
+		"not any more":                {answer("1", true, true), answer("1", false, true), false, false},
+		"nor is its log":              {answer("1", true, true), answer("1", false, false), false, false},
+		"over a restart of ours":      {answer("1", true, true), answer("1", false, false), true, false},
+		"another kubelet":             {answer("1", true, true), answer("2", false, true), false, true},
+		"a kubelet that is not known": {answer("", true, true), answer("", false, true), false, true},
+	} {
+		l := offered(t)
+		l.Learn(l.Ask(), ledger.Answer{Kubelet: c.before}, machine(), t0)
+		if c.restart {
+			l = again(l)
+		}
+		for range 2 {
+			learned := l.Learn(l.Ask(), ledger.Answer{Kubelet: c.now}, machine(), t0)
+			if busy := learned.Use.Of(vf0).Busy(); busy != c.held {
+				t.Errorf("%s: in use %t, want %t", name, busy, c.held)
+			}
+		}
 	}
 }
 

@@ -48,7 +48,8 @@
 //	claims           as List. A claim of an ordinary init container is not in it, and
 //	                 nothing but the kernel shows its device. A driver that names devices
 //	                 by anything but the PCI address is not understood.
-//	checkpoint       the pod is no longer listed: as List. The file itself changes with
+//	checkpoint       the pod is no longer listed (by a kubelet that listed it before, or
+//	                 that has had its time): as List. The file itself changes with
 //	                 the next allocation on the node, which is no event of ours either;
 //	                 it is read when it is another file than at the last look.
 //	note             List: the pod was listed and is not any more, or was not listed

@@ -6,7 +6,10 @@ import (
 )
 
 // Pod is a pod's name, the same for a pod and for the one that replaces it.
-type Pod struct{ Namespace, Name string }
+type Pod struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+}
 
 // Kubelet is what the kubelet is known to have given out: what its pod-resources
 // socket answered, or why it did not, and its checkpoint.
@@ -26,6 +29,9 @@ type Kubelet struct {
 	Held map[string][]Holder
 	// Pods are those that List names, whether they have a device or not.
 	Pods map[Pod]bool
+	// Before are the pods, by UID, that this same kubelet named in an earlier answer:
+	// one that is not among Pods any more has ended.
+	Before map[string]Pod
 	// Err is why not Answered, as text.
 	Err string
 	// Checkpoint is the kubelet's own file, read before List was asked: what is in it
@@ -65,8 +71,9 @@ func (k *Kubelet) Warm(now time.Time) bool { return k.Answered && now.Sub(k.Sinc
 // this boot nothing counts, because no pod can have been admitted, and what the
 // file says is of the boot before.
 //
-// While the kubelet is silent, or has just come up, every entry counts. Later an entry
-// counts when its pod is one of those that the kubelet lists. Where it is not known
+// While the kubelet is silent, or has just come up, every entry counts whose pod is not
+// known to have ended. Later an entry counts when its pod is one of those that the
+// kubelet lists. Where it is not known
 // which pod that is, it counts as long as the kubelet lists a pod that has no log
 // directory, for it may be that one.
 func (k *Kubelet) Entries(seen bool, now time.Time) map[string][]Holder {
@@ -78,8 +85,8 @@ func (k *Kubelet) Entries(seen bool, now time.Time) map[string][]Holder {
 	nameless := all || k.listsPodWithoutName()
 	for i := range k.Checkpoint.Entries {
 		e := &k.Checkpoint.Entries[i]
-		pod, named := k.Checkpoint.Names[e.PodUID]
-		if counts := all || (named && k.Pods[pod]) || (!named && nameless); !counts {
+		pod, named := k.pod(e)
+		if counts := all || (named && k.Pods[pod]) || (!named && nameless); !counts || k.ended(e) {
 			continue
 		}
 		for _, id := range e.Devices {
@@ -87,6 +94,22 @@ func (k *Kubelet) Entries(seen bool, now time.Time) map[string][]Holder {
 		}
 	}
 	return out
+}
+
+// pod returns the name of the entry's pod, as far as it is known: its log directory goes
+// some time after it.
+func (k *Kubelet) pod(e *Entry) (Pod, bool) {
+	if pod, ok := k.Checkpoint.Names[e.PodUID]; ok {
+		return pod, true
+	}
+	pod, ok := k.Before[e.PodUID]
+	return pod, ok
+}
+
+// ended reports whether this kubelet has listed the entry's pod and does not any more.
+func (k *Kubelet) ended(e *Entry) bool {
+	pod, listed := k.Before[e.PodUID]
+	return k.Answered && listed && !k.Pods[pod]
 }
 
 func (e *Entry) holder(id string, pod Pod) Holder {
