@@ -149,7 +149,7 @@ func TestServiceRestartKnowsTheKubelet(t *testing.T) {
 	n.up = time.Second // as far as the new process can tell
 	n.start()
 	now := n.books("free", has())
-	if *now.Kubelet != *was.Kubelet {
+	if now.Kubelet.ID != was.Kubelet.ID || !now.Kubelet.Since.Equal(was.Kubelet.Since) {
 		t.Errorf("the kubelet was %+v, and after our restart %+v", was.Kubelet, now.Kubelet)
 	}
 	n.hold(dev, "web")
