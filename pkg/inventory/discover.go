@@ -19,8 +19,9 @@ type found struct {
 	PF
 	path string // its physical directory
 	isPF bool
-	// vfs are the links to the PF's VFs.
-	vfs []vfLink
+	// vfs are the links to the PF's VFs, and unlisted why they are not known.
+	vfs      []vfLink
+	unlisted error
 }
 
 // vfLink is what a link virtfnN says.
@@ -83,9 +84,9 @@ func (d *discovery) scan(addr string) *found {
 	f := newFound(addr)
 	f.path = d.physical(addr)
 	if pf := d.physFn(f.path); pf != "" && d.physFn(pf) == "" { // not in a circle
-		d.once(sysfs.Base(pf))
-		if d.isVF(addr) {
-			return nil
+		of := d.once(sysfs.Base(pf))
+		if d.isVF(addr) || of != nil && of.unlisted != nil {
+			return nil // also when its PF's VFs are not known: this one is no card of its own
 		}
 	}
 	if !d.identify(f) || !f.IsNetwork() && !f.IsAccelerator() {
@@ -113,11 +114,12 @@ func (d *discovery) physFn(path string) string {
 	return pf
 }
 
-// findVFs follows the PF's links to its VFs.
+// findVFs follows the PF's links to its VFs. A link that cannot be read does not count as
+// none: the PF is silent then.
 func (d *discovery) findVFs(f *found) {
 	entries, err := d.tree.ReadDir(f.path)
-	if err != nil {
-		d.note(f.Address, "VF links", err)
+	if err != nil && !sysfs.IsAbsent(err) {
+		f.unlisted = fmt.Errorf("list the links to them: %w", err)
 	}
 	for _, name := range entries {
 		digits, ok := strings.CutPrefix(name, sysfs.PrefixVirtFn)
@@ -128,12 +130,15 @@ func (d *discovery) findVFs(f *found) {
 		if err != nil {
 			continue
 		}
-		f.NumVFs++
 		link, err := d.tree.ReadLink(sysfs.Join(f.path, name))
-		if err != nil {
-			d.note(f.Address, name, err)
-			continue
+		if sysfs.IsAbsent(err) {
+			continue // it went away while the others were read
 		}
+		if err != nil {
+			f.unlisted = fmt.Errorf("read the link %s: %w", name, err)
+			return
+		}
+		f.NumVFs++
 		f.vfs = append(f.vfs, vfLink{index, sysfs.Base(link), link})
 		d.vfs.Store(sysfs.Base(link), true)
 	}

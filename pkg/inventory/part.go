@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"time"
 )
 
 // part is one device as it was read: a PF with its VFs, another function, or a
@@ -15,9 +14,8 @@ type part struct {
 	sf    Subfunction
 	isSF  bool
 	notes []Note
-	// silentSince is since when the kernel does not answer about the device; zero
-	// when it does.
-	silentSince time.Time
+	// silent is why the device is not known as it is now, "" when it is.
+	silent string
 }
 
 // reading is one Read of a Reader.
@@ -37,6 +35,9 @@ func (t *reading) function(ctx context.Context, f *found) *part {
 	if !f.isPF {
 		// What it is its pool goes by; that nothing is known of it, HostUnknown says.
 		unread.pf.Function = f.Function
+	}
+	if f.unlisted != nil {
+		return t.remembered(t.laneOf(f.Address), unread, "the kernel does not say which VFs it has: "+f.unlisted.Error())
 	}
 	return t.ask(ctx, f.Address, unread, func(r *reader) *part { return r.readPart(ctx, f, t.wait) })
 }
@@ -80,8 +81,14 @@ func (t *reading) ask(ctx context.Context, device string, unread *part, read fun
 	if since.IsZero() {
 		return nil
 	}
+	return t.remembered(l, unread, silence(since))
+}
+
+// remembered is the device as it was read last, or unread when that is nothing, and why
+// that is all.
+func (t *reading) remembered(l *lane, unread *part, why string) *part {
 	p := *cmp.Or(l.remembered(t.needs.VFSettings), unread)
-	p.silentSince = since
+	p.silent = why
 	return &p
 }
 

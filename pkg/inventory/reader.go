@@ -232,22 +232,18 @@ func (r *reader) collect(s *Snapshot, parts, sfs []*part) {
 	unknown := map[string]string{}
 	for _, p := range slices.Concat(parts, sfs) {
 		r.add(p.notes)
-		silent := ""
-		if !p.silentSince.IsZero() {
-			silent = silence(p.silentSince)
-		}
 		switch {
 		case p.isSF:
 			s.Subfunctions = append(s.Subfunctions, p.sf)
-			say(&unknown, p.sf.Name, silent)
+			say(&unknown, p.sf.Name, p.silent)
 			say(&s.OtherUse, p.sf.Name, r.hostUse(p.sf.Netdevs))
 		case p.isPF:
 			pf := p.pf
-			pf.Silent = silent
+			pf.Silent = p.silent
 			s.PFs = append(s.PFs, pf)
 		default:
 			s.Others = append(s.Others, p.pf.Function)
-			say(&unknown, p.pf.Address, silent)
+			say(&unknown, p.pf.Address, p.silent)
 			say(&s.OtherUse, p.pf.Address, r.hostUse(p.pf.Netdevs))
 		}
 	}

@@ -3,6 +3,7 @@ package inventory
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/talos-sriov/talos-sriov/pkg/internal/sysfstest"
 	"github.com/talos-sriov/talos-sriov/pkg/nl"
@@ -127,6 +129,66 @@ func TestSilentPF(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// unlistable is a tree that refuses to list or to follow what has the suffix.
+type unlistable struct {
+	sysfs.Tree
+	suffix string
+}
+
+func (u *unlistable) refuses(name string) error {
+	if u.suffix != "" && strings.HasSuffix(name, u.suffix) {
+		return &fs.PathError{Op: "open", Path: name, Err: unix.EMFILE}
+	}
+	return nil
+}
+
+func (u *unlistable) ReadDir(name string) ([]string, error) {
+	if err := u.refuses(name); err != nil {
+		return nil, err
+	}
+	return u.Tree.ReadDir(name)
+}
+
+func (u *unlistable) ReadLink(name string) (string, error) {
+	if err := u.refuses(name); err != nil {
+		return "", err
+	}
+	return u.Tree.ReadLink(name)
+}
+
+// A PF whose VFs cannot be listed has not lost them: it is as it was read last, and its
+// VFs are no cards of their own, also when it was never read.
+func TestVFsThatCannotBeListed(t *testing.T) {
+	for what, suffix := range map[string]string{"the directory": "/0000:00:00.0", "one link": "/0000:00:00.0/virtfn1"} {
+		tree := &unlistable{Tree: twoPFs(t).Tree}
+		r := NewReader(tree, nil, ReaderOptions{})
+		before := must(t, r)
+		tree.suffix = suffix
+		for name, r := range map[string]*Reader{"read before": r, "never read": NewReader(tree, nil, ReaderOptions{})} {
+			s := must(t, r)
+			if len(s.PFs) != 2 || len(s.Others) != 0 {
+				t.Fatalf("%s, %s: %d PFs, %d others", what, name, len(s.PFs), len(s.Others))
+			}
+			pf := s.PFs[0]
+			if !strings.Contains(pf.Silent, "which VFs it has") || s.PFs[1].Silent != "" {
+				t.Errorf("%s, %s: silent %q and %q", what, name, pf.Silent, s.PFs[1].Silent)
+			}
+			want := PF{Function: Function{Address: pf.Address, NUMANode: -1, IOMMUGroup: -1}}
+			if name == "read before" {
+				want = before.PFs[0]
+			}
+			pf.Silent = ""
+			if diff := cmp.Diff(want, pf); diff != "" {
+				t.Errorf("%s, %s (-want +got):\n%s", what, name, diff)
+			}
+		}
+		tree.suffix = ""
+		if diff := cmp.Diff(before, must(t, r)); diff != "" {
+			t.Errorf("%s, and listed again:\n%s", what, diff)
+		}
 	}
 }
 

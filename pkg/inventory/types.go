@@ -199,7 +199,8 @@ type PF struct {
 	// VFs are the existing VFs, sorted by index. Source: the links virtfnN.
 	VFs []VF `json:"vfs,omitempty" yaml:"vfs,omitempty"`
 	// Silent says why the kernel does not answer about the PF at this time ("the
-	// kernel has not answered since 10:32:05 UTC"), "" when it does. The rest is then
+	// kernel has not answered since 10:32:05 UTC"), or does not say which VFs it has, ""
+	// when it does. The rest is then
 	// as it was read last, Notes included; of a PF that has never answered there is
 	// the address and nothing else. It is the same text for as long as the same
 	// question is not answered. See [Reader].
