@@ -66,6 +66,7 @@ func (r *run) run(ctx context.Context) {
 
 // enter makes the PF ours, unless another run has it or is stuck in it.
 func (r *run) enter() bool {
+	claims := r.a.opts.Gate.Begin(r.pf.Address) // claims nothing yet, and is asked without the lock
 	r.a.mu.Lock()
 	defer r.a.mu.Unlock()
 	if f := r.a.busy[r.pf.Address]; f != nil {
@@ -78,7 +79,7 @@ func (r *run) enter() bool {
 		}
 		return false
 	}
-	r.flight = &flight{claims: r.a.opts.Gate.Begin(r.pf.Address)}
+	r.flight = &flight{claims: claims}
 	r.a.busy[r.pf.Address] = r.flight
 	return true
 }
