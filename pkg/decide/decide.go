@@ -92,7 +92,7 @@ func (d *Decision) start(o *Observation, m *Memory, due []leftover) {
 	}
 	for i := range d.Plan.PFs {
 		f := &d.Plan.PFs[i]
-		if running[f.Address] || o.Stuck[f.Address] || !ready(f) {
+		if !ready(f) {
 			continue
 		}
 		if p := m.PFs[f.Address]; !p.due(f.Steps, o.At) {
@@ -134,6 +134,9 @@ func (d *Decision) finish(o *Observation, running map[string]bool) {
 		d.Tokens = &t
 	}
 	for pf := range o.Forced {
+		if found := o.Snapshot.PF(pf); found != nil && found.Silent != "" {
+			continue // what is left to do on it is not known
+		}
 		if f := d.Plan.PF(pf); !running[pf] && (f == nil || len(f.Steps) == 0) {
 			d.Acknowledged = append(d.Acknowledged, pf)
 		}

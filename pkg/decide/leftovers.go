@@ -1,7 +1,6 @@
 package decide
 
 import (
-	"slices"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni"
@@ -44,9 +43,7 @@ func (m *Memory) leftovers(d *Decision, o *Observation, grace time.Duration) []l
 		known[orphan] = l
 	}
 	m.Leftovers = known
-	running := m.Running()
-	// Else it is considered when that run is over.
-	return slices.DeleteFunc(due, func(l leftover) bool { return running[l.pf] })
+	return due
 }
 
 // inUse is who has the VF of the leftover, "" when that is nobody.

@@ -161,6 +161,26 @@ func TestOrders(t *testing.T) {
 	acknowledged("it is over", &d, pfA, pfB)
 }
 
+// TestOrderForASilentPF: an order for a PF about which the kernel does not answer is kept.
+func TestOrderForASilentPF(t *testing.T) {
+	w := newWorld(t)
+	w.configure("a", entry(pfA, 4))
+	look := func(silent string) []string {
+		o := w.observe()
+		o.Snapshot.PF(pfA).Silent = silent
+		o.Forced = map[string]bool{pfA: true}
+		d := w.decide(o)
+		return d.Acknowledged
+	}
+	if got := look("the kernel has not answered"); len(got) > 0 {
+		t.Errorf("acknowledged %v, and it is not known what is left to do", got)
+	}
+	w.makeVFs(pfA, 4)
+	if got := look(""); !slices.Equal(got, []string{pfA}) {
+		t.Errorf("acknowledged %v when nothing is left to do", got)
+	}
+}
+
 // TestOpenTokens: a token is open while its work rests or waits.
 func TestOpenTokens(t *testing.T) {
 	w := newWorld(t)

@@ -215,7 +215,7 @@ func (w *world) wantNext(what string, d *decide.Decision, want time.Duration) {
 	}
 }
 
-// The dump tells values apart that differ in a field that is not exported.
+// The dump differs for values that differ in a field that is not exported.
 func TestDump(t *testing.T) {
 	a, b := newWorld(t), newWorld(t)
 	a.look()
