@@ -141,8 +141,8 @@ type Agent struct {
 	metrics   *metrics.Server
 	writes    atomic.Int64 // asked of the kernel, for the status
 
-	// What was logged last of what cannot be written and read.
-	unsaved, unread, unreported lastError
+	// What was logged last of what cannot be written, read and removed.
+	unsaved, unread, unreported, uncertain, unremoved lastError
 }
 
 // New returns an agent that has not touched anything yet. bootID identifies the

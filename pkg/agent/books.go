@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,7 +25,7 @@ import (
 // askTimeout bounds one question to the kubelet; no answer counts as in use.
 const askTimeout = 5 * time.Second
 
-// offer tells the device plugin what is offered now.
+// offer hands what is offered now to the device plugin.
 func (a *Agent) offer(o ledger.Offered) {
 	a.plugin.Offer(deviceplugin.Offer{Assignment: o.Assignment, Given: o.Given, Seq: o.Seq})
 }
@@ -41,6 +42,9 @@ func (a *Agent) holders(ctx context.Context, q ledger.Question, snap *inventory.
 	// grow old meanwhile.
 	asked := time.Now()
 	kubelet := a.opts.Kubelet.Ask(ctx)
+	if err := errors.Join(kubelet.Checkpoint.Err, kubelet.Checkpoint.NamesErr); a.uncertain.news(err) {
+		a.log.Warn("part of what the kubelet has given out is not known", "err", err)
+	}
 	// A VF that a pod has is not asked about: its program may open it.
 	open := a.opened.now(snap, func(id string) bool { return len(kubelet.Held[id]) > 0 || a.ledger.Noted(id) })
 	h := holders{open: open, answered: kubelet.Answered}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 
 	"github.com/talos-sriov/talos-sriov/pkg/decide"
 	"github.com/talos-sriov/talos-sriov/pkg/record"
@@ -29,8 +30,9 @@ func (l *loop) dispatch(ctx context.Context, o *observed) {
 	}
 	a.cni.set(d.Config)
 	a.metrics.Listen(listenAt(d.Config))
-	a.offer(a.ledger.Offer(o.question, d.Pools, d.Withdrawn))
-	l.offered = d.Pools.Withhold(d.Withdrawn)
+	offered := a.ledger.Offer(o.question, d.Pools, d.Withdrawn)
+	a.offer(offered)
+	l.offered = offered.Assignment
 	// Before anything is applied: a bad config may follow while writes are under way.
 	if d.Accept != nil {
 		a.saved(a.store.SetLastGood(d.Accept.Data))
@@ -39,10 +41,12 @@ func (l *loop) dispatch(ctx context.Context, o *observed) {
 		l.workers.start(ctx, work, o.Snapshot)
 	}
 	l.record()
+	var errs []error
 	for _, pf := range d.Acknowledged {
-		if err := a.store.Acknowledge(pf); err != nil {
-			a.log.Error("cannot remove force request", "pf", pf, "err", err)
-		}
+		errs = append(errs, a.store.Acknowledge(pf))
+	}
+	if err := errors.Join(errs...); a.unremoved.news(err) {
+		a.log.Error("cannot remove force requests that were carried out", "err", err)
 	}
 }
 

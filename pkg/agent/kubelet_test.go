@@ -56,7 +56,7 @@ func TestDeviceUnderAnotherResourceName(t *testing.T) {
 	if w := n.kernel.Writes()[before:]; len(w) > 0 {
 		t.Errorf("the pod's PF was written to: %q", w)
 	}
-	n.hold(dev, "") // it had it by vfio, say: no event tells
+	n.hold(dev, "") // as by vfio: there is no event
 	n.kubelet.Wait(renamed, "both devices healthy", func(r kubelettest.Resource) bool {
 		return strings.Count(strings.Join(r.Devices, " "), "=Healthy") == 2
 	})
@@ -146,7 +146,7 @@ func TestServiceRestartKnowsTheKubelet(t *testing.T) {
 	was := n.books("the pod's device", has(dev))
 	n.stop()
 	n.hold(dev, "")
-	n.up = time.Second // as far as the new process can tell
+	n.up = time.Second // by what the new process has seen
 	n.start()
 	now := n.books("free", has())
 	if now.Kubelet.ID != was.Kubelet.ID || !now.Kubelet.Since.Equal(was.Kubelet.Since) {

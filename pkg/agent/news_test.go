@@ -182,7 +182,7 @@ func TestCausesInTheLog(t *testing.T) {
 	}
 }
 
-// TestNewsOfOneAmongMany: what is new is told from what is not, by PF, pool and device.
+// TestNewsOfOneAmongMany: what is new is found by PF, pool and device.
 func TestNewsOfOneAmongMany(t *testing.T) {
 	many := func(last int) *status.Status {
 		s := &status.Status{}

@@ -23,7 +23,7 @@ func (o *observed) snapshot() *inventory.Snapshot {
 	return o.Snapshot
 }
 
-// observe reads the world. It changes nothing.
+// observe reads the world. It changes nothing on the machine.
 func (l *loop) observe(ctx context.Context) observed {
 	a := l.agent
 	a.collector.reconciles.Inc()
@@ -63,12 +63,15 @@ func (a *Agent) read(ctx context.Context, n inventory.Needs) (*inventory.Snapsho
 func (l *loop) open() {
 	a := l.agent
 	o := a.store.Open()
-	if o.Unknown {
-		a.ledger.Seen()
-	}
-	if o.Books != nil {
+	switch {
+	case o.Books != nil:
 		a.ledger.Recover(*o.Books, o.Unknown)
 		a.saved(a.store.Adopt(a.ledger.Books()))
+	case o.Unknown && !o.Read:
+		// An earlier process may have known anything.
+		a.ledger.Recover(ledger.Books{}, true)
+	case o.Unknown:
+		a.ledger.Seen()
 	}
 	if o.Damaged != nil {
 		a.log.Warn("state directory damaged", "path", a.opts.StateDir, "err", o.Damaged)

@@ -3,9 +3,12 @@ package agent_test
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/talos-sriov/talos-sriov/pkg/agent"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/kubelettest"
 	"github.com/talos-sriov/talos-sriov/pkg/internal/modelkernel"
+	"github.com/talos-sriov/talos-sriov/pkg/op"
 	"github.com/talos-sriov/talos-sriov/pkg/status"
 )
 
@@ -24,6 +27,10 @@ func TestStuckPFHoldsUpNobody(t *testing.T) {
 		}
 		return modelkernel.Fault{}
 	})
+	// The kernel's answer is waited for as long as it takes, but for the end.
+	n.options = func(o *agent.Options) {
+		o.WriteTimeout = func(op.Kind) time.Duration { return time.Hour }
+	}
 	n.kubelet.Start()
 	n.start()
 	other := func(pools ...string) string {

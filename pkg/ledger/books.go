@@ -93,7 +93,7 @@ func (b Books) with(old Books) Books {
 	return out
 }
 
-// noteKey tells a note from others also when each process counts for itself.
+// noteKey identifies a note also when each process counts for itself.
 type noteKey struct {
 	device string
 	at     int64

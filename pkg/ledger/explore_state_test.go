@@ -22,7 +22,7 @@ type encoder struct {
 
 var fingerprintSeed = maphash.MakeSeed()
 
-// fingerprint tells the state from others.
+// fingerprint identifies the state.
 func (w *world) fingerprint() uint64 {
 	e := &encoder{w: w, out: make([]byte, 0, 256)}
 	for _, q := range []uint64{w.loop.question.moment, w.workers[0].question.moment, w.workers[1].question.moment} {
@@ -101,7 +101,7 @@ func (e *encoder) ledger(l *Ledger) {
 		id := exploredIDs[d]
 		_, withdrawn := l.withdrawn[id]
 		c, isClaimed := l.claims[id]
-		e.flags(withdrawn, isClaimed, l.resource[id] == exploredNames[0], l.resource[id] == exploredNames[1])
+		e.flags(withdrawn, isClaimed, l.offered[id].resource == exploredNames[0], l.offered[id].resource == exploredNames[1])
 		e.flags(c.ended != 0)
 		e.after(c.ended)
 		e.holders(l.listed[id])

@@ -156,7 +156,7 @@ func (w *world) clone() *world {
 func (l *Ledger) clone() *Ledger {
 	return &Ledger{
 		moment: l.moment, books: l.books.clone(), revision: l.revision, noted: maps.Clone(l.noted),
-		base: l.base, offered: l.offered, resource: l.resource, withdrawn: l.withdrawn,
+		base: l.base, offered: l.offered, withdrawn: l.withdrawn,
 		had: l.had, claims: maps.Clone(l.claims), listed: l.listed, asked: l.asked, lost: l.lost, blind: l.blind,
 	}
 }

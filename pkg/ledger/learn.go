@@ -126,7 +126,7 @@ func (l *Ledger) settle(q Question, k *use.Kubelet, held map[string][]use.Holder
 		given[id] = true
 	}
 	for id := range held {
-		if l.offered[id] != nil {
+		if _, ours := l.offered[id]; ours {
 			given[id] = true
 		}
 	}

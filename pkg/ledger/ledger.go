@@ -23,8 +23,7 @@ type Ledger struct {
 	// base is what the pools have, nil before the first Offer, and withdrawn why
 	// some of it is not given out, by device.
 	base      *pool.Assignment
-	offered   map[string]*pool.Device // of base, by ID
-	resource  map[string]string       // of base, by ID
+	offered   map[string]offered // of base, by ID
 	withdrawn map[string]pool.Reason
 	// had are the devices that were ever offered by this process, nil before the first
 	// Offer: which ones an earlier process of this boot offered is not known then.
@@ -38,6 +37,12 @@ type Ledger struct {
 	// by an answer of one that has its pods or by its checkpoint, who has what. blind: it
 	// was asked, and did not.
 	lost, blind bool
+}
+
+// offered is a device of a pool.
+type offered struct {
+	*pool.Device
+	resource string
 }
 
 // claim is a run's on a device.
@@ -63,7 +68,7 @@ type Offered struct {
 	Assignment *pool.Assignment
 	// Given are the devices that pods may have, sorted; see Books.Given.
 	Given []string
-	// Seq orders what several goroutines are told.
+	// Seq orders the offers that several goroutines get.
 	Seq uint64
 }
 
@@ -77,30 +82,31 @@ func (l *Ledger) now() uint64 {
 // rest on an observation that began with the question q: claims of runs that ended
 // before it end here.
 func (l *Ledger) Offer(q Question, a *pool.Assignment, reasons map[string]pool.Reason) Offered {
-	offered, resource := map[string]*pool.Device{}, map[string]string{}
+	devices := map[string]offered{}
 	if a != nil {
 		for i := range a.Pools {
 			p := &a.Pools[i]
 			for j := range p.Devices {
-				offered[p.Devices[j].ID], resource[p.Devices[j].ID] = &p.Devices[j], p.Resource
+				devices[p.Devices[j].ID] = offered{&p.Devices[j], p.Resource}
 			}
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.base, l.offered, l.resource, l.withdrawn = a, offered, resource, reasons
+	l.base, l.offered, l.withdrawn = a, devices, reasons
 	l.had = maps.Clone(l.had) // what was handed out is not changed
 	if l.had == nil {
 		l.had = map[string]bool{}
 	}
-	for id := range offered {
+	for id := range devices {
 		l.had[id] = true
 	}
 	maps.DeleteFunc(l.claims, func(_ string, c claim) bool { return c.ended != 0 && c.ended < q.moment })
 	return l.current()
 }
 
-// current is what is offered now. The caller holds the lock.
+// current is what is offered now. A device that was withdrawn before it was claimed keeps
+// its reason, which is nearer to the cause. The caller holds the lock.
 func (l *Ledger) current() Offered {
 	reasons := l.withdrawn
 	if len(l.claims) > 0 {
@@ -109,7 +115,9 @@ func (l *Ledger) current() Offered {
 			reasons = map[string]pool.Reason{}
 		}
 		for id, c := range l.claims {
-			reasons[id] = c.reason
+			if _, withdrawn := reasons[id]; !withdrawn {
+				reasons[id] = c.reason
+			}
 		}
 	}
 	return Offered{Assignment: l.base.Withhold(reasons), Given: slices.Clone(l.books.Given), Seq: l.now()}
@@ -202,9 +210,9 @@ func (l *Ledger) Note(resource string, devices []string, now time.Time) (Allocat
 // refused is why the device is not given out, "" when it is. The caller holds the lock.
 func (l *Ledger) refused(resource, id string) string {
 	c, claimed := l.claims[id]
-	d := l.offered[id]
+	d, known := l.offered[id]
 	switch r, withdrawn := l.withdrawn[id]; {
-	case d == nil || l.resource[id] != resource:
+	case !known || d.resource != resource:
 		return "it is not one of that resource's devices any more"
 	case claimed:
 		return words(c.reason)

@@ -267,6 +267,17 @@ func TestClaimWithdraws(t *testing.T) {
 	}
 }
 
+// What was withdrawn before it was claimed keeps its reason.
+func TestClaimKeepsTheReason(t *testing.T) {
+	l := ledger.New("boot")
+	waits := pool.Reason{Cause: pool.CauseWaiting, Text: "a change waits"}
+	l.Offer(l.Ask(), pools([]string{netA, vf0}), map[string]pool.Reason{vf0: waits})
+	_, o, err := l.Claim("a change", []string{vf0}, changed)
+	if d := o.Assignment.Pools[0].Devices[0]; err != nil || d.Healthy || d.Reason != waits {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
 // A claim before the first offer counts when that comes.
 func TestClaimBeforeAnyOffer(t *testing.T) {
 	l := ledger.New("boot")
