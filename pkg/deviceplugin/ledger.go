@@ -38,7 +38,7 @@ func (noLedger) Note(context.Context, Allocation) (func(given bool), error) {
 	return func(bool) {}, nil
 }
 
-// newGRPC makes a server that tells the ledger of its callers before it serves them.
+// newGRPC makes a server that calls Seen of the ledger before it serves a kubelet.
 // [warmUp] calls GetDevicePluginOptions, and that is us; a kubelet asks for the device
 // list next.
 func newGRPC(l Ledger) *grpc.Server {

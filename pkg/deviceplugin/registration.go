@@ -22,7 +22,7 @@ type registration struct {
 // attempt is one call of Register, and what came of it. With the plugin watcher we
 // make none.
 type attempt struct {
-	n       int       // tells the attempts apart
+	n       int       // counts the attempts
 	kubelet fileid.ID // the kubelet.sock that is asked
 	link    string    // full path of the link that it is given
 	outcome outcome
@@ -48,7 +48,7 @@ func (a attempt) underWay() bool {
 	return a.outcome == asking || a.outcome == void || a.outcome == overtaken
 }
 
-// stream is a device list stream. Its address tells it from others.
+// stream is a device list stream. It is identified by its address.
 type stream struct {
 	attempt int    // the last one when it was opened
 	link    string // that could be found then
@@ -161,9 +161,9 @@ func (r registration) gone() registration {
 	return r
 }
 
-// kubeletCreated: a kubelet has made its socket. The file's identity alone does not
-// tell two apart that were made within one tick of the kernel's clock, and failures
-// with the one before are forgotten.
+// kubeletCreated: a kubelet has made its socket. Two that
+// are made within one tick of the kernel's clock have one identity, so failures with
+// the one before are forgotten here.
 func (r registration) kubeletCreated() registration {
 	r.retry = retry{}
 	return r

@@ -63,7 +63,7 @@
 // # What is not known
 //
 // A kubelet that restarts without its API server lists static pods only, for as long as
-// that takes. All entries of the checkpoint count then (the UID of a pod tells whether it
+// that takes. All entries of the checkpoint count then (the UID of a pod shows whether it
 // is of the API server); where the checkpoint cannot be read either, the notes go after
 // Grace, and what the kernel shows is all that is left.
 // Without a checkpoint that can be read, an init container's device that was given before

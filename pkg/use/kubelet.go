@@ -22,8 +22,8 @@ type Kubelet struct {
 	// Since is when this kubelet first answered; a kubelet that has just come
 	// up may not have restored its assignments yet.
 	Since time.Time
-	// ID tells this kubelet from one that ran before or will after it; "" when that is
-	// not known.
+	// ID identifies this kubelet among those that run one after the other; "" when
+	// that is not known.
 	ID string
 	// Held are the assignments of running pods, by device ID.
 	Held map[string][]Holder

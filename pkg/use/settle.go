@@ -7,8 +7,7 @@ import (
 
 // Note is our own record of an Allocate call. A device may have several.
 type Note struct {
-	// ID tells apart the notes of one device, 0 in notes of versions that did not
-	// write it.
+	// ID identifies the allocation, 0 in notes of versions that did not write it.
 	ID     uint64 `json:"id,omitempty"`
 	Device string `json:"device"`
 	// Resource is the resource name under which it was allocated, "" in notes of

@@ -80,8 +80,8 @@ func (c *Client) Ask(ctx context.Context) use.Kubelet {
 	return k
 }
 
-// identity tells the socket from another one that was or will be at its path, "" when
-// it cannot be read. The time of its making counts, because inode numbers are used
+// identity identifies the socket among those that are at its path one after the other,
+// "" when it cannot be read. The time of its making counts, because inode numbers are used
 // again at once.
 func identity(path string) string {
 	info, err := os.Lstat(path)
