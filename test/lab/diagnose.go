@@ -41,12 +41,12 @@ func (n *Node) keepLogs(ctx context.Context, name string) string {
 		b, err := os.ReadFile(path)
 		put(name, b, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
-	defer cancel()
 	if n.vm != nil && n.vmErr() == nil {
 		n.keepGuest(ctx, put)
 	}
 	if n.cp != nil && n.cp.Err() == nil {
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
 		for file, args := range map[string][]string{
 			"nodes.yaml":  {"get", "nodes", "-o", "yaml"},
 			"pods.yaml":   {"get", "pods", "-A", "-o", "yaml"},
@@ -67,23 +67,27 @@ func (n *Node) keepGuest(ctx context.Context, put func(string, []byte, error)) {
 		put("guest.txt", nil, err)
 		return
 	}
-	list, err := n.Exec(ctx, "ls /run/lab/log")
+	list, err := n.Exec(short, "ls /run/lab/log")
 	if err != nil {
 		put("guest.txt", nil, err)
 	}
 	for _, f := range strings.Fields(list) {
-		b, err := n.Get(ctx, "/run/lab/log/"+f)
+		b, err := n.Get(short, "/run/lab/log/"+f)
 		put(f, b, err)
 	}
 	for file, script := range map[string]string{
-		"boot.json":         "cat /run/lab/boot.json",
-		"dmesg.txt":         "dmesg",
+		"boot.json": "cat /run/lab/boot.json",
+		// The kernel adds the stacks of the tasks that it has blocked.
+		"dmesg.txt":         "echo w > /proc/sysrq-trigger; dmesg",
 		"sriov-status.yaml": "cat /var/lib/sriov/status.yaml",
 		"guest.txt": `exec 2>&1; for c in "date" "ip -d link" "ip addr" "ip route" "ps -o pid,ppid,stat,args" "cat /proc/mounts" \
 "grep . /sys/bus/pci/devices/*/sriov_numvfs" "ls -l /sys/bus/pci/drivers/igb /sys/bus/pci/drivers/igbvf /sys/bus/pci/drivers/vfio-pci" \
 "ls -lR /system/overlays/extensions /var/lib/sriov /var/lib/kubelet/device-plugins" "df" "free"; do echo "### $c"; $c; done; true`,
 	} {
-		out, err := n.Exec(ctx, script)
+		// A command that hangs, as some do when the kernel does, costs its own output.
+		each, cancel := context.WithTimeout(ctx, 15*time.Second)
+		out, err := n.Exec(each, script)
+		cancel()
 		put(file, []byte(out), err)
 	}
 }

@@ -320,13 +320,18 @@ func (n *Node) awaitBoot(ctx context.Context, old string) error {
 			return err
 		}
 		fmt.Fprintf(n.opts.Log, "lab: QEMU aborted while %s booted, it is started again; end of %s:\n%s\n", n.opts.Name, n.vm.Log, proc.Tail(n.vm.Log, 2))
-		n.agent.Drop()
-		n.mon.Close()
-		n.machine.Incoming = ""
-		if err := n.startVM(ctx, n.cp.Port()); err != nil {
+		if err := n.startAgain(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+// startAgain starts the machine, whose QEMU has ended, from its disks.
+func (n *Node) startAgain(ctx context.Context) error {
+	n.agent.Drop()
+	n.mon.Close()
+	n.machine.Incoming = ""
+	return n.startVM(ctx, n.cp.Port())
 }
 
 // makeDisks makes the two writable disks: /var, empty, and STATE, with what the

@@ -203,21 +203,44 @@ func (n *Node) waitBooted(ctx context.Context, old string) error {
 	})
 }
 
-// Reboot reboots the guest in an orderly way and waits until it is Ready.
-func (n *Node) Reboot(ctx context.Context) error { return n.power(ctx, "reboot") }
+// Reboot shuts the guest down in an orderly way, starts it again and waits until it is
+// Ready. The machine that boots is a new one with the same disks: a reset of QEMU's own
+// leaves its cards, with VFs on, in a state that no card is in after a power cycle.
+func (n *Node) Reboot(ctx context.Context) error {
+	return n.powerCycle(ctx, "reboot", func(ctx context.Context) error {
+		if err := n.agent.Value(ctx, wire.Request{Op: "power", How: "reboot"}, nil); err != nil {
+			return err
+		}
+		select {
+		case <-n.vm.Done():
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the guest to shut down: %w", ctx.Err())
+		}
+	})
+}
 
-// Crash reboots the guest at once: nothing is stopped, nothing is synced.
-func (n *Node) Crash(ctx context.Context) error { return n.power(ctx, "crash") }
+// Crash cuts the power: nothing is synced, nothing is stopped. It waits until the guest
+// is Ready again.
+func (n *Node) Crash(ctx context.Context) error {
+	return n.powerCycle(ctx, "crash", func(context.Context) error {
+		n.vm.Kill()
+		return nil
+	})
+}
 
-func (n *Node) power(ctx context.Context, how string) error {
+func (n *Node) powerCycle(ctx context.Context, what string, off func(context.Context) error) error {
 	ctx, cancel := withDefault(ctx, bootTimeout)
 	defer cancel()
 	old := n.boot
-	if err := n.agent.Value(ctx, wire.Request{Op: "power", How: how}, nil); err != nil {
-		return err
+	if err := off(ctx); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if err := n.startAgain(ctx); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	if err := n.awaitBoot(ctx, old); err != nil {
-		return fmt.Errorf("%s: %w", how, err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return n.WaitReady(ctx)
 }

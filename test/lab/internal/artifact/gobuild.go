@@ -159,7 +159,7 @@ func (b *Builder) programKey(p Program, goVersion string) (Key, error) {
 	case p.Module == "":
 		trees = []string{filepath.Join(dir, p.Package)}
 		if p.Name == "labinit" {
-			for _, d := range []string{"guest", "extsvc", "netname", "wire"} {
+			for _, d := range []string{"guest", "extsvc", "netname", "proc", "wire"} {
 				trees = append(trees, filepath.Join(dir, "internal", d))
 			}
 		}

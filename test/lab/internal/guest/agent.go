@@ -391,21 +391,19 @@ func (n *Node) service(req wire.Request) error {
 	return nil
 }
 
-// power ends this boot. The answer is sent before it begins.
+// power ends this boot in an orderly way. The answer is sent before it begins.
 func (n *Node) power(how string) error {
 	cmd := unix.LINUX_REBOOT_CMD_RESTART
 	switch how {
-	case "reboot", "crash":
+	case "reboot":
 	case "poweroff":
 		cmd = unix.LINUX_REBOOT_CMD_POWER_OFF
 	default:
-		return fmt.Errorf("power %q: want reboot, crash or poweroff", how)
+		return fmt.Errorf("power %q: want reboot or poweroff", how)
 	}
 	go func() {
 		<-time.After(50 * time.Millisecond) // for the answer to leave
-		if how != "crash" {
-			n.shutdown()
-		}
+		n.shutdown()
 		if err := unix.Reboot(cmd); err != nil {
 			n.ev.add("power-failed", "%v", err)
 		}

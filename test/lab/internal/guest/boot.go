@@ -293,7 +293,7 @@ func (n *Node) startContainerd(ctx context.Context) error {
 		fi, err := os.Stat(criSocket)
 		return err == nil && fi.Mode()&os.ModeSocket != 0
 	}); err != nil {
-		return fmt.Errorf("containerd's socket %s did not appear: %w", criSocket, err)
+		return fmt.Errorf("containerd's socket %s did not appear: %w; %s", criSocket, err, n.containerd.describe())
 	}
 	return nil
 }

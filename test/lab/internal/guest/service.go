@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/proc"
 )
 
 // service is a program that PID 1 keeps running: the container runtime and the
@@ -55,6 +57,24 @@ func (s *service) running() bool {
 	return s.pid != 0
 }
 
+func (s *service) log() string { return filepath.Join(logDir, s.name+".log") }
+
+// describe says what became of the service, for the error of a boot that timed out
+// waiting for it: the guest's files go with the machine on which that happened.
+// containerd answers SIGUSR1 with the stacks of all goroutines, in its log.
+func (s *service) describe() string {
+	s.mu.Lock()
+	starts, pid := s.starts, s.pid
+	s.mu.Unlock()
+	state := "not running"
+	if pid != 0 {
+		state = fmt.Sprintf("running as pid %d", pid)
+		_ = unix.Kill(pid, unix.SIGUSR1)
+		<-time.After(2 * time.Second)
+	}
+	return fmt.Sprintf("%s was started %d times and is %s; the end of its log:\n%s", s.name, starts, state, proc.Tail(s.log(), 200))
+}
+
 func (s *service) signal(sig unix.Signal) error {
 	s.mu.Lock()
 	pid := s.pid
@@ -92,7 +112,7 @@ func (s *service) life(stop, done chan struct{}) {
 }
 
 func (s *service) start() (*process, error) {
-	log, err := os.OpenFile(filepath.Join(logDir, s.name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, err
 	}

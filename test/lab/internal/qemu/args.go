@@ -58,16 +58,22 @@ const baseArgs = "console=ttyS0 quiet no_timer_check"
 // byte: a real processor does that in one go, an emulated one does not.
 const cpu = "max,-erms,-fsrm"
 
-// Args gives the arguments of qemu-system-x86_64. With eim the guest reaches its
-// interrupt controllers by MSR (x2APIC): by memory, an access that meets a change
-// of the machine's memory map (VFs that come or go) has got lost, and with it a
-// processor's timer.
+// byPort makes a virtio device take the guest's notifications through an I/O port.
+const byPort = ",modern-pio-notify=on"
+
+// Args gives the arguments of qemu-system-x86_64. An access by memory that meets a
+// change of the machine's memory map (VFs that come or go) has got lost. One to an
+// interrupt controller took a processor's timer with it: with eim the guest reaches
+// these by MSR (x2APIC). One to a virtio device would take a notification, which no
+// later one replaces: these go by port.
+//
+// A reboot ends QEMU, see Node.Reboot.
 func (m Machine) Args() []string {
 	half := m.MemoryMB / 2
 	args := []string{
 		"-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", cpu,
 		"-smp", fmt.Sprint(m.CPUs), "-m", fmt.Sprint(m.MemoryMB),
-		"-display", "none", "-nodefaults", "-nic", "none", "-rtc", "base=utc",
+		"-display", "none", "-nodefaults", "-nic", "none", "-rtc", "base=utc", "-no-reboot",
 		"-chardev", "file,id=console,append=on,path=" + m.Console, "-serial", "chardev:console",
 		"-qmp", "unix:" + m.QMP + ",server=on,wait=off",
 		"-kernel", m.Kernel, "-initrd", m.Initramfs,
@@ -93,9 +99,9 @@ func (m Machine) Args() []string {
 		// the guest keeps what it wrote.
 		args = append(args,
 			"-drive", fmt.Sprintf("if=none,id=%s,format=raw,readonly=%s,cache=unsafe,file=%s", d.serial, ro, d.file),
-			"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,serial=%s", d.serial, d.serial))
+			"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,serial=%s", d.serial, d.serial)+byPort)
 	}
-	args = append(args, "-device", "virtio-serial-pci")
+	args = append(args, "-device", "virtio-serial-pci"+byPort)
 	for i, a := range m.Agents {
 		args = append(args,
 			"-chardev", fmt.Sprintf("socket,id=agent%d,server=on,wait=off,path=%s", i, a),
@@ -108,7 +114,7 @@ func (m Machine) Args() []string {
 	if m.APIServer != "" {
 		user += ",guestfwd=tcp:10.0.2.100:6443-cmd:" + m.APIServer
 	}
-	args = append(args, "-netdev", user, "-device", "virtio-net-pci,netdev=mgmt,mac=52:54:00:00:01:01,romfile=")
+	args = append(args, "-netdev", user, "-device", "virtio-net-pci,netdev=mgmt,mac=52:54:00:00:01:01,romfile="+byPort)
 	if len(m.NICs) > 0 {
 		args = append(args,
 			"-device", fmt.Sprintf("pxb-pcie,id=pxb0,bus=pcie.0,bus_nr=%d,numa_node=0", nodeBus[0]),
