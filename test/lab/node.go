@@ -204,8 +204,8 @@ func (n *Node) waitBooted(ctx context.Context, old string) error {
 }
 
 // Reboot shuts the guest down in an orderly way, starts it again and waits until it is
-// Ready. The machine that boots is a new one with the same disks: a reset of QEMU's own
-// leaves its cards, with VFs on, in a state that no card is in after a power cycle.
+// Ready. The machine that boots is a new one with the same disks: after a reset inside
+// QEMU while VFs were made, a PF has been found that no longer came up.
 func (n *Node) Reboot(ctx context.Context) error {
 	return n.powerCycle(ctx, "reboot", func(ctx context.Context) error {
 		if err := n.agent.Value(ctx, wire.Request{Op: "power", How: "reboot"}, nil); err != nil {
