@@ -287,7 +287,7 @@ func TestMissingVFDriverIsPending(t *testing.T) {
 		if err := rep.Err(); err != nil {
 			t.Errorf("a missing module is an error: %v", err)
 		}
-		if len(rep.PFs[0].Problems) != 1 || !rep.PFs[0].Problems[0].Pending {
+		if len(rep.PFs[0].Problems) != 1 || !rep.PFs[0].Problems[0].Pending || !rep.PFs[0].Problems[0].Settling {
 			t.Errorf("%+v", rep.PFs[0].Problems)
 		}
 	})

@@ -188,12 +188,12 @@ func (r *run) notReady(unbound, bare []int) {
 	pending := func(vfs []int, msg, hint string) {
 		if len(vfs) > 0 {
 			r.out.Problems = append(r.out.Problems, plan.Problem{
-				PF: r.pf.Address, VFs: vfs, Pos: r.pf.Entry, Pending: true, Msg: msg, Hint: hint,
+				PF: r.pf.Address, VFs: vfs, Pos: r.pf.Entry, Pending: true, Settling: true, Msg: msg, Hint: hint,
 			})
 		}
 	}
 	pending(unbound, "no driver has bound these VFs",
-		"the VF driver's module may be missing: add it to the machine config (kernel.modules); taken up when it binds")
+		"taken up when one does; the node's image may lack the VF driver's module (its kernel or an extension has to bring it), else add it to the machine config (kernel.modules)")
 	pending(bare, fmt.Sprintf("the driver is bound, but no netdev came within %s", r.a.opts.AwaitTimeout),
 		"see the kernel log of the VF driver; taken up when the netdev appears")
 }

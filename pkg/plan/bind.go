@@ -73,7 +73,7 @@ func (p *port) release(vfs []attributed) ([]attributed, yield) {
 			reason, needs = v.rebind, v.addresses
 		default:
 			if d := p.notLoaded(&v.vf); d != "" {
-				y.find(&v.vf, about{kind: missing, driver: d})
+				y.missing(&v.vf, d)
 				continue
 			}
 		}
@@ -113,7 +113,7 @@ func (p *port) probe(v *attributed, override, auto, mode string) (string, yield)
 	}
 	if d := p.notLoaded(&v.vf); d != "" && (v.now != nil || v.driver() != spec.DriverDefault) {
 		var y yield
-		y.find(&v.vf, about{kind: missing, driver: d})
+		y.missing(&v.vf, d)
 		return "", y
 	}
 	if v.driver() != spec.DriverDefault {

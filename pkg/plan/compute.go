@@ -113,7 +113,8 @@ func entryFindings(p *Plan, e *spec.PhysicalFunction, found *selection.Entry) {
 		return
 	}
 	pr := Problem{
-		Pos: e.Pos, Pending: true,
+		// At an early start its driver may be about to be loaded.
+		Pos: e.Pos, Pending: true, Settling: true,
 		Msg:  fmt.Sprintf("no physical function matches %s", describe(&e.Match)),
 		Hint: "`sriovctl discover` lists what this node has; an entry for other machines is fine as it is",
 	}

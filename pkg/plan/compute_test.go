@@ -227,7 +227,7 @@ func TestEarlyStart(t *testing.T) {
 	blocked := func(p *plan.Plan) bool { return len(p.PFs[0].Steps) == 0 }
 
 	first := compute(plan.Input{SpecHash: "h1", BootID: "b1"})
-	if !blocked(first) || !first.PFs[0].Problems[0].Pending {
+	if !blocked(first) || !first.PFs[0].Problems[0].Pending || !first.PFs[0].Problems[0].Settling {
 		t.Fatalf("the first boot did not wait for evidence: %+v", first.PFs[0])
 	}
 	route := machine().Snapshot()

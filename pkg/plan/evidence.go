@@ -97,6 +97,14 @@ type evidence struct {
 	// missing is what is not as it is on a quiet PF, and hint what a person can do
 	// about it; "" when quiet.
 	missing, hint string
+	// settling: what is missing normally comes within seconds. A cable or an address
+	// may take as long as a person does.
+	settling bool
+}
+
+func (ev evidence) settles() evidence {
+	ev.settling = true
+	return ev
 }
 
 const hintAllow = "set `allowUplink: true` in this entry if its VFs are to be made in any case"
@@ -116,14 +124,14 @@ func evidenceOf(s *inventory.Snapshot, pf *inventory.PF) evidence {
 	case n.Hidden != "":
 		return not(hintAllow, "%s carries it, and the kernel does not show over which interface", n.Hidden)
 	case pf.Unlisted != "":
-		return not("asked again by itself; "+hintAllow, "netlink does not list the interface %s", pf.Unlisted)
+		return not("asked again by itself; "+hintAllow, "netlink does not list the interface %s", pf.Unlisted).settles()
 	case pf.Upper != "":
 		return not("take "+pf.Upper+" off this PF; or "+hintAllow, "%s is on top of this PF's interface", pf.Upper)
 	case len(pf.Netdevs) == 0 && pf.Driver == "":
-		return not(hintAllow, "no driver is bound to this PF, so nothing is known of its port")
+		return not(hintAllow, "no driver is bound to this PF, so nothing is known of its port").settles()
 	case len(pf.Netdevs) == 0 && !noNetwork(pf):
 		return not("is its interface still to appear, or was it moved to another network namespace? If not, "+hintAllow,
-			"this PF has no interface here, and its driver %s makes one", pf.Driver)
+			"this PF has no interface here, and its driver %s makes one", pf.Driver).settles()
 	}
 	for i := range pf.Netdevs {
 		switch d := &pf.Netdevs[i]; {
@@ -184,10 +192,11 @@ func (w *work) guard() {
 func (w *work) unproven(prefix string) Problem {
 	ev := evidenceOf(w.in.Snapshot, w.pf)
 	if ev.quiet {
+		ev = ev.settles()
 		ev.missing = "it has not been seen with a link and without an address for long enough yet"
 		ev.hint = "done by itself in some seconds if it stays so; from then on this config starts at once after a reboot, and `allowUplink: true` makes it start at once always"
 	}
-	return Problem{Pending: true, Msg: prefix + ev.missing, Hint: ev.hint}
+	return Problem{Pending: true, Settling: ev.settling, Msg: prefix + ev.missing, Hint: ev.hint}
 }
 
 // guardLink keeps steps that drop the link from a PF that is the machine's only
@@ -226,9 +235,10 @@ func (w *work) otherWayOut() bool {
 
 func (w *work) linkKept(s *Step) Problem {
 	if !w.out.Uplink {
+		ev := evidenceOf(w.in.Snapshot, w.pf)
 		return Problem{
-			Partial: true, Pending: true,
-			Msg:  fmt.Sprintf("%s is not changed to %s yet: it may take the link down, and it is not known whether this PF carries the machine's network: %s", s.Op.Object(), s.Op.Want(), evidenceOf(w.in.Snapshot, w.pf).missing),
+			Partial: true, Pending: true, Settling: ev.settling,
+			Msg:  fmt.Sprintf("%s is not changed to %s yet: it may take the link down, and it is not known whether this PF carries the machine's network: %s", s.Op.Object(), s.Op.Want(), ev.missing),
 			Hint: "asked again by itself",
 		}
 	}

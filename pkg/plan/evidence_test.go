@@ -28,7 +28,7 @@ func failing(k *modelkernel.Kernel, errno unix.Errno, what ...string) {
 }
 
 // TestOnlyPositiveEvidence: whatever is not known, or not quiet, leaves a PF alone
-// for as long as it is so, records nothing, and says what is missing and what to
+// for as long as it is so, records nothing, and says at once what is missing and what to
 // write; allowUplink makes the VFs at once.
 func TestOnlyPositiveEvidence(t *testing.T) {
 	uplink := func(k *modelkernel.Kernel) {
@@ -91,7 +91,7 @@ func TestOnlyPositiveEvidence(t *testing.T) {
 				t.Fatalf("steps %v, safe %v, problems %v", f.Steps, f.Safe, f.Problems)
 			}
 			pr := f.Problems[0]
-			if pr.Pending == c.refused || !strings.Contains(pr.Msg, c.say) || !strings.Contains(pr.Hint, c.hint) || !strings.Contains(pr.Hint, "`allowUplink: true`") {
+			if pr.Pending == c.refused || pr.Settling || !strings.Contains(pr.Msg, c.say) || !strings.Contains(pr.Hint, c.hint) || !strings.Contains(pr.Hint, "`allowUplink: true`") {
 				t.Errorf("problem %+v, want %q, hint %q", pr, c.say, c.hint)
 			}
 			if st, _ := (record.Record{BootID: "b"}).Proven(p.Evidence(), "h"); st.PFs[igb0].SafeSpec != "" {

@@ -26,6 +26,8 @@ type about struct {
 	want  string        // "" for addresses: each VF has its own, and all are one refusal
 	// answer is the driver's, holders are who has the VF, driver is what is not loaded.
 	answer, holders, driver string
+	// loads: that driver is the kernel's own for the VF, which udev loads.
+	loads bool
 }
 
 type findingKind int
@@ -53,6 +55,11 @@ func (y *yield) find(v *vf, what about) {
 
 func (y *yield) later(v *vf, what string) {
 	y.find(v, about{kind: postponed, key: what, holders: use.Names(v.holders)})
+}
+
+// missing notes that the driver, which the VF should have, is not loaded.
+func (y *yield) missing(v *vf, driver string) {
+	y.find(v, about{kind: missing, driver: driver, loads: v.driver() == spec.DriverDefault})
 }
 
 // report makes problems and notices of what was found.
@@ -100,9 +107,9 @@ func (w *work) says(f *finding) (pr Problem, notice bool) {
 		}, true
 	case noInterface:
 		return Problem{
-			Pending: true,
-			Msg:     "the attributes of VFs are set through the PF's interface, and this PF has none",
-			Hint:    "taken up when it appears; a PF that is bound to vfio-pci has none",
+			Pending: true, Settling: true,
+			Msg:  "the attributes of VFs are set through the PF's interface, and this PF has none",
+			Hint: "taken up when it appears; a PF that is bound to vfio-pci has none",
 		}, false
 	case postponed:
 		return Problem{
@@ -111,9 +118,9 @@ func (w *work) says(f *finding) (pr Problem, notice bool) {
 		}, true
 	case missing:
 		return Problem{
-			Pending: true, Partial: true,
+			Pending: true, Partial: true, Settling: true,
 			Msg:  fmt.Sprintf("the driver %s is not loaded", f.driver),
-			Hint: "taken up when it is; add its module to the machine config (kernel.modules: - name: " + module(f.driver) + ")",
+			Hint: f.load(),
 		}, false
 	}
 	pr = w.refusal(f)
@@ -145,8 +152,19 @@ func (w *work) refusal(f *finding) Problem {
 	return pr
 }
 
-// module is the name of the module that has the driver.
-func module(driver string) string { return strings.ReplaceAll(driver, "-", "_") }
+// load is what to do about a driver that is not loaded. The kernel announces a VF with
+// its modalias, by which udev loads the VF's own driver if the node has it: where that is
+// still missing, a line of the machine config helps only if the image has the module. No
+// modalias brings vfio-pci or uio_pci_generic.
+func (f *finding) load() string {
+	module := strings.ReplaceAll(f.driver, "-", "_")
+	line := "add its module to the machine config (kernel.modules: - name: " + module + ")"
+	if !f.loads {
+		return "taken up when it is; " + line
+	}
+	return "taken up when it is, and udev loads it within seconds where the node has it; if it does not, the node's image may lack the module " + module +
+		" (its kernel or an extension has to bring it), else " + line
+}
 
 // reportSpent says why a force token in the config has no effect on steps that wait.
 func (w *work) reportSpent() {

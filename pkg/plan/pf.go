@@ -71,9 +71,9 @@ func (w *work) possible() bool {
 	}
 	if w.pf.Driver == "" && w.pf.NumVFs != want && !w.entry.ExternallyManaged {
 		w.problem(Problem{
-			Pending: true,
-			Msg:     "no driver is bound to this PF, and only its driver can make VFs",
-			Hint:    "taken up as soon as a driver binds; if none does, add its module to the machine config (kernel.modules)",
+			Pending: true, Settling: true,
+			Msg:  "no driver is bound to this PF, and only its driver can make VFs",
+			Hint: "taken up as soon as a driver binds; if none does, the node's image may lack its module (the kernel or an extension has to bring it), else add it to the machine config (kernel.modules)",
 		})
 		return false
 	}
@@ -89,7 +89,7 @@ func (w *work) mtuPossible() bool {
 	}
 	if len(w.pf.Netdevs) == 0 {
 		w.problem(Problem{
-			Pending: true, Partial: true,
+			Pending: true, Partial: true, Settling: true,
 			Msg:  "mtu is set on the PF's interface, and this PF has none",
 			Hint: "taken up when it appears",
 		})

@@ -87,7 +87,8 @@ func pf(in *Input, f *plan.PFPlan) status.PF {
 	}
 	if vfs := in.Missing[f.Address]; len(vfs) > 0 {
 		out.Errors = append(out.Errors, status.Problem{
-			Pos: f.Entry, PF: f.Address, VFs: vfs, Pending: true, Msg: "a VF is not offered: " + MissingInterface,
+			Pos: f.Entry, PF: f.Address, VFs: vfs, Pending: true, Settling: true,
+			Msg:  "a VF is not offered: " + MissingInterface,
 			Hint: "taken up when the interface appears; one that a dead pod left in a namespace comes back when that is removed",
 		})
 	}

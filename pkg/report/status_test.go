@@ -67,6 +67,9 @@ func TestPFState(t *testing.T) {
 		c.f.Address, c.f.Entry = pfA, spec.Pos{Line: 4, Column: 5}
 		c.in.Snapshot, c.in.Plan = &inventory.Snapshot{}, &plan.Plan{PFs: []plan.PFPlan{c.f}}
 		got := report.Status(&c.in).PFs[0]
+		if len(c.in.Missing) > 0 && !got.Errors[0].Settling {
+			t.Errorf("%s: a driver that has just bound is news at once", name)
+		}
 		if got.State != c.want || len(got.Errors) != c.errs {
 			t.Errorf("%s: %s with %+v, want %s with %d problems", name, got.State, got.Errors, c.want, c.errs)
 		}

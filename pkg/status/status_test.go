@@ -78,7 +78,7 @@ func whole() *status.Status {
 	open := status.Holder{Device: "0000:21:10.2", Evidence: "vfio", Text: "a process that has VF 1 (0000:21:10.2) open (/dev/vfio/7 is open)"}
 	pos := func(line, column int) spec.Pos { return spec.Pos{Line: line, Column: column} }
 	problem := func(msg string) status.Problem {
-		return status.Problem{Pos: pos(9, 7), PF: pf, VFs: []int{0, 1}, Msg: msg, Hint: "do this", Pending: true, Partial: true}
+		return status.Problem{Pos: pos(9, 7), PF: pf, VFs: []int{0, 1}, Msg: msg, Hint: "do this", Pending: true, Settling: true, Partial: true}
 	}
 	return &status.Status{
 		APIVersion: status.APIVersion, Kind: status.Kind, Updated: at,

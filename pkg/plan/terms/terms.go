@@ -37,6 +37,9 @@ type Problem struct {
 	// Pending is true when the cure is to wait: the kernel's own event will bring
 	// it (a driver not loaded yet, a PF not there yet).
 	Pending bool `json:"pending,omitempty" yaml:"pending,omitempty"`
+	// Settling is true of a pending problem that is normally over within seconds (udev
+	// loads a driver, a driver makes its interface): it is news only if it lasts.
+	Settling bool `json:"settling,omitempty" yaml:"settling,omitempty"`
 	// Partial is true when everything else that the entry says is in force anyway
 	// (one attribute that the driver refuses).
 	Partial bool `json:"partial,omitempty" yaml:"partial,omitempty"`
