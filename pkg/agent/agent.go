@@ -74,6 +74,9 @@ type Options struct {
 	// OrphanGrace is how long the container runtime has to give a dead pod's VF
 	// back before the daemon does; default 30 seconds.
 	OrphanGrace time.Duration
+	// LogGrace is how long a problem that normally settles within seconds must last
+	// before it is logged; default 15 seconds.
+	LogGrace time.Duration
 	// Stall is how long one pass of the loop may take before the process ends, to
 	// be started again; default 5 minutes.
 	Stall time.Duration
@@ -151,6 +154,7 @@ func New(opts Options, bootID string) (*Agent, error) {
 	opts.Resync = cmp.Or(opts.Resync, 5*time.Minute)
 	opts.NetworkWait = cmp.Or(opts.NetworkWait, 10*time.Second)
 	opts.OrphanGrace = cmp.Or(opts.OrphanGrace, 30*time.Second)
+	opts.LogGrace = cmp.Or(opts.LogGrace, 15*time.Second)
 	opts.Settle = cmp.Or(opts.Settle, 10*time.Millisecond)
 	opts.Stall = cmp.Or(opts.Stall, 5*time.Minute)
 	a := &Agent{

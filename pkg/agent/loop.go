@@ -33,8 +33,9 @@ type loop struct {
 	decision decide.Decision
 	// offered is what the last decision that could be made offers.
 	offered *pool.Assignment
-	// status is what was reported last, written whether it reached its file.
-	status  *status.Status
+	// news is what the log has of the status, sum is of what was reported last, and
+	// written whether that reached its file.
+	news    *news
 	sum     status.Sum
 	written bool
 
@@ -45,7 +46,7 @@ type loop struct {
 // loop waits for something to happen, and then observes, decides, starts what is
 // missing and reports.
 func (a *Agent) loop(ctx context.Context) error {
-	l := &loop{agent: a, workers: &workers{agent: a}}
+	l := &loop{agent: a, workers: &workers{agent: a}, news: newNews(a.opts.LogGrace)}
 	defer l.workers.wg.Wait() // they end with ctx
 	for {
 		start := time.Now()
@@ -71,7 +72,7 @@ func (a *Agent) loop(ctx context.Context) error {
 // wait returns true when the next pass is due, and false when ctx has ended. o is what
 // the last one observed.
 func (l *loop) wait(ctx context.Context, o *observed) bool {
-	a, due := l.agent, l.decision.Next
+	a, due := l.agent, sooner(l.decision.Next, l.news.due)
 	rest := l.finished.Add(restAfter) // zero once the memory was given back
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
@@ -88,7 +89,7 @@ func (l *loop) wait(ctx context.Context, o *observed) bool {
 			rest = time.Time{}
 		case <-a.plugin.Changed():
 			l.publish(o)
-			due = sooner(due, time.Now().Add(afterKubelet))
+			due = sooner(due, sooner(l.news.due, time.Now().Add(afterKubelet)))
 		case doc := <-a.source.Documents():
 			a.log.Info("config received", "present", doc.Present, "path", doc.Path, "bytes", len(doc.Data))
 			l.configs.accept(&doc)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/decide"
 	"github.com/talos-sriov/talos-sriov/pkg/op"
@@ -19,29 +20,45 @@ type entry struct {
 	args  []any
 }
 
-// logNews logs what is new in a status. was is the one before, nil for none.
-func logNews(log *slog.Logger, was, now *status.Status) {
-	if was == nil {
-		was = &status.Status{}
-	}
-	for _, e := range news(was, now) {
-		log.Log(context.Background(), e.level, e.msg, e.args...) //nolint:sloglint // the messages are the constants below
-	}
+// news is what the log has of what is wrong, so that it has each thing once, and once
+// more when it is over.
+type news struct {
+	// grace is how long a problem must last that normally settles by itself.
+	grace time.Duration
+	// was is the status before.
+	was *status.Status
+	// findings are the problems that there are, and waits the holders that each PF
+	// waits for.
+	findings []finding
+	waits    map[string]string
+	// unhealthy are the devices that the log has as unhealthy, and why.
+	unhealthy map[string]status.Reason
+	// due is when a problem will have lasted; zero when none is on its way.
+	due time.Time
 }
 
-// news is what is in one status and was not in the one before: what is wrong with the
-// config, each problem, whom changes wait for, which devices became unhealthy, what was
-// not reclaimed.
-func news(was, now *status.Status) []entry {
-	out := refusals(was, now)
-	out = append(out, problems(was.Problems, now.Problems)...)
-	for i := range now.PFs {
-		out = append(out, pfNews(find(was.PFs, func(f *status.PF) bool { return f.Address == now.PFs[i].Address }), &now.PFs[i])...)
+func newNews(grace time.Duration) *news {
+	return &news{grace: grace, was: &status.Status{}, unhealthy: map[string]status.Reason{}}
+}
+
+// of is what is in the status that was made at the time and was not in the one before:
+// what is wrong with the config, each problem, whom changes wait for, which devices became
+// unhealthy, what was not reclaimed; and what of it is over. unknown reports of a PF, ""
+// for none, that what the status does not have need not be over.
+func (n *news) of(now *status.Status, at time.Time, unknown func(pf string) bool) []entry {
+	out := refusals(n.was, now)
+	out = append(out, n.ofFindings(findings(now, at), at, unknown)...)
+	out = append(out, n.ofWaits(now, unknown)...)
+	out = append(out, n.ofDevices(now)...)
+	out = append(out, orphanNews(n.was.Orphans, now.Orphans)...)
+	n.was = now
+	return out
+}
+
+func logEntries(log *slog.Logger, list []entry) {
+	for _, e := range list {
+		log.Log(context.Background(), e.level, e.msg, e.args...) //nolint:sloglint // the messages are the constants here and in findings.go
 	}
-	for i := range now.Pools {
-		out = append(out, healthNews(find(was.Pools, func(p *status.Pool) bool { return p.ResourceName == now.Pools[i].ResourceName }), &now.Pools[i])...)
-	}
-	return append(out, orphanNews(was.Orphans, now.Orphans)...)
 }
 
 // find returns the element, or an empty one.
@@ -65,37 +82,35 @@ func refusals(was, now *status.Status) []entry {
 			"line", e.Pos.Line, "column", e.Pos.Column, "err", e.Msg, "hint", e.Hint, "inForce", now.Spec.InForce,
 		}})
 	}
+	if was.Spec.State == status.SpecRefused && now.Spec.State != status.SpecRefused {
+		out = append(out, entry{slog.LevelInfo, "config no longer refused", []any{"state", now.Spec.State, "inForce", now.Spec.InForce}})
+	}
 	return out
 }
 
-// problems are those that are new. A boot has much to wait for and nothing to warn of.
-func problems(was, now []status.Problem, of ...any) []entry {
+// ofWaits are the changes that began to wait, or wait for others now.
+func (n *news) ofWaits(now *status.Status, unknown func(pf string) bool) []entry {
 	var out []entry
-	for i := range now {
-		p := &now[i]
-		if slices.ContainsFunc(was, func(o status.Problem) bool { return o.Msg == p.Msg && o.Hint == p.Hint }) {
+	waits := map[string]string{}
+	for pf, holders := range n.waits {
+		if unknown(pf) {
+			waits[pf] = holders
+		}
+	}
+	for i := range now.PFs {
+		f := &now.PFs[i]
+		holders := waitsFor(f)
+		if holders == "" {
 			continue
 		}
-		e := entry{slog.LevelWarn, "problem found", of}
-		if p.Pending {
-			e.level, e.msg = slog.LevelInfo, "problem pending"
+		if holders != n.waits[f.Address] {
+			out = append(out, entry{slog.LevelInfo, "a change waits for the holders of its VFs", []any{
+				"pf", f.Address, "name", f.Name, "holders", holders,
+			}})
 		}
-		if p.Pos.Line > 0 {
-			e.args = append(slices.Clone(e.args), "line", p.Pos.Line, "column", p.Pos.Column)
-		}
-		e.args = append(slices.Clone(e.args), "problem", p.Msg, "hint", p.Hint)
-		out = append(out, e)
+		waits[f.Address] = holders
 	}
-	return out
-}
-
-func pfNews(was, now *status.PF) []entry {
-	out := problems(was.Errors, now.Errors, "pf", now.Address, "name", now.Name)
-	if holders := waitsFor(now); holders != "" && holders != waitsFor(was) {
-		out = append(out, entry{slog.LevelInfo, "a change waits for the holders of its VFs", []any{
-			"pf", now.Address, "name", now.Name, "holders", holders,
-		}})
-	}
+	n.waits = waits
 	return out
 }
 
@@ -109,23 +124,25 @@ func waitsFor(f *status.PF) string {
 	return ""
 }
 
-// healthNews is which devices became unhealthy, and which are healthy again. What work
-// is left on, or waited for, is in the log as that.
-func healthNews(was, now *status.Pool) []entry {
-	before := make(map[string]status.Reason, len(was.Members))
-	for i := range was.Members {
-		before[was.Members[i].ID] = worthLogging(was.Members[i].Reason)
-	}
+// ofDevices are the devices that became unhealthy, and those that are healthy again. What
+// work is left on, or waited for, is in the log as that. The end is owed from what was
+// logged on, whatever else a device was unhealthy for in between, or in no pool.
+func (n *news) ofDevices(now *status.Status) []entry {
 	var out []entry
-	for i := range now.Members {
-		d := &now.Members[i]
-		reason, old := worthLogging(d.Reason), before[d.ID]
-		switch {
-		case reason == old:
-		case reason != status.Reason{}:
-			out = append(out, entry{slog.LevelWarn, "device unhealthy", []any{"device", d.ID, "reason", reason.Text}})
-		case d.Healthy:
-			out = append(out, entry{slog.LevelInfo, "device healthy again", []any{"device", d.ID}})
+	for i := range now.Pools {
+		for j := range now.Pools[i].Members {
+			d := &now.Pools[i].Members[j]
+			reason := worthLogging(d.Reason)
+			was, logged := n.unhealthy[d.ID]
+			switch {
+			case d.Healthy && logged:
+				delete(n.unhealthy, d.ID)
+				out = append(out, entry{slog.LevelInfo, "device healthy again", []any{"device", d.ID}})
+			case d.Healthy, reason == status.Reason{}, reason == was:
+			default:
+				n.unhealthy[d.ID] = reason
+				out = append(out, entry{slog.LevelWarn, "device unhealthy", []any{"device", d.ID, "reason", reason.Text}})
+			}
 		}
 	}
 	return out

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/pool"
 	"github.com/talos-sriov/talos-sriov/pkg/spec"
@@ -34,7 +35,14 @@ func texts(list []entry) []string {
 	return out
 }
 
-const newsPF = "0000:21:00.0"
+const (
+	newsPF    = "0000:21:00.0"
+	newsGrace = 15 * time.Second
+)
+
+var newsStart = time.Unix(1000, 0)
+
+func allKnown(string) bool { return false }
 
 func withPF(pf status.PF) *status.Status {
 	pf.Address, pf.Name = newsPF, "enp33s0"
@@ -70,15 +78,15 @@ type newsCase struct {
 // check holds that news is one line when it appears, none as long as it stays, and one
 // again when it is other news.
 func (c newsCase) check(t *testing.T) {
-	was := c.was
-	if was == nil {
-		was = &status.Status{}
+	n := newNews(newsGrace)
+	if c.was != nil {
+		n.of(c.was, newsStart, allKnown)
 	}
-	got := texts(news(was, c.now))
+	got := texts(n.of(c.now, newsStart, allKnown))
 	if c.want == "" && len(got) > 0 || c.want != "" && !slices.Equal(got, []string{c.want}) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), c.want)
 	}
-	if again := texts(news(c.now, c.now)); len(again) > 0 {
+	if again := texts(n.of(c.now, newsStart, allKnown)); len(again) > 0 {
 		t.Errorf("logged again although it stays as it is:\n%s", strings.Join(again, "\n"))
 	}
 }
@@ -120,7 +128,27 @@ func TestNewsOfConfigsAndPFs(t *testing.T) {
 			now:  withPF(status.PF{Errors: []status.Problem{problem("no driver yet", true)}}),
 			want: `level=INFO msg="problem pending" pf=` + newsPF + ` name=enp33s0 problem="no driver yet" hint=try`,
 		},
-		"the problem is over": {was: withPF(status.PF{Errors: []status.Problem{placed}}), now: withPF(status.PF{})},
+		"the problem is over": {
+			was: withPF(status.PF{Errors: []status.Problem{placed}}), now: withPF(status.PF{}),
+			want: `level=INFO msg="problem over" pf=` + newsPF + ` name=enp33s0 line=4 column=7 problem="too many VFs"`,
+		},
+		"its PF left the config": {
+			was: withPF(status.PF{Errors: []status.Problem{problem("no driver yet", true)}}), now: &status.Status{},
+			want: `level=INFO msg="problem over" pf=` + newsPF + ` name=enp33s0 problem="no driver yet"`,
+		},
+		"a problem of the machine is over": {
+			was:  &status.Status{Problems: []status.Problem{problem("the state cannot be written", false)}},
+			now:  &status.Status{},
+			want: `level=INFO msg="problem over" problem="the state cannot be written"`,
+		},
+		"the same twice is one": {
+			now:  withPF(status.PF{Errors: []status.Problem{placed, placed}}),
+			want: `level=WARN msg="problem found" pf=` + newsPF + ` name=enp33s0 line=4 column=7 problem="too many VFs" hint=try`,
+		},
+		"the config no longer refused": {
+			was: refused("a", "no such key"), now: &status.Status{Spec: status.Spec{State: status.SpecAccepted, Hash: "b", InForce: "b"}},
+			want: `level=INFO msg="config no longer refused" state=accepted inForce=b`,
+		},
 		"a change waits": {
 			now:  waitingFor("web", "db", "web"),
 			want: `level=INFO msg="a change waits for the holders of its VFs" pf=` + newsPF + ` name=enp33s0 holders="pod default/web, pod default/db"`,
@@ -176,7 +204,7 @@ func TestCausesInTheLog(t *testing.T) {
 		pool.CauseOpen: true, pool.CauseHeldElsewhere: true,
 		pool.CauseWaiting: false, pool.CauseNoInterface: false, pool.CauseUnfinished: false, pool.CauseUnusable: false,
 	} {
-		if got := len(news(&status.Status{}, withDevice(false, cause, "x"))) > 0; got != logged {
+		if got := len(newNews(newsGrace).of(withDevice(false, cause, "x"), newsStart, allKnown)) > 0; got != logged {
 			t.Errorf("%s: logged %v, want %v", cause, got, logged)
 		}
 	}
@@ -196,7 +224,9 @@ func TestNewsOfOneAmongMany(t *testing.T) {
 		slices.Reverse(s.PFs)
 		return s
 	}
-	got := texts(news(many(7), many(8)))
+	n := newNews(newsGrace)
+	n.of(many(7), newsStart, allKnown)
+	got := texts(n.of(many(8), newsStart, allKnown))
 	if len(got) != 2 || !strings.Contains(got[0], "pf=0000:08:00.0") || !strings.Contains(got[1], "device=0000:08:00.0") {
 		t.Errorf("got\n%s", strings.Join(got, "\n"))
 	}

@@ -21,8 +21,7 @@ func (l *loop) publish(o *observed) {
 	a, plugin := l.agent, l.agent.plugin.Status()
 	s := l.makeStatus(o, plugin)
 	a.collector.publish(s, plugin, o.Err)
-	logNews(a.log, l.status, s)
-	l.status = s
+	logEntries(a.log, l.news.of(s, o.At, l.unknown(o)))
 	sum, err := status.SumOf(s)
 	if err == nil && sum == l.sum && l.written {
 		return
@@ -34,6 +33,16 @@ func (l *loop) publish(o *observed) {
 	}
 	if l.written = err == nil; err != nil && a.store.Writable() && a.unreported.news(err) {
 		a.log.Error("cannot write the status file", "err", err)
+	}
+}
+
+// unknown reports of a PF whether what was wrong with it may still be: the machine or the
+// PF was not read, or a run is changing it. "" is for what belongs to no PF.
+func (l *loop) unknown(o *observed) func(pf string) bool {
+	running := l.memory.Running()
+	return func(pf string) bool {
+		found := o.snapshot().PF(pf)
+		return !l.decision.Known || running[pf] || found != nil && found.Silent != ""
 	}
 }
 
