@@ -22,9 +22,9 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: extension-root ## Boot a Kubernetes node with SR-IOV NICs in QEMU and give a VF to a pod
+demo: extension-root sriovctl ## Boot Talos with SR-IOV NICs in QEMU, patch its machine config, and give VFs to pods
 	@test/lab/deps.sh
-	@cd test/lab && go run ./cmd/lab demo -document ../../machineconfig-patches/lab-sriov.yaml -pods demo-pods.yaml
+	@cd test/lab && go run ./cmd/lab demo
 
 # Runs go test: a line for each package, and at the end what failed, with its output,
 # what was skipped, and why. Its exit code is go test's.
@@ -130,7 +130,7 @@ LONG_PKGS := $(shell awk '/^e2e/ { printf " -e /%s$$", $$1 }' test/lab/long.txt)
 
 # The time-out is for a case that hangs. Each wait of a case has its own bound; a slow
 # host may need twice the time of a good one.
-LABTEST = cd test/lab && LAB_KUBELET=$(KUBELET) $(TESTSUM) --format standard-verbose -- -p 1 -count=1 -timeout 120m
+LABTEST = cd test/lab && LAB_KUBELET=$(KUBELET) LAB_TALOS=$(TALOS) $(TESTSUM) --format standard-verbose -- -p 1 -count=1 -timeout 120m
 
 .PHONY: lab
 lab: lab-built ## The tests on a real node in QEMU that guard the seams (RUN=pattern: any of lab-all's)
@@ -138,8 +138,14 @@ lab: lab-built ## The tests on a real node in QEMU that guard the seams (RUN=pat
 	@$(if $(RUN),,echo "lab: test/lab/long.txt names what make lab-all runs besides")
 
 .PHONY: lab-all
-lab-all: lab-built ## Every test on a real node: run it before a release
+lab-all: lab-built ## Every test on a real node, and on both versions of Talos: run it before a release
 	@$(LABTEST) ./e2e/... | $(KEEP_SKIPS)
+	@$(MAKE) lab-talos TALOS=v1.13.9
+
+.PHONY: lab-talos
+lab-talos: lab-built ## The tests on Talos itself (TALOS=version, RUN=pattern)
+	@cd test/lab && go run ./cmd/lab build -talos '$(TALOS)'
+	@$(LABTEST) $(if $(RUN),-run '$(RUN)') ./e2e/talos | $(KEEP_SKIPS)
 
 .PHONY: lab-built
 lab-built: extension-root sriovctl $(TESTSUM)

@@ -158,7 +158,7 @@ func TestPatches(t *testing.T) {
 // TestPatchesKeepTalosOffVFs: a patch that makes VFs with interfaces tells Talos
 // to leave these alone, which else brings them up and asks for addresses. Kernel
 // arguments are not in any patch: nodes that boot a unified kernel image ignore
-// them there. The lab's patch is for no Talos node.
+// them there.
 func TestPatchesKeepTalosOffVFs(t *testing.T) {
 	kept := 0
 	for name, patch := range patchFiles(t, ".") {
@@ -166,7 +166,7 @@ func TestPatchesKeepTalosOffVFs(t *testing.T) {
 			t.Errorf("%s: kernel arguments belong in the schematic", name)
 		}
 		c, err := spec.LoadFile(name, patch)
-		if err != nil || name == "lab-sriov.yaml" {
+		if err != nil {
 			continue // TestPatches says what is wrong
 		}
 		provider, err := configloader.NewFromBytes(patch)

@@ -1,13 +1,17 @@
 #!/bin/sh
-# Installs what the lab needs on a Debian 12 host, and downloads the guest's
-# kernel. Prints nothing when everything is there already.
+# Installs what the lab needs on a Debian 12 host, and downloads what goes into its
+# guests. Prints nothing when everything is there already.
 #
 # The machine's own apt sources are left alone: backports are reached through a
 # private apt configuration below _out/lab/apt, with the mirror taken from the
 # machine's own Debian sources.
 #
 #   deps.sh packages        install host packages
-#   deps.sh kernel DIR      download the pinned kernel and unpack it into DIR
+#   deps.sh kernel DIR      download the lab's pinned kernel and unpack it into DIR
+#   deps.sh kernel-talos DIR
+#                           the same for the kernel of the guests that run Talos
+#   deps.sh userland DIR    download the programs that Talos calls, with their
+#                           libraries, and unpack them into DIR
 #   deps.sh netdevsim DIR RELEASE
 #                           download what builds the module netdevsim for that
 #                           kernel, and unpack it into DIR
@@ -22,11 +26,16 @@ qemu_pin='1:10.0.2+ds-2+deb13u1~bpo12+1'
 kernel_pin='6.12.95+deb12'
 kernel_series='6.12'
 source_pin='6.12.95-1~bpo12+1'
+# Talos mounts in a way that Linux has since 6.15; 6.18 is the series of its own kernel.
+kernel_talos_pin='6.18.15+deb13'
+kernel_talos_series='6.18'
+userland='cryptsetup-bin dmsetup dosfstools e2fsprogs iptables kmod lvm2 mdadm nftables udev
+util-linux xfsprogs'
 
 # One package a word. gcc, libc6-dev, libseccomp-dev and pkg-config are for
 # runc; iproute2, ethtool, kmod and busybox-static are copied into the guest.
-packages='busybox-static ca-certificates cpio e2fsprogs ethtool gcc iproute2
-kmod libc6-dev libseccomp-dev make pkg-config squashfs-tools xz-utils'
+packages='busybox-static ca-certificates cpio e2fsprogs ethtool fdisk gcc iproute2
+kmod libc6-dev libseccomp-dev make pkg-config squashfs-tools xz-utils zstd'
 
 say() { printf 'lab: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -71,6 +80,7 @@ private_apt() {
 		printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$uri" "$release"
 		printf 'deb [signed-by=%s] %s %s-updates main\n' "$keyring" "$uri" "$release"
 		printf 'deb [signed-by=%s] %s %s-backports main\n' "$keyring" "$uri" "$release"
+		printf 'deb [signed-by=%s] %s trixie-backports main\n' "$keyring" "$uri"
 	} >"$apt_dir/sources.list.new"
 	cat >"$apt_dir/apt.conf" <<-EOF
 	Dir::Etc::sourcelist "$apt_dir/sources.list";
@@ -132,25 +142,45 @@ apt_install() {
 	}
 }
 
+# fetch_kernel DIR PIN SERIES: the pinned kernel, or else the newest of its series.
 fetch_kernel() {
+	dir=$1 pin=$2 series=$3
+	private_apt
+	start=$(date +%s)
+	pkg=linux-image-$pin-amd64
+	if ! apt-cache show "$pkg" >/dev/null 2>&1; then
+		pkg=$(apt-cache pkgnames "linux-image-$series." |
+			grep -E "^linux-image-$series\.[0-9]+\+${pin#*+}-amd64$" | sort -V | tail -n 1)
+		[ -n "$pkg" ] || die "no linux-image of series $series on the mirror"
+		say "kernel $pin is gone from the mirror: taking $pkg"
+	fi
+	deb=$dir.deb
+	rm -rf "$deb" "$dir.new" && mkdir -p "$deb" "$dir.new"
+	(cd "$deb" && apt-get -qq download "$pkg") || die "download of $pkg failed"
+	dpkg-deb -x "$deb"/linux-image-*.deb "$dir.new"
+	# Newer packages have the modules in their real place.
+	if [ -d "$dir.new/usr/lib/modules" ]; then mkdir -p "$dir.new/lib" && mv "$dir.new/usr/lib/modules" "$dir.new/lib/"; fi
+	rm -rf "$deb" "$dir" && mv "$dir.new" "$dir"
+	say "fetched ${pkg#linux-image-} kernel ... $(($(date +%s) - start))s"
+}
+
+# fetch_userland: with all that the packages need, as if nothing were installed here.
+fetch_userland() {
 	dir=$1
 	private_apt
 	start=$(date +%s)
-	pkg=linux-image-$kernel_pin-amd64
-	if ! apt-cache show "$pkg" >/dev/null 2>&1; then
-		pkg=$(apt-cache pkgnames "linux-image-$kernel_series." |
-			grep -E "^linux-image-$kernel_series\.[0-9]+\+deb12-amd64$" | sort -V | tail -n 1)
-		[ -n "$pkg" ] || die "no linux-image of series $kernel_series on the mirror"
-		say "kernel $kernel_pin is gone from the mirror: taking $pkg"
-	fi
-	mkdir -p "$apt_dir/deb"
-	rm -f "$apt_dir/deb"/linux-image-*.deb
-	(cd "$apt_dir/deb" && apt-get -qq download "$pkg") || die "download of $pkg failed"
-	rm -rf "$dir.new" && mkdir -p "$dir.new"
-	dpkg-deb -x "$apt_dir/deb"/linux-image-*.deb "$dir.new"
-	rm -f "$apt_dir/deb"/linux-image-*.deb
-	rm -rf "$dir" && mv "$dir.new" "$dir"
-	say "fetched ${pkg#linux-image-} kernel ... $(($(date +%s) - start))s"
+	deb=$dir.deb
+	rm -rf "$deb" "$dir.new" && mkdir -p "$deb/partial" "$dir.new"
+	: >"$deb/status"
+	# shellcheck disable=SC2086
+	apt-get -qq -y --no-install-recommends --download-only -o Debug::NoLocking=1 \
+		-o "Dir::State::Status=$deb/status" -o "Dir::Cache::Archives=$deb" install $userland >"$apt_dir/userland.log" 2>&1 || {
+		tail -n 20 "$apt_dir/userland.log" >&2
+		die "download of $userland failed"
+	}
+	for p in "$deb"/*.deb; do dpkg-deb -x "$p" "$dir.new"; done
+	rm -rf "$deb" "$dir" && mv "$dir.new" "$dir"
+	say "fetched Talos' programs from Debian ... $(($(date +%s) - start))s"
 }
 
 # fetch_netdevsim: the source of one driver, and what Debian builds modules with
@@ -179,7 +209,9 @@ fetch_netdevsim() {
 
 case ${1:-packages} in
 packages) install_packages ;;
-kernel) fetch_kernel "${2:?usage: deps.sh kernel DIR}" ;;
+kernel) fetch_kernel "${2:?usage: deps.sh kernel DIR}" "$kernel_pin" "$kernel_series" ;;
+kernel-talos) fetch_kernel "${2:?usage: deps.sh kernel-talos DIR}" "$kernel_talos_pin" "$kernel_talos_series" ;;
+userland) fetch_userland "${2:?usage: deps.sh userland DIR}" ;;
 netdevsim) fetch_netdevsim "${2:?usage: deps.sh netdevsim DIR RELEASE}" "${3:?usage: deps.sh netdevsim DIR RELEASE}" ;;
-*) die "usage: deps.sh packages | kernel DIR | netdevsim DIR RELEASE" ;;
+*) die "usage: deps.sh packages | kernel DIR | kernel-talos DIR | userland DIR | netdevsim DIR RELEASE" ;;
 esac

@@ -2,15 +2,9 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
 )
 
 // makeDisk makes a sparse file with an ext4 file system, filled from a directory
@@ -42,67 +36,4 @@ func makeDisk(ctx context.Context, path string, sizeMB int64, from string) error
 		return fmt.Errorf("mke2fs %s: %w: %s", path, err, out)
 	}
 	return nil
-}
-
-// copySparse copies a file without its holes; where the file system can, the
-// copy shares the blocks.
-func copySparse(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return fmt.Errorf("copy disk: %w", err)
-	}
-	defer in.Close()
-	fi, err := in.Stat()
-	if err != nil {
-		return fmt.Errorf("copy disk: %w", err)
-	}
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_RDWR|os.O_TRUNC, 0o644)
-	if err != nil {
-		return fmt.Errorf("copy disk: %w", err)
-	}
-	defer out.Close()
-	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
-		return nil
-	}
-	if err := out.Truncate(fi.Size()); err != nil {
-		return fmt.Errorf("copy disk: %w", err)
-	}
-	for off := int64(0); off < fi.Size(); {
-		data, err := in.Seek(off, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("copy disk %s: %w", from, err)
-		}
-		hole, err := in.Seek(data, unix.SEEK_HOLE)
-		if err != nil {
-			return fmt.Errorf("copy disk %s: %w", from, err)
-		}
-		if _, err := in.Seek(data, io.SeekStart); err != nil {
-			return fmt.Errorf("copy disk %s: %w", from, err)
-		}
-		if _, err := io.Copy(io.NewOffsetWriter(out, data), io.LimitReader(in, hole-data)); err != nil {
-			return fmt.Errorf("copy disk %s: %w", from, err)
-		}
-		off = hole
-	}
-	return out.Close()
-}
-
-// copyDir copies a directory of plain files.
-func copyDir(from, to string) error {
-	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, p)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			return os.MkdirAll(filepath.Join(to, rel), 0o700)
-		}
-		return copySparse(p, filepath.Join(to, rel))
-	})
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/artifact"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/proc"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/qemu"
 )
@@ -20,7 +21,7 @@ import (
 // itself off. A test that fails is no error here; a guest that does not come to
 // the end of all packages is.
 func KernelTests(ctx context.Context, log io.Writer, packages ...string) (string, error) {
-	b, repo, err := builder(Options{Log: log})
+	b, err := artifact.NewBuilder(log)
 	if err != nil {
 		return "", err
 	}
@@ -29,7 +30,7 @@ func KernelTests(ctx context.Context, log io.Writer, packages ...string) (string
 		return "", fmt.Errorf("make directory for the run: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	image, err := b.KernelTests(ctx, repo, dir, packages)
+	image, err := b.KernelTests(ctx, b.Repo, dir, packages)
 	if err != nil {
 		return "", fmt.Errorf("build the kernel tests: %w", err)
 	}

@@ -14,9 +14,11 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/agent"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/artifact"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/cluster"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/controlplane"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/proc"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/qemu"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/rundir"
 )
 
 // Time-outs are generous: emulation on a loaded machine is several times slower
@@ -24,16 +26,16 @@ import (
 const (
 	bootTimeout   = 10 * time.Minute
 	agentTimeout  = 20 * time.Second
-	DefaultWait   = 3 * time.Minute
+	DefaultWait   = cluster.Wait
 	saveTimeout   = 3 * time.Minute
 	resumeTimeout = time.Minute
 )
 
 // Node is a running node with its control plane.
 type Node struct {
+	*cluster.Cluster
 	opts    Options
 	b       *artifact.Builder
-	repo    string
 	dir     string // of this run: disks, logs, configuration
 	sockets string
 	machine qemu.Machine
@@ -42,44 +44,17 @@ type Node struct {
 	agent   *agent.Client
 	cp      *controlplane.ControlPlane
 	port    int
+	apiPort int
 	boot    string // boot id
-}
-
-// repoRoot finds the repository from the working directory.
-func repoRoot() (string, error) {
-	wd, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("find the repository: %w", err)
-	}
-	for d := wd; ; d = filepath.Dir(d) {
-		if _, err := os.Stat(filepath.Join(d, "test/lab/deps.sh")); err == nil {
-			return d, nil
-		}
-		if d == filepath.Dir(d) {
-			return "", fmt.Errorf("no test/lab/deps.sh in %s or above: run this inside the repository", wd)
-		}
-	}
-}
-
-func builder(opts Options) (*artifact.Builder, string, error) {
-	repo, err := repoRoot()
-	if err != nil {
-		return nil, "", err
-	}
-	log := opts.Log
-	if log == nil {
-		log = os.Stderr
-	}
-	return &artifact.Builder{Lab: filepath.Join(repo, "test/lab"), Out: filepath.Join(repo, "_out/lab"), Log: log}, repo, nil
 }
 
 // Build makes all artifacts.
 func Build(ctx context.Context) error {
-	b, _, err := builder(Options{})
+	b, err := artifact.NewBuilder(nil)
 	if err != nil {
 		return err
 	}
-	opts, err := Options{}.withDefaults(b.Lab)
+	opts, err := Options{}.withDefaults(b.Repo)
 	if err != nil {
 		return err
 	}
@@ -91,11 +66,11 @@ func Build(ctx context.Context) error {
 
 // Start gives a node whose kubelet is Ready.
 func Start(ctx context.Context, opts Options) (*Node, error) {
-	b, repo, err := builder(opts)
+	b, err := artifact.NewBuilder(opts.Log)
 	if err != nil {
 		return nil, err
 	}
-	if opts, err = opts.withDefaults(repo); err != nil {
+	if opts, err = opts.withDefaults(b.Repo); err != nil {
 		return nil, err
 	}
 	images, err := b.Build(ctx, opts.Kubelet)
@@ -118,7 +93,7 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 	}
 	parts := parts{images: images, extension: ext, pki: pki}
 	if opts.FreshBoot {
-		return startFresh(ctx, b, repo, opts, parts)
+		return startFresh(ctx, b, opts, parts)
 	}
 	token, err := pki.Token()
 	if err != nil {
@@ -130,10 +105,10 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{images.Key, extKey, token, qv, opts.identity()}, "\n")))
 	snap := filepath.Join(b.Out, "snapshot", hex.EncodeToString(sum[:8]))
-	if err := ensureSnapshot(ctx, b, repo, opts, parts, snap); err != nil {
+	if err := ensureSnapshot(ctx, b, opts, parts, snap); err != nil {
 		return nil, err
 	}
-	n, err := restore(ctx, b, repo, opts, parts, snap)
+	n, err := restore(ctx, b, opts, parts, snap)
 	if err != nil {
 		return nil, err
 	}
@@ -163,57 +138,25 @@ func qemuVersion(ctx context.Context) (string, error) {
 }
 
 // newNode makes the directories of a run and the description of its machine.
-func newNode(b *artifact.Builder, repo string, opts Options, p parts) (*Node, error) {
-	runs := filepath.Join(b.Out, "run")
-	if err := os.MkdirAll(runs, 0o755); err != nil {
-		return nil, fmt.Errorf("make directory for the run: %w", err)
-	}
-	pruneRuns(runs)
-	dir, err := os.MkdirTemp(runs, time.Now().Format("0102-150405-"))
-	if err != nil {
-		return nil, fmt.Errorf("make directory for the run: %w", err)
-	}
-	// Unix sockets have short names only, whatever the repository's path is.
-	sockets, err := os.MkdirTemp("", "lab-")
-	if err != nil {
-		return nil, fmt.Errorf("make directory for sockets: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "pid"), fmt.Append(nil, os.Getpid()), 0o644); err != nil {
-		return nil, fmt.Errorf("mark the run: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "sockets"), []byte(sockets), 0o644); err != nil {
-		return nil, fmt.Errorf("mark the run: %w", err)
-	}
-	ports, err := proc.Ports(1)
+func newNode(b *artifact.Builder, opts Options, p parts) (*Node, error) {
+	dir, sockets, err := rundir.New(filepath.Join(b.Out, "run"))
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{opts: opts, b: b, repo: repo, dir: dir, sockets: sockets, port: ports[0]}
+	ports, err := proc.Ports(2)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{opts: opts, b: b, dir: dir, sockets: sockets, port: ports[0], apiPort: ports[1]}
 	n.machine = qemu.Machine{
 		Kernel: p.images.Kernel, Initramfs: p.images.Initramfs, Root: p.images.Root, Extension: p.extension,
 		Var: filepath.Join(dir, "var.img"), State: filepath.Join(dir, "state.img"),
 		Append: opts.kernelArgs(), CPUs: opts.CPUs, MemoryMB: opts.MemoryMB, NICs: qemu.NICs(opts.PFs),
-		KubeletPort: n.port, QMP: filepath.Join(sockets, "qmp"), Console: filepath.Join(dir, "console.log"),
+		Ports: map[int]int{10250: n.port}, QMP: filepath.Join(sockets, "qmp"), Console: filepath.Join(dir, "console.log"),
 		Agents: []string{filepath.Join(sockets, "agent0"), filepath.Join(sockets, "agent1")},
 	}
 	n.agent = agent.New(n.machine.Agents[0], n.vmErr)
 	return n, nil
-}
-
-// pruneRuns removes the directories of runs whose program has ended; they are kept
-// until then, since a failure may point to them.
-func pruneRuns(runs string) {
-	entries, _ := os.ReadDir(runs)
-	for _, e := range entries {
-		dir := filepath.Join(runs, e.Name())
-		pid, err := os.ReadFile(filepath.Join(dir, "pid"))
-		if err != nil {
-			continue
-		}
-		if _, err := os.Stat("/proc/" + string(pid)); errors.Is(err, os.ErrNotExist) {
-			_ = os.RemoveAll(dir)
-		}
-	}
 }
 
 // startControlPlane starts it in the background; the result comes when asked.
@@ -225,13 +168,14 @@ func (n *Node) startControlPlane(ctx context.Context, pki controlplane.PKI) func
 	c := make(chan result, 1)
 	go func() {
 		cp, err := controlplane.Start(ctx, controlplane.Config{
-			Dir: filepath.Join(n.dir, "control-plane"), Sockets: n.sockets, PKI: pki, Bin: n.b.Bin,
+			Dir: filepath.Join(n.dir, "control-plane"), Port: n.apiPort, Sockets: n.sockets, PKI: pki, Bin: n.b.Bin,
 		})
 		c <- result{cp, err}
 	}()
 	return func() error {
 		r := <-c
 		n.cp = r.cp
+		n.Cluster = cluster.New(r.cp, n.opts.Name, n.b.Bin("kubectl"), filepath.Join(n.dir, "kubectl"), n.vmErr)
 		if r.err == nil {
 			r.cp.Node(n.opts.Name, fmt.Sprintf("127.0.0.1:%d", n.port))
 		}
@@ -241,7 +185,7 @@ func (n *Node) startControlPlane(ctx context.Context, pki controlplane.PKI) func
 
 // startVM starts QEMU. The port of the API server must be known by then.
 func (n *Node) startVM(ctx context.Context, apiPort int) error {
-	n.machine.APIServer = fmt.Sprintf("%s 127.0.0.1:%d", n.b.Bin("labfwd"), apiPort)
+	n.machine.Commands = map[int]string{6443: fmt.Sprintf("%s 127.0.0.1:%d", n.b.Bin("labfwd"), apiPort)}
 	bin, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
 		return fmt.Errorf("find QEMU: %w (test/lab/deps.sh installs it)", err)
@@ -270,8 +214,8 @@ func (n *Node) vmErr() error {
 }
 
 // startFresh boots a new node.
-func startFresh(ctx context.Context, b *artifact.Builder, repo string, opts Options, p parts) (*Node, error) {
-	n, err := newNode(b, repo, opts, p)
+func startFresh(ctx context.Context, b *artifact.Builder, opts Options, p parts) (*Node, error) {
+	n, err := newNode(b, opts, p)
 	if err != nil {
 		return nil, err
 	}
@@ -399,7 +343,7 @@ func (n *Node) Close() {
 // StubExtension builds the extension with which the lab tests itself; the result
 // is for Options.Extension.
 func StubExtension(ctx context.Context) (string, error) {
-	b, _, err := builder(Options{})
+	b, err := artifact.NewBuilder(nil)
 	if err != nil {
 		return "", err
 	}

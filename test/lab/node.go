@@ -6,15 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/agent"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/cluster"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/extsvc"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/guest"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/kube"
@@ -49,10 +46,7 @@ func (n *Node) Get(ctx context.Context, path string) ([]byte, error) {
 }
 
 func withDefault(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, d)
+	return cluster.WithDefault(ctx, d)
 }
 
 // Mode is how a document is set.
@@ -270,152 +264,17 @@ func (n *Node) LastUnmount(ctx context.Context) (Unmounted, error) {
 func (n *Node) WaitReady(ctx context.Context) error {
 	ctx, cancel := withDefault(ctx, bootTimeout)
 	defer cancel()
-	return proc.Poll(ctx, "wait for "+n.opts.Name+" to be Ready", 100*time.Millisecond, func() (bool, error) {
-		if dead := errors.Join(n.vmErr(), n.cp.Err()); dead != nil {
-			return false, &proc.Permanent{Err: dead}
-		}
-		k, err := n.KubeNode(ctx)
-		if err != nil {
-			return false, err
-		}
-		if k.Status.NodeInfo.BootID != n.boot {
-			return false, fmt.Errorf("the node's status is of boot %q", k.Status.NodeInfo.BootID)
-		}
-		if !k.Ready() {
-			return false, fmt.Errorf("conditions %+v", k.Status.Conditions)
-		}
-		return true, nil
-	})
-}
-
-// WaitFor calls f until it reports true, with the context's deadline or the
-// default one. The error of f that was last is in the error of a time-out.
-func (n *Node) WaitFor(ctx context.Context, what string, f func(context.Context) (bool, error)) error {
-	ctx, cancel := withDefault(ctx, DefaultWait)
-	defer cancel()
-	return proc.Poll(ctx, what, 200*time.Millisecond, func() (bool, error) {
-		if dead := n.vmErr(); dead != nil {
-			return false, &proc.Permanent{Err: dead}
-		}
-		return f(ctx)
-	})
+	return n.Cluster.WaitReady(ctx, n.boot)
 }
 
 // Fatal marks an error of a WaitFor function that ends the wait at once.
-func Fatal(err error) error { return &proc.Permanent{Err: err} }
+func Fatal(err error) error { return cluster.Fatal(err) }
 
 // Name is the node's name.
 func (n *Node) Name() string { return n.opts.Name }
 
 // Dir is the directory of this run.
 func (n *Node) Dir() string { return n.dir }
-
-// Kube is a client of the API server, as cluster administrator.
-func (n *Node) Kube() *kube.Client { return n.cp.Client }
-
-// KubeNode reads the node object.
-func (n *Node) KubeNode(ctx context.Context) (KubeNode, error) {
-	var k kube.Node
-	err := n.cp.Client.Get(ctx, "/api/v1/nodes/"+n.opts.Name, &k)
-	return k, err
-}
-
-// Allocatable is how many of a resource the node offers; -1 means that the node
-// does not know the resource.
-func (n *Node) Allocatable(ctx context.Context, resource string) (int, error) {
-	k, err := n.KubeNode(ctx)
-	if err != nil {
-		return 0, err
-	}
-	v, ok := k.Status.Allocatable[resource]
-	if !ok {
-		return -1, nil
-	}
-	i, err := strconv.Atoi(v)
-	if err != nil {
-		return 0, fmt.Errorf("allocatable %s: %w", resource, err)
-	}
-	return i, nil
-}
-
-// WaitAllocatable waits until the node offers so many of a resource.
-func (n *Node) WaitAllocatable(ctx context.Context, resource string, want int) error {
-	return n.WaitFor(ctx, fmt.Sprintf("wait for %d %s to be allocatable", want, resource), func(ctx context.Context) (bool, error) {
-		have, err := n.Allocatable(ctx, resource)
-		if err == nil && have != want {
-			err = fmt.Errorf("have %d", have)
-		}
-		return have == want, err
-	})
-}
-
-// Kubectl runs kubectl, of the cluster's version, and returns its output.
-func (n *Node) Kubectl(ctx context.Context, args ...string) (string, error) {
-	return n.kubectl(ctx, nil, args...)
-}
-
-// KubectlInput is Kubectl with a text on standard input.
-func (n *Node) KubectlInput(ctx context.Context, input string, args ...string) (string, error) {
-	return n.kubectl(ctx, strings.NewReader(input), args...)
-}
-
-func (n *Node) kubectl(ctx context.Context, in io.Reader, args ...string) (string, error) {
-	ctx, cancel := withDefault(ctx, DefaultWait)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, n.b.Bin("kubectl"), append([]string{"--kubeconfig=" + n.cp.Kubeconfig, "--cache-dir=" + n.dir + "/kubectl"}, args...)...)
-	cmd.Stdin = in
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("kubectl %s: %w\n%s%s", strings.Join(args, " "), err, stdout.String(), stderr.String())
-	}
-	return stdout.String(), nil
-}
-
-// Apply applies YAML documents.
-func (n *Node) Apply(ctx context.Context, yaml string) error {
-	_, err := n.kubectl(ctx, strings.NewReader(yaml), "apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-")
-	return err
-}
-
-// Pod reads a pod of the default namespace.
-func (n *Node) Pod(ctx context.Context, name string) (kube.Pod, error) {
-	var p kube.Pod
-	err := n.cp.Client.Get(ctx, "/api/v1/namespaces/default/pods/"+name, &p)
-	return p, err
-}
-
-// WaitPod waits until a pod of the default namespace is as f wants it; f says
-// in its error what is missing.
-func (n *Node) WaitPod(ctx context.Context, name, what string, f func(kube.Pod) bool) (kube.Pod, error) {
-	var p kube.Pod
-	err := n.WaitFor(ctx, fmt.Sprintf("wait for pod %s to be %s", name, what), func(ctx context.Context) (bool, error) {
-		var err error
-		if p, err = n.Pod(ctx, name); err != nil {
-			return false, err
-		}
-		if f(p) {
-			return true, nil
-		}
-		return false, fmt.Errorf("phase %s %s %s %+v", p.Status.Phase, p.Status.Reason, p.Status.Message, p.Status.Conditions)
-	})
-	return p, err
-}
-
-// PodLogs is the log of a pod of the default namespace.
-func (n *Node) PodLogs(ctx context.Context, name string) (string, error) {
-	b, err := n.cp.Client.Raw(ctx, "GET", "/api/v1/namespaces/default/pods/"+name+"/log", "", nil)
-	return string(b), err
-}
-
-// DeletePods deletes all pods of the default namespace and waits until they are
-// gone.
-func (n *Node) DeletePods(ctx context.Context) error {
-	if _, err := n.Kubectl(ctx, "delete", "pods", "--all", "--grace-period=1", "--wait=true", "--timeout=170s"); err != nil {
-		return err
-	}
-	return nil
-}
 
 // InstallCNI puts the CNI plugin of the extension's image where the container
 // runtime looks, unless there is one.

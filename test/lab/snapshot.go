@@ -12,6 +12,7 @@ import (
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/agent"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/artifact"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/proc"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/sparse"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/wire"
 )
 
@@ -21,7 +22,7 @@ const keepSnapshots = 4
 // ensureSnapshot saves a booted node unless it was saved before: extension
 // running without a document, no VF, kubelet Ready. The state belongs to the
 // very files of that boot, so links to these are kept with it.
-func ensureSnapshot(ctx context.Context, b *artifact.Builder, repo string, opts Options, p parts, dir string) error {
+func ensureSnapshot(ctx context.Context, b *artifact.Builder, opts Options, p parts, dir string) error {
 	unlock, err := b.Lock()
 	if err != nil {
 		return err
@@ -46,7 +47,7 @@ func ensureSnapshot(ctx context.Context, b *artifact.Builder, repo string, opts 
 		}
 	}
 	opts.Document = ""
-	n, err := startFresh(ctx, b, repo, opts, p.in(dir))
+	n, err := startFresh(ctx, b, opts, p.in(dir))
 	if err != nil {
 		return err
 	}
@@ -80,11 +81,11 @@ func (n *Node) save(ctx context.Context, dir string) error {
 	n.vm.Kill()
 	// etcd goes with it: the kubelet knows versions of objects.
 	n.cp.Stop()
-	if err := copyDir(filepath.Join(n.dir, "control-plane/etcd"), filepath.Join(dir, "etcd")); err != nil {
+	if err := sparse.CopyDir(filepath.Join(n.dir, "control-plane/etcd"), filepath.Join(dir, "etcd")); err != nil {
 		return err
 	}
 	for name, from := range map[string]string{"var.img": n.machine.Var, "state.img": n.machine.State} {
-		if err := copySparse(from, filepath.Join(dir, name)); err != nil {
+		if err := sparse.CopyFile(from, filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
@@ -92,8 +93,8 @@ func (n *Node) save(ctx context.Context, dir string) error {
 }
 
 // restore starts a node from a saved state.
-func restore(ctx context.Context, b *artifact.Builder, repo string, opts Options, p parts, snap string) (*Node, error) {
-	n, err := newNode(b, repo, opts, p.in(snap))
+func restore(ctx context.Context, b *artifact.Builder, opts Options, p parts, snap string) (*Node, error) {
+	n, err := newNode(b, opts, p.in(snap))
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +108,7 @@ func restore(ctx context.Context, b *artifact.Builder, repo string, opts Options
 
 func (n *Node) restoreFrom(ctx context.Context, p parts, snap string) error {
 	start := time.Now()
-	if err := copyDir(filepath.Join(snap, "etcd"), filepath.Join(n.dir, "control-plane/etcd")); err != nil {
+	if err := sparse.CopyDir(filepath.Join(snap, "etcd"), filepath.Join(n.dir, "control-plane/etcd")); err != nil {
 		return fmt.Errorf("copy etcd's data: %w", err)
 	}
 	if err := n.startControlPlane(ctx, p.pki)(); err != nil {
@@ -128,7 +129,7 @@ func (n *Node) restoreVM(ctx context.Context, snap string) error {
 	ctx, cancel := context.WithTimeout(ctx, resumeTimeout)
 	defer cancel()
 	for name, to := range map[string]string{"var.img": n.machine.Var, "state.img": n.machine.State} {
-		if err := copySparse(filepath.Join(snap, name), to); err != nil {
+		if err := sparse.CopyFile(filepath.Join(snap, name), to); err != nil {
 			return err
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -32,16 +31,8 @@ spec:
 `, name, resource, config)
 }
 
-// demoNetwork is the network definition of the demo, which is the mission's own.
-func demoNetwork(t *testing.T) string {
-	t.Helper()
-	b, err := os.ReadFile("../demo-pods.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nad, _, _ := strings.Cut(string(b), "\n---\n")
-	return nad + "\n"
-}
+// demoNetwork has addresses by host-local, and RDMA where there is any.
+var demoNetwork = network("sriov-net", resource, `"rdma": true, "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.100.0.0/24"}]]}`)
 
 // netPod is a pod with networks; resources are "name: count" of its container.
 func netPod(name, networks, resources string) string {
@@ -167,7 +158,7 @@ physicalFunctions:
 
 	const vlans = `"name": "vlans", "vlan": %d, "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.101.0.0/24"}]]}`
 	const mac = "02:00:00:00:ab:01"
-	n.must(n.Apply(n.ctx(), demoNetwork(t)+
+	n.must(n.Apply(n.ctx(), demoNetwork+
 		network("vlan100a", resource, fmt.Sprintf(vlans, 100))+
 		network("vlan100b", other, fmt.Sprintf(vlans, 100))+
 		network("vlan200b", other, fmt.Sprintf(vlans, 200))+
@@ -312,7 +303,7 @@ func TestFiftyPods(t *testing.T) {
 	n.allReady(1)
 	n.allocatable(2)
 	n.status("CNI plugin installed", func(s status) bool { return s.CNI.State == "installed" })
-	n.must(n.Apply(n.ctx(), demoNetwork(t)))
+	n.must(n.Apply(n.ctx(), demoNetwork))
 	before := n.run(machine)
 	start := time.Now()
 	for i := range 50 {
@@ -349,7 +340,7 @@ func TestNetworkAfterPowerCut(t *testing.T) {
 	n.allReady(1)
 	n.allocatable(2)
 	n.status("CNI plugin installed", func(s status) bool { return s.CNI.State == "installed" })
-	n.must(n.Apply(n.ctx(), demoNetwork(t)+netPod("holder", "sriov-net", resource+": 1")))
+	n.must(n.Apply(n.ctx(), demoNetwork+netPod("holder", "sriov-net", resource+": 1")))
 	first := n.running("holder")
 	n.address("holder", "net1", "10.100.0.")
 

@@ -1,10 +1,11 @@
 // Command lab builds and runs the lab by hand.
 //
-//	lab build                    make all artifacts
-//	lab up [flags]               start a node and keep it until interrupted
+//	lab build [-talos VERSION]   make all artifacts
+//	lab up [flags]               start a node and keep it until interrupted; with
+//	                             -talos VERSION it runs Talos
 //	lab exec SCRIPT              run a shell script in the node that is up
 //	lab kubectl ARGS...          talk to the cluster that is up
-//	lab demo [flags]             boot, apply two pods, print what came of it
+//	lab demo                     go a user's way on Talos, from the card to two pods
 package main
 
 import (
@@ -14,11 +15,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 
 	lab "github.com/talos-sriov/talos-sriov/test/lab"
+	"github.com/talos-sriov/talos-sriov/test/lab/demo"
+	"github.com/talos-sriov/talos-sriov/test/lab/talos"
 )
 
 func main() {
@@ -30,7 +32,7 @@ func main() {
 	}
 }
 
-const usage = "usage: lab build | up [flags] | exec SCRIPT | kubectl ARGS... | demo [flags]"
+const usage = "usage: lab build [-talos VERSION] | up [flags] | exec SCRIPT | kubectl ARGS... | demo"
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -38,7 +40,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	switch verb, args := args[0], args[1:]; verb {
 	case "build":
-		return lab.Build(ctx)
+		return build(ctx, args)
 	case "up":
 		return up(ctx, args)
 	case "exec":
@@ -58,13 +60,26 @@ func run(ctx context.Context, args []string) error {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		return cmd.Run()
 	case "demo":
-		return demo(ctx, args)
+		return runDemo(ctx)
 	}
 	return errors.New(usage)
 }
 
+// build makes the artifacts of an imitated node, or those of one that runs Talos.
+func build(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("build", flag.ContinueOnError)
+	version := fs.String("talos", "none", "for this version of Talos; empty means the newest")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if *version != "none" {
+		return talos.Build(ctx, talos.Options{Version: *version})
+	}
+	return lab.Build(ctx)
+}
+
 // nodeFlags are the flags that describe a node.
-func nodeFlags(fs *flag.FlagSet) (func(context.Context) (lab.Options, error), *string) {
+func nodeFlags(fs *flag.FlagSet) func(context.Context) (lab.Options, error) {
 	var o lab.Options
 	var modules, noAutoload string
 	var stub bool
@@ -94,14 +109,26 @@ func nodeFlags(fs *flag.FlagSet) (func(context.Context) (lab.Options, error), *s
 			o.Document = string(b)
 		}
 		return o, nil
-	}, document
+	}
 }
 
 func up(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("up", flag.ContinueOnError)
-	options, _ := nodeFlags(fs)
+	options := nodeFlags(fs)
+	version := fs.String("talos", "", "run this version of Talos")
 	if err := fs.Parse(args); err != nil {
 		return err
+	}
+	if *version != "" {
+		n, err := talos.Start(ctx, talos.Options{Version: *version})
+		if err != nil {
+			return err
+		}
+		defer n.Close()
+		fmt.Printf("%s is up, with Talos %s; its console is in %s\n", n.Name(), *version, n.Dir())
+		fmt.Printf("in another terminal: export PATH=%[1]s/bin:$PATH TALOSCONFIG=%[1]s/talosconfig KUBECONFIG=%[1]s/control-plane/kubeconfig; sriovctl discover; interrupt to end\n", n.Dir())
+		<-ctx.Done()
+		return nil
 	}
 	o, err := options(ctx)
 	if err != nil {
@@ -118,75 +145,18 @@ func up(ctx context.Context, args []string) error {
 	return nil
 }
 
-// demo boots a node with a document, gives it two pods with a network of VFs,
-// and prints what came of it.
-func demo(ctx context.Context, args []string) error {
-	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
-	options, document := nodeFlags(fs)
-	pod := fs.String("pods", "", "file with a network and the pods demo and peer")
-	resource := fs.String("resource", "nvidia.com/cx7_qsfp", "the resource to wait for")
-	count := fs.Int("count", 4, "how many of it must be allocatable")
-	if err := fs.Parse(args); err != nil {
-		return err
-	}
-	if *document == "" || *pod == "" {
-		return errors.New("demo needs -document and -pods")
-	}
-	o, err := options(ctx)
-	if err != nil {
-		return err
-	}
-	podYAML, err := os.ReadFile(*pod)
-	if err != nil {
-		return fmt.Errorf("read the pods: %w", err)
-	}
-	o.FreshBoot = true
-	n, err := lab.Start(ctx, o)
+// runDemo goes a user's way on a node that runs Talos.
+func runDemo(ctx context.Context) error {
+	n, err := talos.Start(ctx, talos.Options{})
 	if err != nil {
 		return err
 	}
 	defer n.Close()
-	if err := runDemo(ctx, n, string(podYAML), *resource, *count); err != nil {
-		return fmt.Errorf("%w\nlogs: %s", err, n.Diagnose(context.WithoutCancel(ctx), "demo"))
-	}
-	return nil
-}
-
-func runDemo(ctx context.Context, n *lab.Node, podYAML, resource string, count int) error {
-	if err := n.WaitAllocatable(ctx, resource, count); err != nil {
-		return err
-	}
-	column := strings.ReplaceAll(resource, ".", `\.`)
-	title := strings.ToUpper(filepath.Base(resource))
-	if _, t, ok := strings.Cut(title, "_"); ok {
-		title = t
-	}
-	out, err := n.Kubectl(ctx, "get", "nodes", "-o", "custom-columns=NAME:.metadata.name,"+title+":.status.allocatable."+column)
-	if err != nil {
-		return err
-	}
-	fmt.Print(out)
-	if err := n.InstallCNI(ctx); err != nil {
-		return err
-	}
-	if err := n.Apply(ctx, podYAML); err != nil {
-		return err
-	}
-	var peer string
-	for _, name := range []string{"demo", "peer"} {
-		p, err := n.WaitPod(ctx, name, "running", func(p lab.Pod) bool { return p.Ready() })
-		if err != nil {
+	if err := demo.Run(ctx, n, os.Stdout); err != nil {
+		if ctx.Err() != nil {
 			return err
 		}
-		if peer, err = p.Address("net1"); err != nil {
-			return err
-		}
-	}
-	for _, args := range [][]string{{"get", "pods"}, {"logs", "demo"}, {"exec", "demo", "--", "ping", "-c", "3", "-I", "net1", peer}} {
-		if out, err = n.Kubectl(ctx, args...); err != nil {
-			return err
-		}
-		fmt.Print(out)
+		return fmt.Errorf("%w\nlogs: %s", err, n.Diagnose(ctx, "demo"))
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func WriteImages(w io.Writer, images []Image) error {
 		return nil
 	}
 	for _, img := range images {
-		layer, err := layer(img.Files)
+		layer, err := Layer(img.Files)
 		if err != nil {
 			return fmt.Errorf("image %s: %w", img.Name, err)
 		}
@@ -76,7 +76,8 @@ func WriteImages(w io.Writer, images []Image) error {
 	return nil
 }
 
-func layer(files []Entry) ([]byte, error) {
+// Layer is the tar archive of a layer with these files.
+func Layer(files []Entry) ([]byte, error) {
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)
 	for _, e := range files {

@@ -44,7 +44,7 @@ const (
 	containerdVersion = "v2.2.3"
 	runcVersion       = "v1.4.2"
 	cniVersion        = "v1.9.1"
-	multusVersion     = "v4.2.4"
+	multusVersion     = "v4.3.0"
 )
 
 // kubernetes is a program of Kubernetes' version, from the module of its minor version.
@@ -112,8 +112,8 @@ func (b *Builder) toolchain(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// buildPrograms builds what is not built yet and returns each program's key.
-func (b *Builder) buildPrograms(ctx context.Context, kubelet string) (map[string]string, error) {
+// buildPrograms builds those that are not built yet and returns each program's key.
+func (b *Builder) buildPrograms(ctx context.Context, programs []Program) (map[string]string, error) {
 	if runtime.GOARCH != "amd64" {
 		return nil, fmt.Errorf("the lab's guest is amd64, this machine is %s: not supported", runtime.GOARCH)
 	}
@@ -125,7 +125,7 @@ func (b *Builder) buildPrograms(ctx context.Context, kubelet string) (map[string
 		return nil, fmt.Errorf("make directory for programs: %w", err)
 	}
 	keys := map[string]string{}
-	for _, p := range programs(kubelet) {
+	for _, p := range programs {
 		key, err := b.programKey(p, goVersion)
 		if err != nil {
 			return nil, err
@@ -146,6 +146,12 @@ func (b *Builder) moduleDir(p Program) string {
 	return filepath.Join(b.Lab, "build", p.Module)
 }
 
+// uses names the lab's own packages that its programs are built from.
+var uses = map[string][]string{
+	"labagent": {"agentd", "wire"},
+	"labinit":  {"agentd", "guest", "extsvc", "netname", "proc", "wire"},
+}
+
 func (b *Builder) programKey(p Program, goVersion string) (Key, error) {
 	var k Key
 	k.Add(goVersion, fmt.Sprintf("%+v", p))
@@ -158,10 +164,8 @@ func (b *Builder) programKey(p Program, goVersion string) (Key, error) {
 	switch {
 	case p.Module == "":
 		trees = []string{filepath.Join(dir, p.Package)}
-		if p.Name == "labinit" {
-			for _, d := range []string{"guest", "extsvc", "netname", "proc", "wire"} {
-				trees = append(trees, filepath.Join(dir, "internal", d))
-			}
+		for _, d := range uses[p.Name] {
+			trees = append(trees, filepath.Join(dir, "internal", d))
 		}
 	case strings.HasPrefix(p.Package, "./"):
 		trees = []string{filepath.Join(dir, p.Package)}

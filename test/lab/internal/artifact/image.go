@@ -76,39 +76,39 @@ func (b *Builder) Build(ctx context.Context, kubelet string) (Images, error) {
 		return Images{}, err
 	}
 	defer unlock()
-	release, kernelKey, err := b.buildKernel(ctx)
+	k, err := b.buildKernel(ctx, labKernel)
 	if err != nil {
 		return Images{}, err
 	}
-	bins, err := b.buildPrograms(ctx, kubelet)
+	bins, err := b.buildPrograms(ctx, programs(kubelet))
 	if err != nil {
 		return Images{}, err
 	}
 	if err := os.MkdirAll(b.image(""), 0o755); err != nil {
 		return Images{}, fmt.Errorf("make directory for images: %w", err)
 	}
-	initKey, err := b.buildInitramfs(ctx, release, kernelKey, bins["labinit"])
+	initKey, err := b.buildInitramfs(ctx, k, bins["labinit"])
 	if err != nil {
 		return Images{}, err
 	}
-	rootKey, err := b.buildRoot(ctx, release, kernelKey, kubelet, bins)
+	rootKey, err := b.buildRoot(ctx, k, kubelet, bins)
 	if err != nil {
 		return Images{}, err
 	}
 	return Images{
-		Kernel:    b.kernelImage(release),
+		Kernel:    k.image(),
 		Initramfs: b.image("initramfs.cpio"),
 		Root:      b.image(rootImage(kubelet)),
-		Key:       sum([]byte(kernelKey + initKey + rootKey)),
+		Key:       sum([]byte(k.key + initKey + rootKey)),
 	}, nil
 }
 
-func (b *Builder) buildInitramfs(ctx context.Context, release, kernelKey, labinitKey string) (string, error) {
+func (b *Builder) buildInitramfs(ctx context.Context, k kernel, labinitKey string) (string, error) {
 	var key Key
-	key.Add("2", kernelKey, labinitKey, strings.Join(initModules, " "))
+	key.Add("2", k.key, labinitKey, strings.Join(initModules, " "))
 	out := b.image("initramfs.cpio")
 	return key.String(), b.step("making the initramfs", "initramfs", key, []string{out}, func() error {
-		files, err := b.modules(release, initModules)
+		files, err := k.modules(initModules)
 		if err != nil {
 			return err
 		}
@@ -123,7 +123,7 @@ func (b *Builder) buildInitramfs(ctx context.Context, release, kernelKey, labini
 		}
 		var order []string
 		for _, f := range files {
-			ko, err := b.unpackModule(ctx, release, f)
+			ko, err := k.module(ctx, f)
 			if err != nil {
 				return err
 			}
@@ -138,24 +138,28 @@ func (b *Builder) buildInitramfs(ctx context.Context, release, kernelKey, labini
 		entries = append(entries,
 			archive.Entry{Name: "modules/order", Mode: file, Data: []byte(strings.Join(order, "\n"))},
 			archive.Entry{Name: "init", Mode: file, Data: pid1})
-		f, err := os.Create(out)
-		if err != nil {
-			return err
-		}
-		if err := archive.WriteCPIO(f, entries); err != nil {
-			f.Close()
-			return err
-		}
-		return f.Close()
+		return writeCPIO(out, entries)
 	})
+}
+
+func writeCPIO(path string, entries []archive.Entry) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := archive.WriteCPIO(f, entries); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
 }
 
 func rootImage(kubelet string) string { return "root-" + kubelet + ".squashfs" }
 
 // buildRoot makes the read-only root image.
-func (b *Builder) buildRoot(ctx context.Context, release, kernelKey, kubelet string, bins map[string]string) (string, error) {
+func (b *Builder) buildRoot(ctx context.Context, k kernel, kubelet string, bins map[string]string) (string, error) {
 	var key Key
-	key.Add("8", kernelKey, strings.Join(rootModules, " "), strings.Join(realPrograms, " "))
+	key.Add("8", k.key, strings.Join(rootModules, " "), strings.Join(realPrograms, " "))
 	for _, p := range programs(kubelet) {
 		if p.Guest || p.Name == "pause" || p.Name == "ocibase" {
 			key.Add(p.Name, p.Dir, bins[p.Name])
@@ -186,7 +190,7 @@ func (b *Builder) buildRoot(ctx context.Context, release, kernelKey, kubelet str
 			return err
 		}
 		r := rootTree{b: b, dir: tree, kubeletVersion: kubelet}
-		if err := r.fill(ctx, release, files); err != nil {
+		if err := r.fill(ctx, k, files); err != nil {
 			return err
 		}
 		return squash(ctx, tree, out)
@@ -219,7 +223,7 @@ type rootTree struct {
 
 func (r rootTree) path(p string) string { return filepath.Join(r.dir, p) }
 
-func (r rootTree) fill(ctx context.Context, release string, files map[string][]byte) error {
+func (r rootTree) fill(ctx context.Context, k kernel, files map[string][]byte) error {
 	for _, d := range []string{
 		"usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "usr/local", "usr/share/lab/images", "opt/cni/bin", "etc/cni", "etc/kubernetes",
 		"etc/cri/conf.d", "var", "run", "system", "tmp", "proc", "sys", "dev", "root", "mnt",
@@ -263,7 +267,7 @@ func (r rootTree) fill(ctx context.Context, release string, files map[string][]b
 	}
 	for _, step := range []func(context.Context) error{
 		r.hostPrograms, r.busybox, r.podImages, r.kubelet,
-		func(ctx context.Context) error { return r.modules(ctx, release) },
+		func(ctx context.Context) error { return r.modules(ctx, k, rootModules) },
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -371,55 +375,72 @@ const (
 
 // podImages writes the archive that the guest imports.
 func (r rootTree) podImages(ctx context.Context) error {
-	pause, err := os.ReadFile(r.b.Bin("pause"))
+	images, err := r.b.podImages(ctx)
 	if err != nil {
 		return err
-	}
-	bb, err := tool("busybox")
-	if err != nil {
-		return err
-	}
-	busybox, err := os.ReadFile(bb)
-	if err != nil {
-		return err
-	}
-	applets, err := busyboxApplets(ctx)
-	if err != nil {
-		return err
-	}
-	const dir, exe, link = archive.ModeDir | 0o755, archive.ModeFile | 0o755, archive.ModeLink | 0o777
-	files := []archive.Entry{
-		{Name: "bin", Mode: dir},
-		{Name: "bin/busybox", Mode: exe, Data: busybox},
-		{Name: "etc", Mode: dir},
-		{Name: "etc/passwd", Mode: archive.ModeFile | 0o644, Data: []byte("root:x:0:0:root:/root:/bin/sh\n")},
-		{Name: "root", Mode: dir},
-		{Name: "tmp", Mode: archive.ModeDir | 0o777},
-	}
-	for _, a := range applets {
-		if a != "busybox" {
-			files = append(files, archive.Entry{Name: "bin/" + a, Mode: link, Data: []byte("busybox")})
-		}
 	}
 	f, err := os.Create(r.path("usr/share/lab/images/pods.tar"))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return archive.WriteImages(f, []archive.Image{
-		{Name: PauseImage, Command: []string{"/pause"}, Files: []archive.Entry{{Name: "pause", Mode: exe, Data: pause}}},
-		{Name: BusyboxImage, Command: []string{"sh"}, Env: []string{"PATH=/bin"}, Files: files},
-	})
+	return archive.WriteImages(f, images)
 }
 
-func (r rootTree) modules(ctx context.Context, release string) error {
-	files, err := r.b.modules(release, rootModules)
+// podImages are the images of pods: pause and busybox.
+func (b *Builder) podImages(ctx context.Context) ([]archive.Image, error) {
+	pause, err := os.ReadFile(b.Bin("pause"))
+	if err != nil {
+		return nil, err
+	}
+	busybox, err := busyboxFiles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []archive.Image{
+		{Name: PauseImage, Command: []string{"/pause"}, Files: []archive.Entry{{Name: "pause", Mode: archive.ModeFile | 0o755, Data: pause}}},
+		{Name: BusyboxImage, Command: []string{"sh"}, Env: []string{"PATH=/bin"}, Files: busybox},
+	}, nil
+}
+
+// busyboxFiles are busybox and its names in bin, and what a program expects besides.
+func busyboxFiles(ctx context.Context) ([]archive.Entry, error) {
+	bb, err := tool("busybox")
+	if err != nil {
+		return nil, err
+	}
+	busybox, err := os.ReadFile(bb)
+	if err != nil {
+		return nil, err
+	}
+	applets, err := busyboxApplets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	files := []archive.Entry{
+		{Name: "bin", Mode: archive.ModeDir | 0o755},
+		{Name: "bin/busybox", Mode: archive.ModeFile | 0o755, Data: busybox},
+		{Name: "etc", Mode: archive.ModeDir | 0o755},
+		{Name: "etc/passwd", Mode: archive.ModeFile | 0o644, Data: []byte("root:x:0:0:root:/root:/bin/sh\n")},
+		{Name: "root", Mode: archive.ModeDir | 0o755},
+		{Name: "tmp", Mode: archive.ModeDir | 0o777},
+	}
+	for _, a := range applets {
+		if a != "busybox" {
+			files = append(files, archive.Entry{Name: "bin/" + a, Mode: archive.ModeLink | 0o777, Data: []byte("busybox")})
+		}
+	}
+	return files, nil
+}
+
+func (r rootTree) modules(ctx context.Context, k kernel, names []string) error {
+	files, err := k.modules(names)
 	if err != nil {
 		return err
 	}
-	base := filepath.Join("usr/lib/modules", release)
+	base := filepath.Join("usr/lib/modules", k.release)
 	for _, f := range files {
-		ko, err := r.b.unpackModule(ctx, release, f)
+		ko, err := k.module(ctx, f)
 		if err != nil {
 			return err
 		}
@@ -428,7 +449,7 @@ func (r rootTree) modules(ctx context.Context, release string) error {
 		}
 	}
 	for _, f := range []string{"modules.builtin", "modules.builtin.modinfo", "modules.order"} {
-		if err := r.copy(filepath.Join(r.b.moduleTree(release), f), filepath.Join(base, f)); err != nil {
+		if err := r.copy(filepath.Join(k.tree(), f), filepath.Join(base, f)); err != nil {
 			return err
 		}
 	}
@@ -436,7 +457,7 @@ func (r rootTree) modules(ctx context.Context, release string) error {
 	if err != nil {
 		return err
 	}
-	return command(ctx, "", nil, depmod, "-b", r.dir, release)
+	return command(ctx, "", nil, depmod, "-b", r.dir, k.release)
 }
 
 // Extension makes the image of an extension's root filesystem: the directory that

@@ -26,62 +26,69 @@ var rootModules = []string{
 	"virtio_net", "virtio_vdpa", "vxlan",
 }
 
-func (b *Builder) kernelDir() string { return filepath.Join(b.Out, "kernel") }
+// series are the kernels that the lab has: of the lab's own guests, and of Talos.
+const (
+	labKernel   = "kernel"
+	talosKernel = "kernel-talos"
+)
 
-// buildKernel fetches and unpacks the kernel; it returns its release name.
-func (b *Builder) buildKernel(ctx context.Context) (string, string, error) {
+// kernel is a fetched kernel of Debian's.
+type kernel struct {
+	dir     string
+	release string // as in /lib/modules
+	key     string
+}
+
+// buildKernel fetches and unpacks a kernel.
+func (b *Builder) buildKernel(ctx context.Context, name string) (kernel, error) {
 	script := filepath.Join(b.Lab, "deps.sh")
 	text, err := os.ReadFile(script)
 	if err != nil {
-		return "", "", fmt.Errorf("read deps.sh: %w", err)
+		return kernel{}, fmt.Errorf("read deps.sh: %w", err)
 	}
+	k := kernel{dir: filepath.Join(b.Out, name)}
 	var key Key
 	// Only the pins decide, not the rest of the script.
-	key.Add(regexp.MustCompile(`(?m)^kernel_[a-z]+=.*$`).FindAllString(string(text), -1)...)
-	deps := filepath.Join(b.kernelDir(), "modules.dep")
-	err = b.step("fetching the guest's kernel", "kernel", key, []string{deps}, func() error {
-		env := []string{"LAB_OUT=" + b.Out}
-		cmd := exec.CommandContext(ctx, script, "kernel", b.kernelDir())
-		cmd.Env = append(os.Environ(), env...)
+	key.Add(regexp.MustCompile(`(?m)^`+strings.ReplaceAll(name, "-", "_")+`_(pin|series)=.*$`).FindAllString(string(text), -1)...)
+	k.key = key.String()
+	deps := filepath.Join(k.dir, "modules.dep")
+	err = b.step("fetching the "+name, name, key, []string{deps}, func() error {
+		cmd := exec.CommandContext(ctx, script, name, k.dir)
+		cmd.Env = append(os.Environ(), "LAB_OUT="+b.Out)
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("deps.sh kernel: %w\n%s", err, out)
+			return fmt.Errorf("deps.sh %s: %w\n%s", name, err, out)
 		}
-		release, err := b.release()
-		if err != nil {
+		if k.release, err = findRelease(k.dir); err != nil {
 			return err
 		}
 		depmod, err := tool("depmod")
 		if err != nil {
 			return err
 		}
-		if err := command(ctx, "", nil, depmod, "-b", b.kernelDir(), release); err != nil {
+		if err := command(ctx, "", nil, depmod, "-b", k.dir, k.release); err != nil {
 			return err
 		}
-		return os.Link(filepath.Join(b.moduleTree(release), "modules.dep"), deps)
+		return os.Link(filepath.Join(k.tree(), "modules.dep"), deps)
 	})
 	if err != nil {
-		return "", "", err
+		return kernel{}, err
 	}
-	release, err := b.release()
-	return release, key.String(), err
+	k.release, err = findRelease(k.dir)
+	return k, err
 }
 
-func (b *Builder) release() (string, error) {
-	found, err := filepath.Glob(filepath.Join(b.kernelDir(), "lib/modules/*"))
+func findRelease(dir string) (string, error) {
+	found, err := filepath.Glob(filepath.Join(dir, "lib/modules/*"))
 	if err != nil || len(found) != 1 {
-		return "", fmt.Errorf("want one kernel in %s, found %v", b.kernelDir(), found)
+		return "", fmt.Errorf("want one kernel in %s, found %v", dir, found)
 	}
 	return filepath.Base(found[0]), nil
 }
 
-func (b *Builder) moduleTree(release string) string {
-	return filepath.Join(b.kernelDir(), "lib/modules", release)
-}
+func (k kernel) tree() string { return filepath.Join(k.dir, "lib/modules", k.release) }
 
-// Kernel is the path of the kernel image.
-func (b *Builder) kernelImage(release string) string {
-	return filepath.Join(b.kernelDir(), "boot", "vmlinuz-"+release)
-}
+// image is the path of the kernel itself.
+func (k kernel) image() string { return filepath.Join(k.dir, "boot", "vmlinuz-"+k.release) }
 
 // moduleName is the name of a module by its file: foo-bar.ko.xz is foo_bar.
 func moduleName(file string) string {
@@ -90,8 +97,9 @@ func moduleName(file string) string {
 }
 
 // closure gives the files of the named modules and of all that they depend on,
-// in an order in which they can be loaded one after the other. dep is the text
-// of modules.dep. builtin names what needs no file.
+// in an order in which they can be loaded one after the other. A name that ends in a
+// slash is a directory: all modules below it. dep is the text of modules.dep. builtin
+// names what needs no file.
 func closure(dep, builtin string, names []string) ([]string, error) {
 	files, deps := map[string]string{}, map[string][]string{}
 	sc := bufio.NewScanner(strings.NewReader(dep))
@@ -136,30 +144,48 @@ func closure(dep, builtin string, names []string) ([]string, error) {
 		return nil
 	}
 	for _, n := range names {
-		if err := add(strings.ReplaceAll(n, "-", "_")); err != nil {
-			return nil, err
+		want := []string{strings.ReplaceAll(n, "-", "_")}
+		if strings.HasSuffix(n, "/") {
+			want = below(files, n)
+		}
+		for _, w := range want {
+			if err := add(w); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return out, nil
 }
 
-// modules gives the load order of the named modules of the fetched kernel.
-func (b *Builder) modules(release string, names []string) ([]string, error) {
-	dep, err := os.ReadFile(filepath.Join(b.moduleTree(release), "modules.dep"))
+// below names the modules whose file is in a directory or below it.
+func below(files map[string]string, dir string) []string {
+	var out []string
+	for name, f := range files {
+		if strings.HasPrefix(f, dir) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// modules gives the load order of the named modules of the kernel.
+func (k kernel) modules(names []string) ([]string, error) {
+	dep, err := os.ReadFile(filepath.Join(k.tree(), "modules.dep"))
 	if err != nil {
 		return nil, fmt.Errorf("read modules.dep: %w", err)
 	}
-	builtin, err := os.ReadFile(filepath.Join(b.moduleTree(release), "modules.builtin"))
+	builtin, err := os.ReadFile(filepath.Join(k.tree(), "modules.builtin"))
 	if err != nil {
 		return nil, fmt.Errorf("read modules.builtin: %w", err)
 	}
 	return closure(string(dep), string(builtin), names)
 }
 
-// unpackModule gives a module's bytes, without compression: the guest's kernel
-// would decompress it under emulation.
-func (b *Builder) unpackModule(ctx context.Context, release, file string) ([]byte, error) {
-	p := filepath.Join(b.moduleTree(release), file)
+// module gives a module's bytes, without compression: the guest's kernel would
+// decompress it under emulation.
+func (k kernel) module(ctx context.Context, file string) ([]byte, error) {
+	p := filepath.Join(k.tree(), file)
 	if !strings.HasSuffix(p, ".xz") {
 		return os.ReadFile(p)
 	}

@@ -17,6 +17,10 @@ func TestClosure(t *testing.T) {
 	if s := strings.Join(got, " "); s != want {
 		t.Errorf("got %s\nwant %s", s, want)
 	}
+	got, err = closure(dep, "", []string{"kernel/c/"})
+	if s := strings.Join(got, " "); err != nil || s != "kernel/c/vfio-pci-core.ko.xz kernel/c/vfio-pci.ko.xz" {
+		t.Errorf("a directory: got %s, %v", s, err)
+	}
 	if _, err := closure(dep, "", []string{"nothing"}); err == nil {
 		t.Error("an unknown module was accepted")
 	}

@@ -26,16 +26,16 @@ func (b *Builder) KernelTests(ctx context.Context, repo, dir string, packages []
 		return KernelTests{}, err
 	}
 	defer unlock()
-	release, kernelKey, err := b.buildKernel(ctx)
+	k, err := b.buildKernel(ctx, labKernel)
 	if err != nil {
 		return KernelTests{}, err
 	}
-	module, err := b.buildNetdevsim(ctx, release, kernelKey)
+	module, err := b.buildNetdevsim(ctx, k)
 	if err != nil {
 		return KernelTests{}, err
 	}
-	out := KernelTests{Kernel: b.kernelImage(release), Initramfs: filepath.Join(dir, "initramfs.cpio")}
-	entries, err := b.kernelTestFiles(ctx, release, module)
+	out := KernelTests{Kernel: k.image(), Initramfs: filepath.Join(dir, "initramfs.cpio")}
+	entries, err := b.kernelTestFiles(ctx, k, module)
 	if err != nil {
 		return KernelTests{}, err
 	}
@@ -65,7 +65,7 @@ func (b *Builder) KernelTests(ctx context.Context, repo, dir string, packages []
 }
 
 // kernelTestFiles are the files beside the tests.
-func (b *Builder) kernelTestFiles(ctx context.Context, release, netdevsim string) ([]archive.Entry, error) {
+func (b *Builder) kernelTestFiles(ctx context.Context, k kernel, netdevsim string) ([]archive.Entry, error) {
 	goVersion, err := b.toolchain(ctx)
 	if err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func (b *Builder) kernelTestFiles(ctx context.Context, release, netdevsim string
 		entries = append(entries, archive.Entry{Name: d, Mode: dir})
 	}
 	entries = append(entries, archive.Entry{Name: "dev/console", Mode: archive.ModeChar | 0o600, RMajor: 5, RMinor: 1})
-	needed, err := b.modules(release, []string{"psample", "vduse", "vhost_vdpa"})
+	needed, err := k.modules([]string{"psample", "vduse", "vhost_vdpa"})
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (b *Builder) kernelTestFiles(ctx context.Context, release, netdevsim string
 		entries = append(entries, archive.Entry{Name: "modules/" + name, Mode: file, Data: data})
 	}
 	for _, f := range needed {
-		data, err := b.unpackModule(ctx, release, f)
+		data, err := k.module(ctx, f)
 		if err != nil {
 			return nil, err
 		}
@@ -124,30 +124,30 @@ func (b *Builder) Netdevsim(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	release, kernelKey, err := b.buildKernel(ctx)
+	k, err := b.buildKernel(ctx, labKernel)
 	if err != nil {
 		return err
 	}
-	_, err = b.buildNetdevsim(ctx, release, kernelKey)
+	_, err = b.buildNetdevsim(ctx, k)
 	return err
 }
 
 // buildNetdevsim builds the module that Debian's kernels leave out, and returns
 // its file. The sources are removed again: they are 200 MB.
-func (b *Builder) buildNetdevsim(ctx context.Context, release, kernelKey string) (string, error) {
+func (b *Builder) buildNetdevsim(ctx context.Context, k kernel) (string, error) {
 	script := filepath.Join(b.Lab, "deps.sh")
 	text, err := os.ReadFile(script)
 	if err != nil {
 		return "", fmt.Errorf("read deps.sh: %w", err)
 	}
 	var key Key
-	key.Add("1", kernelKey, release)
+	key.Add("1", k.key, k.release)
 	key.Add(regexp.MustCompile(`(?m)^source_pin=.*$`).FindAllString(string(text), -1)...)
 	out := filepath.Join(b.Out, "netdevsim", "netdevsim.ko")
 	return out, b.step("building the module netdevsim", "netdevsim", key, []string{out}, func() error {
 		tree := filepath.Join(b.Out, "tmp", "netdevsim")
 		defer os.RemoveAll(tree)
-		cmd := exec.CommandContext(ctx, script, "netdevsim", tree, release)
+		cmd := exec.CommandContext(ctx, script, "netdevsim", tree, k.release)
 		cmd.Env = append(os.Environ(), "LAB_OUT="+b.Out)
 		if text, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("deps.sh netdevsim: %w\n%s", err, text)
@@ -156,7 +156,7 @@ func (b *Builder) buildNetdevsim(ctx context.Context, release, kernelKey string)
 		// The compiler's name is the kernel's own, of Debian 12, but not
 		// everywhere in the path; no BTF, which would take pahole and the
 		// kernel's image with symbols.
-		err := command(ctx, "", nil, "make", "-s", "-C", filepath.Join(tree, "usr/src/linux-headers-"+release), "M="+src,
+		err := command(ctx, "", nil, "make", "-s", "-C", filepath.Join(tree, "usr/src/linux-headers-"+k.release), "M="+src,
 			"CONFIG_NETDEVSIM=m", "CONFIG_DEBUG_INFO_BTF_MODULES=", "CC=gcc", "modules")
 		if err != nil {
 			return err

@@ -20,9 +20,30 @@ import (
 
 // Builder builds below one output directory.
 type Builder struct {
-	Lab string    // the directory of the lab's module
-	Out string    // _out/lab
-	Log io.Writer // progress lines
+	Repo string    // the repository
+	Lab  string    // the directory of the lab's module
+	Out  string    // _out/lab
+	Log  io.Writer // progress lines
+}
+
+// NewBuilder gives the builder of the repository that the working directory is in. It
+// writes progress lines to log, or else to standard error.
+func NewBuilder(log io.Writer) (*Builder, error) {
+	wd, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("find the repository: %w", err)
+	}
+	if log == nil {
+		log = os.Stderr
+	}
+	for d := wd; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(filepath.Join(d, "test/lab/deps.sh")); err == nil {
+			return &Builder{Repo: d, Lab: filepath.Join(d, "test/lab"), Out: filepath.Join(d, "_out/lab"), Log: log}, nil
+		}
+		if d == filepath.Dir(d) {
+			return nil, fmt.Errorf("no test/lab/deps.sh in %s or above: run this inside the repository", wd)
+		}
+	}
 }
 
 // quiet is how long a step may take without a progress line.

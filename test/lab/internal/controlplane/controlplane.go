@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/kube"
@@ -18,6 +19,7 @@ import (
 // Config says where everything is.
 type Config struct {
 	Dir     string              // data, logs and configuration of this run
+	Port    int                 // the API server's, on the host's loopback
 	Sockets string              // a directory with a short path
 	PKI     PKI                 // keys
 	Bin     func(string) string // paths of the programs
@@ -61,13 +63,13 @@ func (c *ControlPlane) start(ctx context.Context) error {
 	if err := cfg.PKI.Ensure(); err != nil {
 		return err
 	}
-	ports, err := proc.Ports(3)
+	ports, err := proc.Ports(2)
 	if err != nil {
 		return err
 	}
 	etcd := fmt.Sprintf("http://127.0.0.1:%d", ports[0])
 	peer := fmt.Sprintf("http://127.0.0.1:%d", ports[1])
-	c.port = ports[2]
+	c.port = cfg.Port
 	if err := c.run("etcd",
 		"--name=lab", "--data-dir="+filepath.Join(cfg.Dir, "etcd"), "--unsafe-no-fsync",
 		"--listen-client-urls="+etcd, "--advertise-client-urls="+etcd,
@@ -107,16 +109,25 @@ func (c *ControlPlane) start(ctx context.Context) error {
 		return err
 	}
 	pki := cfg.PKI.path
-	if err := c.run("kube-apiserver",
-		"--etcd-servers="+etcd, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", c.port),
-		"--tls-cert-file="+pki("apiserver.crt"), "--tls-private-key-file="+pki("apiserver.key"),
-		"--token-auth-file="+pki("tokens.csv"), "--authorization-mode=AlwaysAllow", "--anonymous-auth=false",
+	access, signing := []string{"--authorization-mode=AlwaysAllow", "--anonymous-auth=false"}, []string(nil)
+	if cfg.PKI.Talos != nil {
+		access = []string{
+			"--authorization-mode=Node,RBAC", "--client-ca-file=" + pki("ca.crt"), "--enable-bootstrap-token-auth",
+			"--kubelet-client-certificate=" + pki("admin.crt"), "--kubelet-client-key=" + pki("admin.key"), "--allow-privileged",
+		}
+		signing = []string{"--cluster-signing-cert-file=" + pki("ca.crt"), "--cluster-signing-key-file=" + pki("ca.key")}
+	}
+	if err := c.run("kube-apiserver", append([]string{
+		"--etcd-servers=" + etcd, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", c.port),
+		"--tls-cert-file=" + pki("apiserver.crt"), "--tls-private-key-file=" + pki("apiserver.key"),
+		"--token-auth-file=" + pki("tokens.csv"),
 		"--service-cluster-ip-range=10.96.0.0/16", "--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file="+pki("sa.pub"), "--service-account-signing-key-file="+pki("sa.key"),
+		"--service-account-key-file=" + pki("sa.key"), "--service-account-signing-key-file=" + pki("sa.key"),
 		"--kubelet-preferred-address-types=Hostname", "--endpoint-reconciler-type=none",
 		// Pods get their node sooner without the taint of a new node.
 		"--disable-admission-plugins=TaintNodesByCondition",
-		"--egress-selector-config-file="+filepath.Join(cfg.Dir, "egress.yaml")); err != nil {
+		"--egress-selector-config-file=" + filepath.Join(cfg.Dir, "egress.yaml"),
+	}, access...)...); err != nil {
 		return err
 	}
 	if err := c.wait(ctx, "wait for the API server", func() (bool, error) {
@@ -125,11 +136,12 @@ func (c *ControlPlane) start(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := c.run("kube-controller-manager",
-		"--kubeconfig="+c.Kubeconfig, "--leader-elect=false", "--secure-port=0",
-		"--service-account-private-key-file="+pki("sa.key"), "--root-ca-file="+pki("apiserver.crt"),
+	if err := c.run("kube-controller-manager", append([]string{
+		"--kubeconfig=" + c.Kubeconfig, "--leader-elect=false", "--secure-port=0",
+		"--service-account-private-key-file=" + pki("sa.key"), "--root-ca-file=" + pki("ca.crt"),
 		"--node-monitor-grace-period=5m", "--node-monitor-period=1s",
-		"--use-service-account-credentials=false"); err != nil {
+		"--use-service-account-credentials=false",
+	}, signing...)...); err != nil {
 		return err
 	}
 	if err := c.run("kube-scheduler", "--config="+filepath.Join(cfg.Dir, "scheduler.yaml"), "--secure-port=0"); err != nil {
@@ -138,6 +150,11 @@ func (c *ControlPlane) start(ctx context.Context) error {
 	const networks = "network-attachment-definitions.k8s.cni.cncf.io"
 	if err := c.Client.Apply(ctx, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"+networks, networksCRD); err != nil {
 		return err
+	}
+	if cfg.PKI.Talos != nil {
+		if err := c.admitTalos(ctx); err != nil {
+			return err
+		}
 	}
 	if err := c.wait(ctx, "wait for the default service account", func() (bool, error) {
 		var v map[string]any
@@ -152,6 +169,37 @@ func (c *ControlPlane) start(ctx context.Context) error {
 		err := c.Client.Get(ctx, "/apis/k8s.cni.cncf.io/v1/namespaces/default/network-attachment-definitions", &v)
 		return err == nil, err
 	})
+}
+
+// admitTalos lets nodes that run Talos join, as Talos' own control plane does: with the
+// bootstrap token they ask for a certificate, which is approved and later renewed.
+func (c *ControlPlane) admitTalos(ctx context.Context) error {
+	id, secret, _ := strings.Cut(c.cfg.PKI.Talos.BootstrapToken, ".")
+	const binding = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: %s}\n" +
+		"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: %q}\nsubjects: [{kind: Group, name: %q, apiGroup: rbac.authorization.k8s.io}]\n"
+	const bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/"
+	objects := map[string]string{
+		"/api/v1/namespaces/kube-system/secrets/bootstrap-token-" + id: fmt.Sprintf("apiVersion: v1\nkind: Secret\ntype: bootstrap.kubernetes.io/token\n"+
+			"metadata: {name: bootstrap-token-%s, namespace: kube-system}\n"+
+			"stringData: {token-id: %q, token-secret: %q, usage-bootstrap-authentication: \"true\"}\n", id, id, secret),
+	}
+	for name, b := range map[string][2]string{
+		"lab-node-bootstrapper": {"system:node-bootstrapper", "system:bootstrappers"},
+		"lab-node-approve":      {"system:certificates.k8s.io:certificatesigningrequests:nodeclient", "system:bootstrappers"},
+		"lab-node-renewal":      {"system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", "system:nodes"},
+	} {
+		objects[bindings+name] = fmt.Sprintf(binding, name, b[0], b[1])
+	}
+	for path, text := range objects {
+		// The namespace and the roles come some moments after the API server.
+		if err := c.wait(ctx, "create "+path, func() (bool, error) {
+			err := c.Client.Apply(ctx, path, []byte(text))
+			return err == nil, err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *ControlPlane) url() string { return fmt.Sprintf("https://127.0.0.1:%d", c.port) }

@@ -2,6 +2,8 @@ package qemu
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -40,15 +42,19 @@ type Machine struct {
 	Kernel, Initramfs      string
 	Root, Extension        string // read-only images
 	Var, State             string // writable disks
+	Disk                   string // the writable disk of a Talos node
 	Append                 []string
 	CPUs, MemoryMB         int
 	NICs                   []NIC
-	KubeletPort            int    // on the host's loopback, forwarded to the guest's 10250
-	APIServer              string // command that QEMU runs for a connection to 10.0.2.100:6443
-	Incoming               string // file to restore from
+	Ports                  map[int]int    // of the guest, and of the host's loopback that lead there
+	Commands               map[int]string // run for a connection to this port of Host
+	Incoming               string         // file to restore from
 	Agents                 []string
 	QMP, Console, Forwards string
 }
+
+// Host is the address by which a guest reaches the Commands of its machine.
+const Host = "10.0.2.100"
 
 // baseArgs are for every guest. The kernel's check of its timer counts ticks in a
 // time that passes without the guest on a busy host, and panics.
@@ -74,6 +80,7 @@ func (m Machine) Args() []string {
 		"-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", cpu,
 		"-smp", fmt.Sprint(m.CPUs), "-m", fmt.Sprint(m.MemoryMB),
 		"-display", "none", "-nodefaults", "-nic", "none", "-rtc", "base=utc", "-no-reboot",
+		"-smbios", "type=1,uuid=11111111-2222-3333-4444-555555555555", // Talos asks for one
 		"-chardev", "file,id=console,append=on,path=" + m.Console, "-serial", "chardev:console",
 		"-qmp", "unix:" + m.QMP + ",server=on,wait=off",
 		"-kernel", m.Kernel, "-initrd", m.Initramfs,
@@ -87,7 +94,7 @@ func (m Machine) Args() []string {
 	for _, d := range []struct {
 		serial, file string
 		ro           bool
-	}{{"root", m.Root, true}, {"extension", m.Extension, true}, {"var", m.Var, false}, {"state", m.State, false}} {
+	}{{"root", m.Root, true}, {"extension", m.Extension, true}, {"var", m.Var, false}, {"state", m.State, false}, {"talos", m.Disk, false}} {
 		if d.file == "" {
 			continue
 		}
@@ -108,11 +115,11 @@ func (m Machine) Args() []string {
 			"-device", fmt.Sprintf("virtserialport,chardev=agent%d,name=lab.agent.%d", i, i))
 	}
 	user := "user,id=mgmt,restrict=on"
-	if m.KubeletPort != 0 {
-		user += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:10250", m.KubeletPort)
+	for _, guest := range slices.Sorted(maps.Keys(m.Ports)) {
+		user += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", m.Ports[guest], guest)
 	}
-	if m.APIServer != "" {
-		user += ",guestfwd=tcp:10.0.2.100:6443-cmd:" + m.APIServer
+	for _, port := range slices.Sorted(maps.Keys(m.Commands)) {
+		user += fmt.Sprintf(",guestfwd=tcp:%s:%d-cmd:%s", Host, port, m.Commands[port])
 	}
 	args = append(args, "-netdev", user, "-device", "virtio-net-pci,netdev=mgmt,mac=52:54:00:00:01:01,romfile="+byPort)
 	if len(m.NICs) > 0 {

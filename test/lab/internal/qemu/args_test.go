@@ -8,7 +8,7 @@ import (
 func TestArgs(t *testing.T) {
 	m := Machine{
 		Kernel: "k", Initramfs: "i", Root: "r", Var: "v", State: "s", CPUs: 4, MemoryMB: 2048, NICs: NICs(3),
-		KubeletPort: 1234, APIServer: "fwd 127.0.0.1:6443", Agents: []string{"a0", "a1"}, Append: []string{"lab.modules=vfio-pci"},
+		Ports: map[int]int{10250: 1234}, Commands: map[int]string{6443: "fwd 127.0.0.1:6443"}, Agents: []string{"a0", "a1"}, Append: []string{"lab.modules=vfio-pci"},
 	}
 	got := strings.Join(m.Args(), " ")
 	for _, want := range []string{

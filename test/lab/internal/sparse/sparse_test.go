@@ -1,4 +1,4 @@
-package lab
+package sparse
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ func TestCopySparse(t *testing.T) {
 	if err := os.WriteFile(to, bytes.Repeat([]byte("x"), 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := copySparse(from, to); err != nil {
+	if err := CopyFile(from, to); err != nil {
 		t.Fatal(err)
 	}
 	a, _ := os.ReadFile(from)

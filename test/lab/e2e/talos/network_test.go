@@ -1,0 +1,55 @@
+package talos_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/talos-sriov/talos-sriov/test/lab/talos"
+)
+
+// TestTalosLeavesVFsAlone: Talos asks for addresses on interfaces that nobody
+// configured, VFs among them, until the patch of sriovctl generate says otherwise.
+func TestTalosLeavesVFsAlone(t *testing.T) {
+	n := start(t, talos.Options{})
+	patch(t, n, document(pf(pfA, 4)))
+	allocatable(t, n, 4)
+	asking := func(ctx context.Context) (string, error) {
+		out, err := n.Talosctl(ctx, "get", "operatorspecs", "--output", "jsonpath={.metadata.id}")
+		if err != nil {
+			return "", err
+		}
+		var vfs []string
+		for _, id := range strings.Fields(out) {
+			if strings.Contains(id, "ens1v") {
+				vfs = append(vfs, id)
+			}
+		}
+		return strings.Join(vfs, " "), nil
+	}
+	if err := n.WaitFor(t.Context(), "wait until Talos asks for an address on a VF", func(ctx context.Context) (bool, error) {
+		vfs, err := asking(ctx)
+		return vfs != "", err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Shell(t.Context(), "sriovctl generate patch --nodes "+talos.Address+" --pf ens1 --vfs 4 --resource "+resource+" > vfs.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Shell(t.Context(), "talosctl patch machineconfig --patch @vfs.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.WaitFor(t.Context(), "wait until Talos asks for no address on VFs", func(ctx context.Context) (bool, error) {
+		vfs, err := asking(ctx)
+		if err == nil && vfs != "" {
+			err = fmt.Errorf("it asks on %s", vfs)
+		}
+		return err == nil, err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got := numVFs(t, n, pfA); got != "4" {
+		t.Errorf("the kernel has %s VFs", got)
+	}
+}

@@ -1,0 +1,369 @@
+package artifact
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
+)
+
+// Talos is a version of Talos that the lab can boot.
+type Talos struct {
+	Version    string // with its v
+	Kubernetes string // the kubelet that its nodes run
+	module     string
+}
+
+// Talos' versions, oldest first, each with the Kubernetes that its nodes run.
+var taloses = []Talos{
+	{Version: "v1.13.9", Kubernetes: KubeletOld, module: "talos-1.13"},
+	{Version: "v1.14.1", Kubernetes: KubeVersion, module: "talos-1.14"},
+}
+
+// TalosVersions are the versions that Builder.Talos can build, oldest first.
+func TalosVersions() []string {
+	var out []string
+	for _, t := range taloses {
+		out = append(out, t.Version)
+	}
+	return out
+}
+
+// Program is the name of one of its programs: "init", "machined", "talosctl" or
+// "extensions".
+func (t Talos) Program(name string) string { return t.module + "-" + name }
+
+// programs are all that a node with this version, and its control plane, are made of.
+// Talos' own are built from its module as it is, with the tags and settings of its own
+// build; "extensions" is the lab's call of its imager.
+func (t Talos) programs() []Program {
+	const module = "github.com/siderolabs/talos/"
+	out := slices.DeleteFunc(programs(t.Kubernetes), func(p Program) bool {
+		return slices.Contains([]string{"labinit", "ocibase", "ctr"}, p.Name)
+	})
+	for _, p := range []struct{ name, pkg, ldflags string }{
+		{"init", module + "internal/app/init", ""},
+		{"machined", module + "internal/app/machined", "-X golang.zx2c4.com/wireguard/ipc.socketDirectory=/system/wireguard-sock"},
+		{"talosctl", module + "cmd/talosctl", ""},
+		{"extensions", "./extensions", ""},
+	} {
+		out = append(out, Program{
+			Name: t.Program(p.name), Module: t.module, Package: p.pkg, Version: t.Version,
+			Tags: "tcell_minimal,grpcnotrace", LDFlags: p.ldflags,
+		})
+	}
+	return out
+}
+
+// TalosImage are the parts of a machine that boots Talos.
+type TalosImage struct {
+	Talos
+	Kernel    string
+	Initramfs string // with the root image and the extensions
+	Disk      string // to be copied: an installed Talos, without configuration
+	Key       string // identifies all of them
+}
+
+// MultusImage is the image of Multus, that has busybox besides.
+const MultusImage = "ghcr.io/k8snetworkplumbingwg/multus-cni:" + multusVersion
+
+// sandboxTags are the versions of pause that Talos' versions name; all are ours.
+var sandboxTags = []string{"3.10.1", "3.10.2"}
+
+// TalosImages are the images that a node with Talos pulls, and those of the lab's pods.
+func (b *Builder) TalosImages(ctx context.Context, t Talos) ([]archive.Image, error) {
+	images, err := b.podImages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pause := images[0]
+	name, _, _ := strings.Cut(pause.Name, ":")
+	for _, tag := range sandboxTags {
+		pause.Name = name + ":" + tag
+		images = append(images, pause)
+	}
+	for _, x := range []struct{ name, path, program string }{
+		{"ghcr.io/siderolabs/kubelet:" + t.Kubernetes, "usr/local/bin/kubelet", "kubelet-" + t.Kubernetes},
+		{MultusImage, "multus", "multus"},
+	} {
+		files, err := busyboxFiles(ctx)
+		if err != nil {
+			return nil, err
+		}
+		program, err := os.ReadFile(b.Bin(x.program))
+		if err != nil {
+			return nil, err
+		}
+		const dir = archive.ModeDir | 0o755
+		if x.path != x.program {
+			// What Talos' image of the kubelet has of directories.
+			files = append(files,
+				archive.Entry{Name: "usr", Mode: dir}, archive.Entry{Name: "usr/local", Mode: dir}, archive.Entry{Name: "usr/local/bin", Mode: dir},
+				archive.Entry{Name: "run", Mode: dir}, archive.Entry{Name: "var", Mode: dir},
+				archive.Entry{Name: "var/run", Mode: archive.ModeLink | 0o777, Data: []byte("/run")},
+				archive.Entry{Name: "etc/group", Mode: archive.ModeFile | 0o644, Data: []byte("root:x:0:\n")})
+		}
+		files = append(files, archive.Entry{Name: x.path, Mode: archive.ModeFile | 0o755, Data: program})
+		images = append(images, archive.Image{
+			Name: x.name, Command: []string{"/" + x.path}, Env: []string{"PATH=/usr/local/bin:/bin"}, Files: files,
+		})
+	}
+	return images, nil
+}
+
+// builtins are loaded before Talos' init: its own kernel has them built in.
+var builtins = []string{
+	"loop", "squashfs", "overlay", "configfs", "virtio_net", "virtio_blk", "virtio_console", "bridge", "br_netfilter", "dm-mod", "nf_tables",
+}
+
+// talosModules are in the root image besides: what Talos itself asks for, drivers of
+// the lab's devices, and what tests load.
+var talosModules = []string{
+	"kernel/crypto/", "kernel/drivers/md/", "kernel/fs/nls/", "kernel/net/bridge/", "kernel/net/ipv4/netfilter/", "kernel/net/ipv6/netfilter/",
+	"kernel/net/netfilter/", "8021q", "bonding", "dummy", "efivarfs", "ext4", "ib_umad", "ib_uverbs", "igb", "igbvf", "ipvlan", "macvlan", "mlx5_core",
+	"mlx5_ib", "psample", "rdma_cm", "rdma_rxe", "rdma_ucm", "tun", "vdpa", "vduse", "veth", "vfat", "vfio_iommu_type1", "vfio_pci", "vhost_net",
+	"vhost_vdpa", "virtio_vdpa", "vxlan", "xfs",
+}
+
+// FindTalos gives a version that the lab can boot.
+func FindTalos(version string) (Talos, error) {
+	i := slices.IndexFunc(taloses, func(t Talos) bool { return t.Version == version })
+	if i < 0 {
+		return Talos{}, fmt.Errorf("Talos %s: the lab has %s", version, strings.Join(TalosVersions(), " and "))
+	}
+	return taloses[i], nil
+}
+
+// Talos makes the parts of a machine that boots that version with these extensions,
+// directories that have manifest.yaml and rootfs, and builds the programs of the
+// cluster that it joins.
+func (b *Builder) Talos(ctx context.Context, version string, extensions []string) (TalosImage, error) {
+	unlock, err := b.Lock()
+	if err != nil {
+		return TalosImage{}, err
+	}
+	defer unlock()
+	t, err := FindTalos(version)
+	if err != nil {
+		return TalosImage{}, err
+	}
+	k, err := b.buildKernel(ctx, talosKernel)
+	if err != nil {
+		return TalosImage{}, err
+	}
+	keys, err := b.buildPrograms(ctx, t.programs())
+	if err != nil {
+		return TalosImage{}, err
+	}
+	out := TalosImage{Talos: t, Kernel: k.image(), Disk: b.image("talos-disk.raw")}
+	var diskKey Key
+	diskKey.Add("1")
+	if err := os.MkdirAll(b.image(""), 0o755); err != nil {
+		return TalosImage{}, fmt.Errorf("make directory for images: %w", err)
+	}
+	if err := b.step("making an installed disk", "talos-disk", diskKey, []string{out.Disk}, func() error { return makeTalosDisk(ctx, out.Disk) }); err != nil {
+		return TalosImage{}, err
+	}
+	rootKey, err := b.buildTalosRoot(ctx, t, k, keys)
+	if err != nil {
+		return TalosImage{}, err
+	}
+	out.Initramfs, out.Key, err = b.buildTalosInitramfs(ctx, t, k, rootKey, keys, extensions)
+	return out, err
+}
+
+// diskSizeMB is the size of the disk; it is sparse.
+const diskSizeMB = 8 << 10
+
+// makeTalosDisk makes what machined takes for an installed disk: a partition META,
+// that is empty. It makes the others itself.
+func makeTalosDisk(ctx context.Context, path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := f.Truncate(diskSizeMB << 20); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	sfdisk, err := tool("sfdisk")
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, sfdisk, "--quiet", path)
+	// Sectors of 512 bytes; the type is Linux file system data.
+	cmd.Stdin = strings.NewReader("label: gpt\nstart=2048, size=2048, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name=\"META\"\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("sfdisk: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// buildTalosInitramfs makes what the boot loader would load: Talos' init with the root
+// image, the extensions as Talos' imager adds them, and, before init, a program that
+// loads what Talos' kernel has built in.
+func (b *Builder) buildTalosInitramfs(ctx context.Context, t Talos, k kernel, rootKey string, keys map[string]string, extensions []string) (string, string, error) {
+	var key Key
+	key.Add("1", rootKey, keys[t.Program("init")], keys[t.Program("extensions")], strings.Join(builtins, " "), string(preinit))
+	for _, e := range extensions {
+		key.Add("extension")
+		if err := key.Tree(e, func(p string) bool { return filepath.Base(p) != ".done" }); err != nil {
+			return "", "", err
+		}
+	}
+	// Named by contents: another extension does not push this one out.
+	id := key.String()
+	out := b.image("talos-" + id[:16] + ".initramfs")
+	if _, err := os.Stat(out); err == nil {
+		return out, id, nil
+	}
+	if err := b.pruneImages("talos-*.initramfs", 4); err != nil {
+		return "", "", err
+	}
+	var step Key
+	step.Add(id)
+	err := b.step("adding the extensions to Talos", "talos-initramfs", step, []string{out}, func() error {
+		tmp := out + ".new"
+		if err := b.writeTalosInitramfs(ctx, tmp, t); err != nil {
+			return err
+		}
+		if err := b.addExtensions(ctx, tmp, t, extensions); err != nil {
+			return err
+		}
+		if err := appendPreinit(ctx, tmp, k); err != nil {
+			return err
+		}
+		return os.Rename(tmp, out)
+	})
+	return out, id, err
+}
+
+func (b *Builder) writeTalosInitramfs(ctx context.Context, path string, t Talos) error {
+	pid1, err := os.ReadFile(b.Bin(t.Program("init")))
+	if err != nil {
+		return err
+	}
+	root, err := os.ReadFile(b.talosRootImage(t))
+	if err != nil {
+		return err
+	}
+	return writeCPIO(path, []archive.Entry{
+		{Name: "init", Mode: archive.ModeFile | 0o755, Data: pid1},
+		{Name: "rootfs.sqsh", Mode: archive.ModeFile | 0o644, Data: root},
+	})
+}
+
+// addExtensions lets Talos' imager do it. An extension's directory may hold nothing
+// but what its image has.
+func (b *Builder) addExtensions(ctx context.Context, initramfs string, t Talos, extensions []string) error {
+	tree, err := os.MkdirTemp(b.Out, "extensions-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tree)
+	for i, e := range extensions {
+		r := rootTree{b: b, dir: filepath.Join(tree, fmt.Sprint(i))}
+		if err := r.copy(filepath.Join(e, "manifest.yaml"), "manifest.yaml"); err != nil {
+			return fmt.Errorf("extension %s: %w", e, err)
+		}
+		if err := os.CopyFS(r.path("rootfs"), os.DirFS(filepath.Join(e, "rootfs"))); err != nil {
+			return fmt.Errorf("extension %s: %w", e, err)
+		}
+	}
+	return command(ctx, "", nil, b.Bin(t.Program("extensions")), t.Version, initramfs, tree)
+}
+
+// preinit runs before Talos' init.
+const preinit = `#!/preinit.d/busybox sh
+/preinit.d/busybox mkdir -p /proc
+/preinit.d/busybox mount -t proc proc /proc
+for m in $(/preinit.d/busybox cat /preinit.d/order); do
+	/preinit.d/busybox insmod /preinit.d/$m || echo "preinit: insmod $m failed"
+done
+/preinit.d/busybox umount /proc
+exec /init
+`
+
+// appendPreinit adds an archive to an initramfs; each begins at a multiple of four.
+func appendPreinit(ctx context.Context, initramfs string, k kernel) error {
+	files, err := k.modules(builtins)
+	if err != nil {
+		return err
+	}
+	bb, err := tool("busybox")
+	if err != nil {
+		return err
+	}
+	busybox, err := os.ReadFile(bb)
+	if err != nil {
+		return err
+	}
+	const file = archive.ModeFile | 0o755
+	entries := []archive.Entry{
+		{Name: "preinit", Mode: file, Data: []byte(preinit)},
+		{Name: "preinit.d", Mode: archive.ModeDir | 0o755},
+		{Name: "preinit.d/busybox", Mode: file, Data: busybox},
+	}
+	var order []string
+	for _, f := range files {
+		ko, err := k.module(ctx, f)
+		if err != nil {
+			return err
+		}
+		name := moduleName(f) + ".ko"
+		order = append(order, name)
+		entries = append(entries, archive.Entry{Name: "preinit.d/" + name, Mode: file, Data: ko})
+	}
+	entries = append(entries, archive.Entry{Name: "preinit.d/order", Mode: file, Data: []byte(strings.Join(order, "\n"))})
+	f, err := os.OpenFile(initramfs, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(make([]byte, (4-fi.Size()%4)%4)); err != nil {
+		return err
+	}
+	if err := archive.WriteCPIO(f, entries); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// pruneImages removes all but the newest images of a pattern; what a running machine
+// has open, or a saved state has linked, stays with it.
+func (b *Builder) pruneImages(pattern string, keep int) error {
+	files, err := filepath.Glob(b.image(pattern))
+	if err != nil {
+		return err
+	}
+	age := map[string]int64{}
+	for _, f := range files {
+		fi, err := os.Stat(f)
+		if err != nil {
+			return err
+		}
+		age[f] = fi.ModTime().UnixNano()
+	}
+	slices.SortFunc(files, func(x, y string) int { return cmp.Compare(age[y], age[x]) })
+	for i, f := range files {
+		if i >= keep {
+			if err := os.Remove(f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

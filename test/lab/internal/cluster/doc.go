@@ -1,0 +1,3 @@
+// Package cluster is what a case asks of Kubernetes: objects, pods, and waiting for
+// them.
+package cluster

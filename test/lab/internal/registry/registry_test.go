@@ -1,0 +1,62 @@
+package registry
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
+)
+
+// TestRegistry pulls an image as a mirror serves it: without the name of its registry.
+func TestRegistry(t *testing.T) {
+	r, err := Start(t.Context(), 0, []archive.Image{{
+		Name: "ghcr.io/siderolabs/kubelet:v1.37.2", Command: []string{"/x"}, Env: []string{"A=b"},
+		Files: []archive.Entry{{Name: "bin", Mode: archive.ModeDir | 0o755}, {Name: "bin/x", Mode: archive.ModeFile | 0o755, Data: []byte("contents")}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ref, err := name.ParseReference(r.addr+"/siderolabs/kubelet:v1.37.2", name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := remote.Image(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.OS != "linux" || config.Architecture != "amd64" || strings.Join(config.Config.Cmd, " ") != "/x" || strings.Join(config.Config.Env, " ") != "A=b" {
+		t.Errorf("config %+v", config)
+	}
+	fs := mutate.Extract(img)
+	defer fs.Close()
+	files := map[string]string{}
+	for tr := tar.NewReader(fs); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[h.Name] = string(b)
+	}
+	if files["bin/x"] != "contents" {
+		t.Errorf("files %q", files)
+	}
+}

@@ -1,0 +1,2 @@
+// Package sparse copies disks, which are mostly holes.
+package sparse
