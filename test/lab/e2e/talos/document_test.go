@@ -18,6 +18,12 @@ func TestDocumentLife(t *testing.T) {
 		t.Errorf("the first document restarted the service: PID %s, before %s", now, before)
 	}
 
+	// udev loads the VFs' driver a second or two after they are made: nobody has to act.
+	log, err := n.Talosctl(t.Context(), "logs", "ext-sriov")
+	if err != nil || strings.Contains(log, "problem pending") {
+		t.Errorf("the log has what was over by itself (%v):\n%s", err, log)
+	}
+
 	patch(t, n, document(pf(pfA, 2)))
 	allocatable(t, n, 2)
 	if got := numVFs(t, n, pfA); got != "2" {

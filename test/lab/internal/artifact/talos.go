@@ -88,33 +88,36 @@ func (b *Builder) TalosImages(ctx context.Context, t Talos) ([]archive.Image, er
 		pause.Name = name + ":" + tag
 		images = append(images, pause)
 	}
-	for _, x := range []struct{ name, path, program string }{
-		{"ghcr.io/siderolabs/kubelet:" + t.Kubernetes, "usr/local/bin/kubelet", "kubelet-" + t.Kubernetes},
-		{MultusImage, "multus", "multus"},
-	} {
-		files, err := busyboxFiles(ctx)
-		if err != nil {
-			return nil, err
-		}
-		program, err := os.ReadFile(b.Bin(x.program))
-		if err != nil {
-			return nil, err
-		}
-		const dir = archive.ModeDir | 0o755
-		if x.path != x.program {
-			// What Talos' image of the kubelet has of directories.
-			files = append(files,
-				archive.Entry{Name: "usr", Mode: dir}, archive.Entry{Name: "usr/local", Mode: dir}, archive.Entry{Name: "usr/local/bin", Mode: dir},
-				archive.Entry{Name: "run", Mode: dir}, archive.Entry{Name: "var", Mode: dir},
-				archive.Entry{Name: "var/run", Mode: archive.ModeLink | 0o777, Data: []byte("/run")},
-				archive.Entry{Name: "etc/group", Mode: archive.ModeFile | 0o644, Data: []byte("root:x:0:\n")})
-		}
-		files = append(files, archive.Entry{Name: x.path, Mode: archive.ModeFile | 0o755, Data: program})
-		images = append(images, archive.Image{
-			Name: x.name, Command: []string{"/" + x.path}, Env: []string{"PATH=/usr/local/bin:/bin"}, Files: files,
-		})
+	const dir = archive.ModeDir | 0o755
+	kubelet, err := b.programImage(ctx, "ghcr.io/siderolabs/kubelet:"+t.Kubernetes, "kubelet-"+t.Kubernetes, "usr/local/bin/kubelet",
+		// What Talos' own image has of directories.
+		archive.Entry{Name: "usr", Mode: dir}, archive.Entry{Name: "usr/local", Mode: dir}, archive.Entry{Name: "usr/local/bin", Mode: dir},
+		archive.Entry{Name: "run", Mode: dir}, archive.Entry{Name: "var", Mode: dir},
+		archive.Entry{Name: "var/run", Mode: archive.ModeLink | 0o777, Data: []byte("/run")},
+		archive.Entry{Name: "etc/group", Mode: archive.ModeFile | 0o644, Data: []byte("root:x:0:\n")})
+	if err != nil {
+		return nil, err
 	}
-	return images, nil
+	multus, err := b.programImage(ctx, MultusImage, "multus", "multus")
+	if err != nil {
+		return nil, err
+	}
+	return append(images, kubelet, multus), nil
+}
+
+// programImage is an image of busybox that has one of the lab's programs at a path, and
+// other files, directories before what is in them.
+func (b *Builder) programImage(ctx context.Context, name, program, path string, more ...archive.Entry) (archive.Image, error) {
+	files, err := busyboxFiles(ctx)
+	if err != nil {
+		return archive.Image{}, err
+	}
+	data, err := os.ReadFile(b.Bin(program))
+	if err != nil {
+		return archive.Image{}, err
+	}
+	files = append(append(files, more...), archive.Entry{Name: path, Mode: archive.ModeFile | 0o755, Data: data})
+	return archive.Image{Name: name, Command: []string{"/" + path}, Env: []string{"PATH=/usr/local/bin:/bin"}, Files: files}, nil
 }
 
 // builtins are loaded before Talos' init: its own kernel has them built in.
@@ -131,8 +134,8 @@ var talosModules = []string{
 	"vhost_vdpa", "virtio_vdpa", "vxlan", "xfs",
 }
 
-// FindTalos gives a version that the lab can boot.
-func FindTalos(version string) (Talos, error) {
+// findTalos gives a version that the lab can boot.
+func findTalos(version string) (Talos, error) {
 	i := slices.IndexFunc(taloses, func(t Talos) bool { return t.Version == version })
 	if i < 0 {
 		return Talos{}, fmt.Errorf("Talos %s: the lab has %s", version, strings.Join(TalosVersions(), " and "))
@@ -149,7 +152,7 @@ func (b *Builder) Talos(ctx context.Context, version string, extensions []string
 		return TalosImage{}, err
 	}
 	defer unlock()
-	t, err := FindTalos(version)
+	t, err := findTalos(version)
 	if err != nil {
 		return TalosImage{}, err
 	}
