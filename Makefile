@@ -138,9 +138,8 @@ lab: lab-built ## The tests on a real node in QEMU that guard the seams (RUN=pat
 	@$(if $(RUN),,echo "lab: test/lab/long.txt names what make lab-all runs besides")
 
 .PHONY: lab-all
-lab-all: lab-built ## Every test on a real node, and on both versions of Talos: run it before a release
+lab-all: lab-built ## Every test on a real node, and on Talos: run it before a release
 	@$(LABTEST) ./e2e/... | $(KEEP_SKIPS)
-	@$(MAKE) lab-talos TALOS=v1.13.9
 
 .PHONY: lab-talos
 lab-talos: lab-built ## The tests on Talos itself (TALOS=version, RUN=pattern)
