@@ -167,7 +167,7 @@ func (b *Builder) programKey(p Program, goVersion string) (Key, error) {
 		for _, d := range uses[p.Name] {
 			trees = append(trees, filepath.Join(dir, "internal", d))
 		}
-	case strings.HasPrefix(p.Package, "./"):
+	case strings.HasPrefix(p.Package, "."):
 		trees = []string{filepath.Join(dir, p.Package)}
 	}
 	for _, t := range trees {

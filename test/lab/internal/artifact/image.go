@@ -121,23 +121,15 @@ func (b *Builder) buildInitramfs(ctx context.Context, k kernel, labinitKey strin
 			{Name: "root", Mode: dir},
 			{Name: "modules", Mode: dir},
 		}
-		var order []string
-		for _, f := range files {
-			ko, err := k.module(ctx, f)
-			if err != nil {
-				return err
-			}
-			name := moduleName(f) + ".ko"
-			order = append(order, name)
-			entries = append(entries, archive.Entry{Name: "modules/" + name, Mode: file, Data: ko})
+		modules, err := k.entries(ctx, "modules", files)
+		if err != nil {
+			return err
 		}
 		pid1, err := os.ReadFile(b.Bin("labinit"))
 		if err != nil {
 			return err
 		}
-		entries = append(entries,
-			archive.Entry{Name: "modules/order", Mode: file, Data: []byte(strings.Join(order, "\n"))},
-			archive.Entry{Name: "init", Mode: file, Data: pid1})
+		entries = append(append(entries, modules...), archive.Entry{Name: "init", Mode: file, Data: pid1})
 		return writeCPIO(out, entries)
 	})
 }

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
 )
 
 // initModules are loaded by the initramfs: what it takes to see the root image
@@ -194,4 +196,21 @@ func (k kernel) module(ctx context.Context, file string) ([]byte, error) {
 		return nil, fmt.Errorf("decompress %s: %w", file, err)
 	}
 	return out, nil
+}
+
+// entries are the modules as an initramfs has them, below dir, and the file order that
+// names them one after the other as they can be loaded.
+func (k kernel) entries(ctx context.Context, dir string, files []string) ([]archive.Entry, error) {
+	var out []archive.Entry
+	var order []string
+	for _, f := range files {
+		ko, err := k.module(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		name := moduleName(f) + ".ko"
+		order = append(order, name)
+		out = append(out, archive.Entry{Name: dir + "/" + name, Mode: archive.ModeFile | 0o755, Data: ko})
+	}
+	return append(out, archive.Entry{Name: dir + "/order", Mode: archive.ModeFile | 0o755, Data: []byte(strings.Join(order, "\n"))}), nil
 }

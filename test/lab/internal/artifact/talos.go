@@ -51,7 +51,7 @@ func (t Talos) programs() []Program {
 		{"init", module + "internal/app/init", ""},
 		{"machined", module + "internal/app/machined", "-X golang.zx2c4.com/wireguard/ipc.socketDirectory=/system/wireguard-sock"},
 		{"talosctl", module + "cmd/talosctl", ""},
-		{"extensions", "./extensions", ""},
+		{"extensions", "../_extensions/main.go", ""}, // one source, built in each version's module
 	} {
 		out = append(out, Program{
 			Name: t.Program(p.name), Module: t.module, Package: p.pkg, Version: t.Version,
@@ -316,17 +316,11 @@ func appendPreinit(ctx context.Context, initramfs string, k kernel) error {
 		{Name: "preinit.d", Mode: archive.ModeDir | 0o755},
 		{Name: "preinit.d/busybox", Mode: file, Data: busybox},
 	}
-	var order []string
-	for _, f := range files {
-		ko, err := k.module(ctx, f)
-		if err != nil {
-			return err
-		}
-		name := moduleName(f) + ".ko"
-		order = append(order, name)
-		entries = append(entries, archive.Entry{Name: "preinit.d/" + name, Mode: file, Data: ko})
+	modules, err := k.entries(ctx, "preinit.d", files)
+	if err != nil {
+		return err
 	}
-	entries = append(entries, archive.Entry{Name: "preinit.d/order", Mode: file, Data: []byte(strings.Join(order, "\n"))})
+	entries = append(entries, modules...)
 	f, err := os.OpenFile(initramfs, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
