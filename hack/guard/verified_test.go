@@ -34,7 +34,7 @@ func TestVerified(t *testing.T) {
 	rows := 0
 	for line := range strings.Lines(about) {
 		cells := strings.Split(line, "|")
-		if len(cells) != 4 || strings.HasPrefix(line, "|---") || strings.TrimSpace(cells[1]) == "claim" {
+		if len(cells) != 5 || strings.HasPrefix(line, "|---") || strings.TrimSpace(cells[1]) == "claim" {
 			continue
 		}
 		rows++

@@ -21,7 +21,7 @@
 //     allocation note of this boot), then no pod can have been admitted since the
 //     machine started, and what the kernel does not show as held is free: the
 //     checkpoint is of the boot before. This is the early start: the service makes its
-//     VFs before the kubelet exists.
+//     VFs before the kubelet takes registrations.
 //  7. Otherwise, without an answer: unknown. A kubelet that is restarting still has its
 //     pods, and one that hangs gives them their devices without asking us.
 //  8. The kubelet answered: free. But a kubelet that has just come up may not have its

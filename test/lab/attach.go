@@ -53,7 +53,7 @@ type Attached struct {
 	agent   *agent.Client
 }
 
-// Exec runs a script in the guest.
+// Exec runs a script on the node.
 func (a *Attached) Exec(ctx context.Context, script string) (string, error) {
 	return a.agent.Exec(ctx, script)
 }

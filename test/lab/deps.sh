@@ -7,11 +7,12 @@
 # machine's own Debian sources.
 #
 #   deps.sh packages        install host packages
-#   deps.sh kernel DIR      download the lab's pinned kernel and unpack it into DIR
+#   deps.sh kernel DIR      download the kernel of the kernel's tests, pinned, and
+#                           unpack it into DIR
 #   deps.sh kernel-talos DIR
-#                           the same for the kernel of the guests that run Talos
-#   deps.sh userland DIR    download the programs that Talos calls, with their
-#                           libraries, and unpack them into DIR
+#                           the same for the kernel of the nodes
+#   deps.sh userland DIR    download the programs that Talos and the lab's scripts
+#                           call, with their libraries, and unpack them into DIR
 #   deps.sh netdevsim DIR RELEASE
 #                           download what builds the module netdevsim for that
 #                           kernel, and unpack it into DIR
@@ -29,13 +30,12 @@ source_pin='6.12.95-1~bpo12+1'
 # Talos mounts in a way that Linux has since 6.15; 6.18 is the series of its own kernel.
 kernel_talos_pin='6.18.15+deb13'
 kernel_talos_series='6.18'
-userland='cryptsetup-bin dmsetup dosfstools e2fsprogs iptables kmod lvm2 mdadm nftables udev
-util-linux xfsprogs'
+userland='cryptsetup-bin dash dmsetup dosfstools e2fsprogs iproute2 iptables kmod lvm2 mdadm
+nftables udev util-linux xfsprogs'
 
 # One package a word. gcc, libc6-dev, libseccomp-dev and pkg-config are for
-# runc; iproute2, ethtool, kmod and busybox-static are copied into the guest.
-packages='busybox-static ca-certificates cpio e2fsprogs ethtool fdisk gcc iproute2
-kmod libc6-dev libseccomp-dev make pkg-config squashfs-tools xz-utils zstd'
+# runc; busybox-static is copied into the guest; kmod has depmod.
+packages='busybox-static ca-certificates fdisk gcc kmod libc6-dev libseccomp-dev make pkg-config squashfs-tools xz-utils zstd'
 
 say() { printf 'lab: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }

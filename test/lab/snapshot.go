@@ -4,74 +4,90 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/agent"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/artifact"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/kube"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/proc"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/sparse"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/wire"
 )
 
-// keepSnapshots is how many saved states are kept; each is about half a gigabyte.
-const keepSnapshots = 4
+const (
+	// keepSnapshots is how many saved states are kept; each is about a gigabyte.
+	keepSnapshots = 2
+	// maxAge is how old a saved state may be: apid's certificate in it is valid for a
+	// day, and not renewed while nothing runs.
+	maxAge = 20 * time.Hour
+)
 
-// ensureSnapshot saves a booted node unless it was saved before: extension
-// running without a document, no VF, kubelet Ready. The state belongs to the
-// very files of that boot, so links to these are kept with it.
-func ensureSnapshot(ctx context.Context, b *artifact.Builder, opts Options, p parts, dir string) error {
-	unlock, err := b.Lock()
+// ensureSnapshot gives the directory with a saved node: booted, without a document and
+// VFs, its kubelet Ready. It makes one if there is none that fits. The state belongs
+// to the very files of that boot, so links to these are kept with it.
+func (n *Node) ensureSnapshot(ctx context.Context) (string, error) {
+	unlock, err := n.b.Lock()
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer unlock()
-	if _, err := os.Stat(filepath.Join(dir, "complete")); err == nil {
+	id, err := n.identity(ctx)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(n.b.Out, "snapshot-talos", id)
+	if fi, err := os.Stat(filepath.Join(dir, "complete")); err == nil && time.Since(fi.ModTime()) < maxAge {
 		now := time.Now()
-		return os.Chtimes(dir, now, now)
+		return dir, os.Chtimes(dir, now, now)
 	}
 	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("remove unfinished saved state: %w", err)
+		return "", fmt.Errorf("remove a saved state: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make directory for saved state: %w", err)
+	if err := prune(filepath.Dir(dir), keepSnapshots-1); err != nil {
+		return "", err
 	}
-	prune(filepath.Dir(dir), keepSnapshots)
-	for name, from := range map[string]string{
-		"kernel": p.images.Kernel, "initramfs": p.images.Initramfs, "root": p.images.Root, "extension": p.extension,
-	} {
-		if err := os.Link(from, filepath.Join(dir, name)); err != nil {
-			return fmt.Errorf("keep the files of the saved state: %w", err)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make directory for saved state: %w", err)
+	}
+	kept := *n
+	for to, from := range map[string]*string{"kernel": &kept.img.Kernel, "initramfs": &kept.img.Initramfs} {
+		link := filepath.Join(dir, to)
+		if err := os.Link(*from, link); err != nil {
+			return "", fmt.Errorf("keep the files of the saved state: %w", err)
 		}
+		*from = link
 	}
-	opts.Document = ""
-	n, err := startFresh(ctx, b, opts, p.in(dir))
-	if err != nil {
-		return err
+	if err := kept.started(ctx, "first boot", kept.bootFresh); err != nil {
+		return "", err
 	}
-	defer n.Close()
-	if err := n.save(ctx, dir); err != nil {
-		return fmt.Errorf("save the booted node: %w", err)
+	defer kept.Close()
+	if err := kept.warm(ctx); err != nil {
+		return "", fmt.Errorf("run a pod before the node is saved: %w", err)
 	}
-	return os.WriteFile(filepath.Join(dir, "complete"), nil, 0o644)
+	if err := kept.save(ctx, dir); err != nil {
+		return "", fmt.Errorf("save the booted node: %w", err)
+	}
+	return dir, os.WriteFile(filepath.Join(dir, "complete"), nil, 0o600)
 }
 
-// in gives the same parts as they are kept with a saved state.
-func (p parts) in(dir string) parts {
-	p.images.Kernel = filepath.Join(dir, "kernel")
-	p.images.Initramfs = filepath.Join(dir, "initramfs")
-	p.images.Root = filepath.Join(dir, "root")
-	p.extension = filepath.Join(dir, "extension")
-	return p
+// warm runs a pod, so that a restored node has what pods need in its memory.
+func (n *Node) warm(ctx context.Context) error {
+	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: warm}\nspec:\n  terminationGracePeriodSeconds: 0\n" +
+		"  containers: [{name: c, image: " + artifact.BusyboxImage + ", command: [sleep, \"1000\"]}]\n"
+	if err := n.Apply(ctx, pod); err != nil {
+		return err
+	}
+	if _, err := n.WaitPod(ctx, "warm", "running", func(p kube.Pod) bool { return p.Ready() }); err != nil {
+		return err
+	}
+	return n.DeletePods(ctx)
 }
 
 func (n *Node) save(ctx context.Context, dir string) error {
-	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
-	defer cancel()
-	// Pages of the boot that nobody needs would be saved and read again.
-	if _, err := n.Exec(ctx, "sync; echo 3 > /proc/sys/vm/drop_caches"); err != nil {
+	if _, err := n.Exec(ctx, "sync"); err != nil {
 		return err
 	}
 	n.agent.Drop()
@@ -84,64 +100,31 @@ func (n *Node) save(ctx context.Context, dir string) error {
 	if err := sparse.CopyDir(filepath.Join(n.dir, "control-plane/etcd"), filepath.Join(dir, "etcd")); err != nil {
 		return err
 	}
-	for name, from := range map[string]string{"var.img": n.machine.Var, "state.img": n.machine.State} {
-		if err := sparse.CopyFile(from, filepath.Join(dir, name)); err != nil {
+	for from, to := range map[string]string{n.machine.Disk: "disk.raw", filepath.Join(n.dir, "talosconfig"): "talosconfig"} {
+		if err := sparse.CopyFile(from, filepath.Join(dir, to)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// restore starts a node from a saved state.
-func restore(ctx context.Context, b *artifact.Builder, opts Options, p parts, snap string) (*Node, error) {
-	n, err := newNode(b, opts, p.in(snap))
-	if err != nil {
-		return nil, err
-	}
-	if err := n.restoreFrom(ctx, p, snap); err != nil {
-		dir := n.keepLogs(context.WithoutCancel(ctx), "restore-"+filepath.Base(n.dir))
-		n.Close()
-		return nil, fmt.Errorf("restore the node (logs in %s): %w", dir, err)
-	}
-	return n, nil
-}
-
-func (n *Node) restoreFrom(ctx context.Context, p parts, snap string) error {
-	start := time.Now()
+// restore starts the node from a saved state.
+func (n *Node) restore(ctx context.Context, snap string) error {
+	n.machine.Kernel, n.machine.Initramfs = filepath.Join(snap, "kernel"), filepath.Join(snap, "initramfs")
+	n.machine.Incoming = filepath.Join(snap, "memory")
 	if err := sparse.CopyDir(filepath.Join(snap, "etcd"), filepath.Join(n.dir, "control-plane/etcd")); err != nil {
 		return fmt.Errorf("copy etcd's data: %w", err)
 	}
-	if err := n.startControlPlane(ctx, p.pki)(); err != nil {
-		return err
-	}
-	if err := n.restoreVM(ctx, snap); err != nil {
-		return err
-	}
-	if err := n.WaitReady(ctx); err != nil {
-		return err
-	}
-	fmt.Fprintf(n.opts.Log, "lab: restored %s ... %ds\n", n.opts.Name, int(time.Since(start).Seconds()))
-	return nil
-}
-
-// restoreVM starts the machine from the saved state.
-func (n *Node) restoreVM(ctx context.Context, snap string) error {
-	ctx, cancel := context.WithTimeout(ctx, resumeTimeout)
-	defer cancel()
-	for name, to := range map[string]string{"var.img": n.machine.Var, "state.img": n.machine.State} {
-		if err := sparse.CopyFile(filepath.Join(snap, name), to); err != nil {
-			return err
-		}
-	}
-	n.machine.Incoming = filepath.Join(snap, "memory")
-	if err := n.startVM(ctx, n.cp.Port()); err != nil {
+	awaitControlPlane := n.startControlPlane(ctx)
+	err := n.loadVM(ctx, snap)
+	if err := errors.Join(err, awaitControlPlane()); err != nil {
 		return err
 	}
 	if err := n.mon.Resume(ctx); err != nil {
 		return err
 	}
-	// The guest's clock stood still. The guest may take this connection for the
-	// end of the one that it had when it was saved.
+	// The guest's clock stood still. The guest may take this connection for the end of
+	// the one that it had when it was saved.
 	if err := proc.Poll(ctx, "set the guest's clock", 100*time.Millisecond, func() (bool, error) {
 		err := n.agent.Value(ctx, wire.Request{Op: "clock", UnixNano: time.Now().UnixNano()}, nil)
 		if err != nil && !errors.Is(err, agent.ErrLost) {
@@ -151,25 +134,38 @@ func (n *Node) restoreVM(ctx context.Context, snap string) error {
 	}); err != nil {
 		return err
 	}
-	st, err := n.Status(ctx)
-	if err != nil {
-		return err
+	return n.awaitReady(ctx, "")
+}
+
+// loadVM starts the machine, which waits with the saved state in its memory.
+func (n *Node) loadVM(ctx context.Context, snap string) error {
+	for from, to := range map[string]string{"disk.raw": n.machine.Disk, "talosconfig": filepath.Join(n.dir, "talosconfig")} {
+		if err := sparse.CopyFile(filepath.Join(snap, from), to); err != nil {
+			return err
+		}
 	}
-	n.boot = st.BootID
-	return nil
+	return errors.Join(n.startVM(ctx), n.setEndpoint(ctx))
 }
 
 // prune removes the least recently used saved states.
-func prune(dir string, keep int) {
-	entries, _ := os.ReadDir(dir)
-	sort.Slice(entries, func(i, j int) bool {
-		a, _ := entries[i].Info()
-		b, _ := entries[j].Info()
-		return a != nil && b != nil && a.ModTime().After(b.ModTime())
-	})
-	for i, e := range entries {
-		if i >= keep {
-			_ = os.RemoveAll(filepath.Join(dir, e.Name()))
-		}
+func prune(dir string, keep int) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read saved states: %w", err)
 	}
+	for len(entries) > keep {
+		oldest := 0
+		for i, e := range entries {
+			a, errA := e.Info()
+			b, errB := entries[oldest].Info()
+			if errA == nil && errB == nil && a.ModTime().Before(b.ModTime()) {
+				oldest = i
+			}
+		}
+		if err := os.RemoveAll(filepath.Join(dir, entries[oldest].Name())); err != nil {
+			return fmt.Errorf("remove a saved state: %w", err)
+		}
+		entries = append(entries[:oldest], entries[oldest+1:]...)
+	}
+	return nil
 }

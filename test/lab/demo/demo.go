@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/talos-sriov/talos-sriov/test/lab/talos"
+	lab "github.com/talos-sriov/talos-sriov/test/lab"
 )
 
 var (
@@ -27,7 +27,7 @@ const (
 )
 
 // Run does it on a node without a document, and prints the transcript to out.
-func Run(ctx context.Context, n *talos.Node, out io.Writer) error {
+func Run(ctx context.Context, n *lab.Node, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	sh := func(commands ...string) error {
@@ -48,7 +48,7 @@ func Run(ctx context.Context, n *talos.Node, out io.Writer) error {
 	}
 	if err := sh(
 		"sriovctl discover",
-		fmt.Sprintf("sriovctl generate patch --nodes %s --pf ens1 --vfs %d --resource %s > vfs.yaml", talos.Address, vfs, resource),
+		fmt.Sprintf("sriovctl generate patch --nodes %s --pf ens1 --vfs %d --resource %s > vfs.yaml", lab.Address, vfs, resource),
 		"talosctl patch machineconfig --patch @vfs.yaml",
 	); err != nil {
 		return err

@@ -30,10 +30,9 @@ physicalFunctions:
 // kernel's event where it sends one, else by the slow reconcile, which is every 3 s
 // here and not every 5 minutes.
 func TestDriftIsRepaired(t *testing.T) {
-	n := boot(t, lab.Options{
-		Document: patch(drifting), Modules: []string{"vfio-pci"},
-		Extension: variant(t, "-resync=3s"),
-	})
+	n := boot(t, lab.Options{Extensions: variant(t, "-resync=3s")})
+	n.vfio()
+	n.document(drifting)
 	n.allReady(1)
 	n.allocatable(3)
 	if got := n.drift(); got != 0 {
@@ -41,18 +40,18 @@ func TestDriftIsRepaired(t *testing.T) {
 	}
 	const pf, vfN = "/sys/bus/pci/devices/" + pfA, "/sys/bus/pci/devices/" + pfA + "/virtfn%d"
 	vf := func(i int, rest string) string { return fmt.Sprintf(vfN, i) + rest }
-	const link = "ip -o link show enp33s0"
+	const link = "ip -o link show ens1"
 	for _, c := range []struct {
 		name, change string
 		// now reads what was changed, want is what it was before.
 		now, want string
 	}{
-		{"MTU of the PF", "ip link set enp33s0 mtu 1700", "cat /sys/class/net/enp33s0/mtu", "2000"},
+		{"MTU of the PF", "ip link set ens1 mtu 1700", "cat /sys/class/net/ens1/mtu", "2000"},
 		{"MTU of a VF", "ip link set $(ls " + vf(2, "/net") + ") mtu 1600", "cat " + vf(2, "/net/*/mtu"), "2000"},
-		{"PF taken down", "ip link set enp33s0 down", link + " | grep -o '[<,]UP[,>]' | tr -d '<,>'", "UP"},
-		{"VLAN", "ip link set enp33s0 vf 0 vlan 7", link + " | grep -o 'vf 0 .*' | grep -o 'vlan 100, qos 3' | head -n 1", "vlan 100, qos 3"},
-		{"trust", "ip link set enp33s0 vf 0 trust off", link + " | grep -o 'vf 0 [^\\\\]*' | grep -o 'trust o[nf]*' | head -n 1", "trust on"},
-		{"MAC in the PF's table", "ip link set enp33s0 vf 0 mac 02:00:00:00:00:99", link + " | grep -o 'vf 0 [^\\\\]*' | grep -o '02:00:00:00:00:..' | head -n 1", "02:00:00:00:00:10"},
+		{"PF taken down", "ip link set ens1 down", link + " | grep -o '[<,]UP[,>]' | tr -d '<,>'", "UP"},
+		{"VLAN", "ip link set ens1 vf 0 vlan 7", link + " | grep -o 'vf 0 .*' | grep -o 'vlan 100, qos 3' | head -n 1", "vlan 100, qos 3"},
+		{"trust", "ip link set ens1 vf 0 trust off", link + " | grep -o 'vf 0 [^\\\\]*' | grep -o 'trust o[nf]*' | head -n 1", "trust on"},
+		{"MAC in the PF's table", "ip link set ens1 vf 0 mac 02:00:00:00:00:99", link + " | grep -o 'vf 0 [^\\\\]*' | grep -o '02:00:00:00:00:..' | head -n 1", "02:00:00:00:00:10"},
 		{"driver of a VF for the kernel", "cd " + vf(3, "") + " && a=$(basename $(readlink -f .)) && echo vfio-pci >driver_override && echo $a >driver/unbind && echo $a >/sys/bus/pci/drivers_probe",
 			"basename $(readlink " + vf(3, "/driver") + "); cat " + vf(3, "/driver_override"), "igbvf\n(null)"},
 		{"driver of a VF for user space", "cd " + vf(1, "") + " && echo $(basename $(readlink -f .)) >driver/unbind",

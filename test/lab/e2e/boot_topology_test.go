@@ -2,29 +2,33 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	lab "github.com/talos-sriov/talos-sriov/test/lab"
 )
 
-// With the topology manager's policy single-numa-node a container gets its CPUs
-// and its VFs from one NUMA node, or is not admitted. The guest has CPUs 0 and 1
-// and PF A on node 0, 2 and 3 and PF B on node 1; CPU 0 is the system's.
+// With the topology manager's policy single-numa-node a container gets its CPUs and its
+// VFs from one NUMA node, or is not admitted. The kubelet's configuration is the patch
+// that the project ships: CPUs 0 and 1 are the system's. So CPU 2 and PF A are on node 0,
+// and CPUs 3, 4, 5 and PF B on node 1.
 func TestSingleNUMANode(t *testing.T) {
-	n := boot(t, lab.Options{
-		CPUs: 4,
-		KubeletConfig: `cpuManagerPolicy: static
-reservedSystemCPUs: "0"
-topologyManagerPolicy: single-numa-node
-`,
-		Document: patch(fmt.Sprintf(`apiVersion: v1alpha1
+	n := boot(t, lab.Options{CPUs: 6})
+	file := "pinned-cpus-document.yaml"
+	if n.Version() < "v1.14" {
+		file = "pinned-cpus.yaml"
+	}
+	text, err := os.ReadFile("../../../machineconfig-patches/kubelet/" + file)
+	n.must(err)
+	// The kubelet refuses to start with the state of another policy: Talos removes it.
+	n.must(n.Patch(n.ctx(), string(text)))
+	n.document(fmt.Sprintf(`apiVersion: v1alpha1
 kind: SRIOVConfig
 physicalFunctions:
   - match: {pciAddresses: [%q, %q]}
     numVFs: 4
-    resourceName: %s`, pfA, pfB, resource)),
-	})
+    resourceName: %s`, pfA, pfB, resource))
 	n.allReady(2)
 	n.allocatable(8)
 
@@ -40,9 +44,9 @@ physicalFunctions:
 		cpus, vfs int
 		pf        string
 	}{
-		{"both-cpus", 2, 2, pfB}, // two free CPUs are on node 1 only
-		{"one-cpu", 1, 2, pfA},   // and then one is left, on node 0
-		{"no-cpu", 0, 2, ""},     // whichever node has two VFs
+		{"three-cpus", 3, 2, pfB}, // three free CPUs are on node 1 only
+		{"one-cpu", 1, 2, pfA},    // and then one is left, on node 0
+		{"no-cpu", 0, 2, ""},      // whichever node has two VFs
 	} {
 		n.cpuPod(c.name, c.cpus, c.vfs)
 		n.running(c.name)
@@ -77,7 +81,6 @@ spec:
   containers:
     - name: main
       image: %s
-      imagePullPolicy: Never
       command: [sh, -c, "env; sed -n 's/^Cpus_allowed_list:.*\\t/CPUS=/p' /proc/self/status; trap 'exit 0' TERM; while :; do sleep 1; done"]
       resources: {limits: {%s}}
 `, name, lab.Image, limits)))

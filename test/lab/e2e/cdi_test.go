@@ -7,11 +7,10 @@ import (
 )
 
 // With devicePlugin.cdi containers have their device nodes from the container
-// runtime, which reads our files; the kubelet gets no node. The config switches it,
-// without a restart of anything.
+// runtime, which reads our files; the kubelet gets no node. The config switches it.
 func TestCDI(t *testing.T) {
 	n := node(t)
-	n.run("modprobe vfio-pci")
+	n.vfio()
 	doc := func(cdi string) string {
 		return `apiVersion: v1alpha1
 kind: SRIOVConfig
@@ -70,5 +69,7 @@ devicePlugin: {cdi: ` + cdi + `}
 		_, err := n.Get(ctx, file)
 		return err != nil, nil
 	}))
+	n.registered(2)
+	n.must(n.WaitAllocatable(n.ctx(), "example.com/dpdk", 2))
 	pod("by-the-kubelet")
 }

@@ -13,7 +13,7 @@ func TestCNIInstalled(t *testing.T) {
 	const place = "/opt/cni/bin/sriov"
 	spec := vfs(pfA, 3) + "\n    virtualFunctions:\n      - {indexes: 2, driver: vfio-pci}"
 	n := node(t)
-	n.run("modprobe vfio-pci")
+	n.vfio()
 	n.document(spec)
 	cni := func(what, document, state, owner string) status {
 		t.Helper()
@@ -25,8 +25,8 @@ func TestCNIInstalled(t *testing.T) {
 
 	n.allReady(1)
 	n.status("CNI plugin installed", func(s status) bool { return s.CNI.State == "installed" })
-	same := "cmp " + place + " /usr/local/lib/containers/sriov/sriov-cni && stat -c '%a %U' " + place
-	if got := n.run(same); got != "755 root" {
+	same := "cmp " + place + " /usr/local/lib/containers/sriov/sriov-cni && stat -c '%a %u' " + place
+	if got := n.run(same); got != "755 0" {
 		t.Errorf("the plugin is %q", got)
 	}
 	if got := n.run(place + " 2>&1 </dev/null || true"); !strings.Contains(got, "CNI plugin sriov ") {
@@ -113,7 +113,7 @@ const cniFiles = "cd /var/lib/cni/sriov && echo $(find . -type f ! -path '*/vf_l
 func (n *node_) attach(name, vf string) {
 	n.t.Helper()
 	n.run("ip netns add " + name + ` && echo '{"cniVersion":"1.0.0","name":"net","type":"sriov","deviceID":"` + vf + `","vlan":42,"mac":"02:00:00:00:00:42","mtu":1400}' |
-CNI_COMMAND=ADD CNI_CONTAINERID=` + name + ` CNI_NETNS=/var/run/netns/` + name + ` CNI_IFNAME=net1 CNI_PATH=/opt/cni/bin /opt/cni/bin/sriov`)
+CNI_COMMAND=ADD CNI_CONTAINERID=` + name + ` CNI_NETNS=/var/run/netns/` + name + ` CNI_IFNAME=net1 CNI_PATH=/opt/cni/bin ownproc /opt/cni/bin/sriov`)
 }
 
 // hostSide is the VF as the host sees it, without what may differ from read to

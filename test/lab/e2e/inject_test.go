@@ -13,12 +13,12 @@ import (
 
 const networks = `networks:
   - name: net
-    resourceName: nvidia.com/cx7_qsfp
+    resourceName: intel.com/82576
     type: sriov
     ipam: {type: host-local, ranges: [[{subnet: 10.100.0.0/24}]]}
   - name: other
     namespace: kube-public
-    resourceName: nvidia.com/cx7_qsfp
+    resourceName: intel.com/82576
     type: sriov
 `
 
@@ -42,7 +42,7 @@ func TestInjectionPolicy(t *testing.T) {
 		return got == "1", err
 	}))
 
-	const ask = "{name: asks, resources: {%s: {nvidia.com/cx7_qsfp: 1}}}"
+	const ask = "{name: asks, resources: {%s: {intel.com/82576: 1}}}"
 	for name, tt := range map[string]struct {
 		networks, containers, init, want string
 	}{

@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,8 +22,8 @@ import (
 const (
 	pfA      = "0000:21:00.0" // NUMA node 0
 	pfB      = "0000:41:00.0" // NUMA node 1
-	resource = "nvidia.com/cx7_qsfp"
-	env      = "PCIDEVICE_NVIDIA_COM_CX7_QSFP"
+	resource = "intel.com/82576"
+	env      = "PCIDEVICE_INTEL_COM_82576"
 	ext      = "ext-sriov"
 )
 
@@ -36,9 +38,7 @@ func TestMain(m *testing.M) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	shared.ctx = ctx
 	code := m.Run()
-	if shared.node != nil {
-		shared.node.Close()
-	}
+	end()
 	stop()
 	os.Exit(code)
 }
@@ -47,6 +47,7 @@ func TestMain(m *testing.M) {
 func node(t *testing.T) *node_ {
 	t.Helper()
 	uninterrupted(t)
+	used := shared.node != nil
 	if shared.node == nil && shared.err == nil {
 		shared.node, shared.err = lab.Start(shared.ctx, lab.Options{})
 	}
@@ -56,14 +57,30 @@ func node(t *testing.T) *node_ {
 	n := &node_{Node: shared.node, t: t}
 	t.Cleanup(func() {
 		// The next case must not fail by what this one left.
-		if t.Failed() && shared.node != nil {
-			shared.node.Close()
-			shared.node = nil
+		if t.Failed() {
+			end()
 		}
 	})
 	n.Watch(t)
-	n.reset()
+	if used {
+		n.reset()
+	}
 	return n
+}
+
+// restored is node for a case that needs a node that no other case has used.
+func restored(t *testing.T) *node_ {
+	t.Helper()
+	end()
+	return node(t)
+}
+
+// end ends the shared node.
+func end() {
+	if shared.node != nil {
+		shared.node.Close()
+		shared.node = nil
+	}
 }
 
 func uninterrupted(t *testing.T) {
@@ -78,10 +95,7 @@ func uninterrupted(t *testing.T) {
 func boot(t *testing.T, opts lab.Options) *node_ {
 	t.Helper()
 	uninterrupted(t)
-	if shared.node != nil {
-		shared.node.Close()
-		shared.node = nil
-	}
+	end()
 	opts.FreshBoot = true
 	fresh, err := lab.Start(shared.ctx, opts)
 	if err != nil {
@@ -136,7 +150,7 @@ func (n *node_) reset() {
 		return s.State == "Running", err
 	}))
 	n.must(n.DeletePods(n.ctx()))
-	n.must(n.RemoveDocument(n.ctx(), lab.FileOnly, "sriov"))
+	n.remove()
 	n.status("without a document", func(s status) bool { return s.Spec.State == "absent" })
 	// The scheduler believes the node object, which follows the kubelet with a
 	// delay: a pod must not be placed by what the case before offered.
@@ -155,10 +169,62 @@ func (n *node_) reset() {
 	n.run(`for p in /sys/bus/pci/devices/*/sriov_numvfs; do [ "$(cat $p)" = 0 ] || echo 0 >$p; done`)
 }
 
-// document gives the node a spec, as Talos' files controller does.
+// document patches a config into the machine config, and waits until the extension has
+// it: after a change, which the process sees before Talos restarts it, the next one.
 func (n *node_) document(spec string) {
 	n.t.Helper()
-	n.must(n.SetDocument(n.ctx(), lab.FileOnly, patch(spec)))
+	spec = strings.TrimSpace(spec) + "\n"
+	want := fmt.Sprintf("%x", sha256.Sum256([]byte(spec)))
+	set := func() { n.must(n.SetDocument(n.ctx(), patch(spec))) }
+	if have := n.config(); have == "" || have == strings.TrimSpace(spec) {
+		set()
+	} else {
+		n.restarts(set)
+	}
+	n.status("the config seen", func(s status) bool { return s.Spec.Hash == want })
+}
+
+// remove removes the config, if there is one: Talos refuses to remove what is not there.
+func (n *node_) remove() {
+	n.t.Helper()
+	if n.config() != "" {
+		n.restarts(func() { n.must(n.RemoveDocument(n.ctx(), "sriov")) })
+	}
+}
+
+// config is the config that Talos gives the extension, or empty.
+func (n *node_) config() string {
+	n.t.Helper()
+	return n.run("cat /system/overlays/extensions/sriov/etc-sriov-config.yaml 2>/dev/null || true")
+}
+
+// restarts waits until Talos has restarted the service over a change, and until there is
+// a status of the new process.
+func (n *node_) restarts(change func()) {
+	n.t.Helper()
+	old, was := n.daemon(), n.status("a status", func(s status) bool { return s.Daemon.Started != "" })
+	change()
+	n.must(n.WaitFor(n.ctx(), "wait until Talos has restarted the service", func(ctx context.Context) (bool, error) {
+		now, err := n.Service(ext).State(ctx)
+		return now.State == "Running" && now.PID != old.PID, err
+	}))
+	n.status("the new process", func(s status) bool { return s.Daemon.Started != was.Daemon.Started })
+}
+
+// vfio loads what VFs for user space need, by the patch that the project ships.
+func (n *node_) vfio() {
+	n.t.Helper()
+	dir := "v1.14"
+	if n.Version() < "v1.14" {
+		dir = "once"
+	}
+	text, err := os.ReadFile("../../../machineconfig-patches/" + dir + "/vfio-module.yaml")
+	n.must(err)
+	n.must(n.Patch(n.ctx(), string(text)))
+	n.must(n.WaitFor(n.ctx(), "wait for vfio-pci", func(ctx context.Context) (bool, error) {
+		_, err := n.Exec(ctx, "[ -e /sys/bus/pci/drivers/vfio-pci ]")
+		return err == nil, err
+	}))
 }
 
 // patch wraps a spec into the machine-config document.
@@ -184,6 +250,15 @@ func (n *node_) numVFs(pf string) int {
 	v, err := strconv.Atoi(n.run("cat /sys/bus/pci/devices/" + pf + "/sriov_numvfs"))
 	n.must(err)
 	return v
+}
+
+// waitVFs waits until the kernel has that many.
+func (n *node_) waitVFs(pf string, want int) {
+	n.t.Helper()
+	n.must(n.WaitFor(n.ctx(), fmt.Sprintf("wait for %d VFs", want), func(context.Context) (bool, error) {
+		have := n.numVFs(pf)
+		return have == want, fmt.Errorf("the kernel has %d", have)
+	}))
 }
 
 // allocatable waits until the API server has that many.
@@ -226,12 +301,14 @@ type status struct {
 		Returned int
 		Pending  []struct{ Device, Attachment, Reason string }
 	} `yaml:"orphans"`
-	Pools []struct {
-		ResourceName     string `yaml:"resourceName"`
-		Devices, Healthy int
-		Registered       bool
-		Members          []struct{ ID, Reason string }
-	} `yaml:"pools"`
+	Pools []pool `yaml:"pools"`
+}
+
+type pool struct {
+	ResourceName     string `yaml:"resourceName"`
+	Devices, Healthy int
+	Registered       bool
+	Members          []struct{ ID, Reason string }
 }
 
 type problem struct {
@@ -261,6 +338,15 @@ func (n *node_) status(what string, ok func(status) bool) status {
 	return s
 }
 
+// registered waits until so many pools are registered with the kubelet. After a restart
+// of the service the node object may have what was allocatable before.
+func (n *node_) registered(pools int) {
+	n.t.Helper()
+	n.status("pools registered", func(s status) bool {
+		return len(s.Pools) == pools && !slices.ContainsFunc(s.Pools, func(p pool) bool { return !p.Registered })
+	})
+}
+
 // pod makes a pod that asks for so many VFs and prints its environment.
 func (n *node_) pod(name string, count int) { n.podOf(name, resource, count) }
 
@@ -275,7 +361,6 @@ spec:
   containers:
     - name: main
       image: %s
-      imagePullPolicy: Never
       command: [sh, -c, "env; ls -C1 /dev/vfio 2>/dev/null | sed 's/^/VFIO=/'; trap 'exit 0' TERM; while :; do sleep 1; done"]
       resources: {limits: {%s: %d}}
 `, name, lab.Image, resource, count)))
@@ -331,7 +416,7 @@ func (n *node_) checkInfo(pod, addr string) {
 	}
 }
 
-// daemon is the pid of the extension's process, and how often it was started.
+// daemon is the extension's process, as Talos has it.
 func (n *node_) daemon() lab.ServiceState {
 	n.t.Helper()
 	s, err := n.Service(ext).State(n.ctx())

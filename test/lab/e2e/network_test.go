@@ -15,8 +15,8 @@ import (
 const (
 	other = "example.com/other"
 	dpdk  = "example.com/dpdk"
-	pfAIf = "enp33s0"
-	pfBIf = "enp65s0"
+	pfAIf = "ens1"
+	pfBIf = "ens2"
 )
 
 // network is a NetworkAttachmentDefinition; config is the JSON without its first
@@ -46,7 +46,6 @@ spec:
   containers:
     - name: main
       image: %s
-      imagePullPolicy: Never
       command: [sh, -c, "env; trap 'exit 0' TERM; while :; do sleep 1; done"]
       resources: {limits: {%s}}
 `, name, networks, lab.Image, resources)
@@ -134,7 +133,7 @@ func (n *node_) vf(pf, addr string) function {
 // seconds here.
 func TestPodNetworks(t *testing.T) {
 	n := node(t)
-	n.run("modprobe vfio-pci")
+	n.vfio()
 	n.document(`apiVersion: v1alpha1
 kind: SRIOVConfig
 physicalFunctions:
@@ -351,8 +350,8 @@ func TestNetworkAfterPowerCut(t *testing.T) {
 	})
 	n.must(err)
 	if p.Status.Phase == "Failed" {
-		// The kubelet waits for no device plugin, see TestBootOrderAndReboot. The
-		// pod that its controller would make meets the same leftovers.
+		// The kubelet waits for no device plugin (docs/architecture.md, "VFs before the
+		// kubelet"). The pod that its controller would make meets the same leftovers.
 		t.Logf("the kubelet refused the pod: %s", p.Status.Message)
 		n.must(n.DeletePods(n.ctx()))
 		n.must(n.Apply(n.ctx(), netPod("holder", "sriov-net", resource+": 1")))
@@ -368,7 +367,7 @@ func TestNetworkAfterPowerCut(t *testing.T) {
 	}
 	n.must(n.DeletePods(n.ctx()))
 	for _, f := range n.discover(pfA) {
-		if len(f.Netdevs) != 1 || !strings.HasPrefix(f.Netdevs[0].Name, "enp") {
+		if len(f.Netdevs) != 1 || !strings.HasPrefix(f.Netdevs[0].Name, "ens") {
 			t.Errorf("VF %s, which no pod has: %+v", f.Address, f)
 		}
 	}

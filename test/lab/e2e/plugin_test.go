@@ -12,18 +12,18 @@ import (
 // caller runs the plugin as a runtime would: COMMAND CONTAINER NETNS, the
 // configuration on standard input. It becomes the plugin, so that a signal to it
 // is one to the plugin.
-const caller = `export CNI_COMMAND=$1 CNI_CONTAINERID=$2 CNI_NETNS=/run/netns/$3 CNI_IFNAME=net1 CNI_PATH=/opt/cni/bin:/run/ipam
-exec /opt/cni/bin/sriov`
+const caller = `export CNI_COMMAND=$1 CNI_CONTAINERID=$2 CNI_NETNS=/run/netns/$3 CNI_IFNAME=net1 CNI_PATH=/opt/cni/bin:/var/lab/ipam
+exec ownproc /opt/cni/bin/sriov`
 
 // slowIPAM takes three seconds for the command that its file names, and says in
 // another file that it was called.
-const slowIPAM = `#!/bin/sh
+const slowIPAM = `#!/usr/local/lib/containers/labagent/bin/busybox sh
 cat >/dev/null
-if [ "$CNI_COMMAND" = "$(cat /run/ipam/slow-command)" ]; then touch /run/ipam/called; sleep 3; fi
+if [ "$CNI_COMMAND" = "$(cat /var/lab/ipam/slow-command)" ]; then touch /var/lab/ipam/called; sleep 3; fi
 [ $CNI_COMMAND != ADD ] || echo '{"cniVersion": "1.0.0", "ips": [{"address": "192.0.2.1/24"}]}'`
 
 // brokenIPAM has no address to give.
-const brokenIPAM = `#!/bin/sh
+const brokenIPAM = `#!/usr/local/lib/containers/labagent/bin/busybox sh
 cat >/dev/null
 [ $CNI_COMMAND != ADD ] || { echo '{"cniVersion": "1.0.0", "code": 100, "msg": "no address left"}'; exit 1; }`
 
@@ -65,9 +65,9 @@ func TestCNIPlugin(t *testing.T) {
 	n.allocatable(2)
 	n.status("CNI plugin installed", func(s status) bool { return s.CNI.State == "installed" })
 	n.must(n.Put(n.ctx(), "/run/cni", 0o755, []byte(caller)))
-	n.run("mkdir -p /run/ipam; echo none >/run/ipam/slow-command")
-	n.must(n.Put(n.ctx(), "/run/ipam/slow", 0o755, []byte(slowIPAM)))
-	n.must(n.Put(n.ctx(), "/run/ipam/broken", 0o755, []byte(brokenIPAM)))
+	n.run("mkdir -p /var/lab/ipam; echo none >/var/lab/ipam/slow-command")
+	n.must(n.Put(n.ctx(), "/var/lab/ipam/slow", 0o755, []byte(slowIPAM)))
+	n.must(n.Put(n.ctx(), "/var/lab/ipam/broken", 0o755, []byte(brokenIPAM)))
 	vf := n.discover(pfA)[0]
 	all := plugin{n, vf.Address, vf.Netdevs[0].Name}
 	before := n.run(machine)
@@ -160,10 +160,10 @@ func (p plugin) noDEL() {
 func (p plugin) twoADDs() {
 	const slow = `, "ipam": {"type": "slow"}`
 	p.must(p.Put(p.ctx(), "/run/conf", 0o600, []byte(p.conf(slow))))
-	out := p.run(`echo ADD >/run/ipam/slow-command; rm -f /run/ipam/called
+	out := p.run(`echo ADD >/var/lab/ipam/slow-command; rm -f /var/lab/ipam/called
 ip netns add x; ip netns add y
 sh /run/cni ADD x x </run/conf >/run/first 2>&1 & first=$!
-for i in $(seq 200); do [ ! -e /run/ipam/called ] || break; sleep 0.1; done
+for i in $(seq 200); do [ ! -e /var/lab/ipam/called ] || break; sleep 0.1; done
 sh /run/cni ADD y y </run/conf >/run/second 2>/dev/null & second=$!
 sleep 1; kill -0 $second && echo waits
 wait $first; echo first $?
@@ -174,7 +174,7 @@ cat /run/second`)
 			p.t.Errorf("no %q in:\n%s", want, out)
 		}
 	}
-	p.run("echo none >/run/ipam/slow-command")
+	p.run("echo none >/var/lab/ipam/slow-command")
 	p.mustCall("DEL", "y", "y", slow) // the runtime's, for the one that failed
 	if got := p.run("ls -d /sys/bus/pci/devices/" + p.vf + "/net 2>/dev/null; ip -n x -o link show net1 | wc -l"); !strings.HasSuffix(got, "1") {
 		p.t.Errorf("DEL of the pod that got nothing took the VF from the other: %s", got)
@@ -190,16 +190,16 @@ func (p plugin) slowDEL() {
 	p.run("ip netns add old; ip netns add new")
 	p.mustCall("ADD", "old", "old", `, "vlan": 11`+slow)
 	p.must(p.Put(p.ctx(), "/run/conf-new", 0o600, []byte(p.conf(`, "vlan": 1234`+slow))))
-	p.run(`echo DEL >/run/ipam/slow-command; rm -f /run/ipam/called
+	p.run(`echo DEL >/var/lab/ipam/slow-command; rm -f /var/lab/ipam/called
 sh /run/cni DEL old old </run/conf >/run/first 2>&1 & first=$!
-for i in $(seq 200); do [ ! -e /run/ipam/called ] || break; sleep 0.1; done
+for i in $(seq 200); do [ ! -e /var/lab/ipam/called ] || break; sleep 0.1; done
 ip netns del old
 sh /run/cni ADD new new </run/conf-new >/run/second 2>&1 || { cat /run/second; exit 1; }
 wait $first || { cat /run/first; exit 1; }`)
 	if got := p.node_.vf(pfA, p.vf).Admin.VLAN; got != 1234 {
 		p.t.Errorf("the VLAN is %d, want the new pod's 1234", got)
 	}
-	p.run("echo none >/run/ipam/slow-command")
+	p.run("echo none >/var/lab/ipam/slow-command")
 	p.mustCall("DEL", "new", "new", `, "vlan": 1234`+slow)
 	p.run("ip netns del new")
 }

@@ -13,7 +13,7 @@ import (
 // devices when it appears, and a pod gets its character devices.
 func TestSoftRDMA(t *testing.T) {
 	n := node(t)
-	t.Cleanup(func() { _, _ = n.Exec(context.Background(), "rdma link delete rxe0; modprobe -r rdma_rxe") })
+	t.Cleanup(func() { _, _ = n.Exec(context.Background(), "rdma link delete rxe0") })
 	n.document(fmt.Sprintf(`apiVersion: v1alpha1
 kind: SRIOVConfig
 physicalFunctions:
@@ -22,15 +22,16 @@ physicalFunctions:
 resourceList:
   - resourceName: soft_rdma
     resourcePrefix: example.com
-    selectors: {pfNames: [enp33s0], drivers: [igbvf], isRdma: true}
+    selectors: {pfNames: [ens1], drivers: [igbvf], isRdma: true}
   - resourceName: plain
     resourcePrefix: example.com
-    selectors: {pfNames: [enp33s0], drivers: [igbvf]}`, pfA))
+    selectors: {pfNames: [ens1], drivers: [igbvf]}`, pfA))
 	n.must(n.WaitAllocatable(n.ctx(), "example.com/plain", 2))
 	n.must(n.WaitAllocatable(n.ctx(), "example.com/soft_rdma", 0))
 
 	addr := n.discover(pfA)[1].Address
-	n.run("modprobe -a crc32_generic rdma_rxe ib_umad rdma_ucm && link=$(ls /sys/bus/pci/devices/" + addr + "/net) && ip link set $link up && rdma link add rxe0 type rxe netdev $link")
+	n.must(n.LoadModules(n.ctx(), "rdma_rxe", "ib_umad", "rdma_ucm"))
+	n.run("link=$(ls /sys/bus/pci/devices/" + addr + "/net) && ip link set $link up && rdma link add rxe0 type rxe netdev $link")
 	n.must(n.WaitAllocatable(n.ctx(), "example.com/soft_rdma", 1))
 	n.must(n.WaitAllocatable(n.ctx(), "example.com/plain", 1))
 	if mode := n.snapshot().RDMANetns; mode != "shared" {
@@ -47,7 +48,6 @@ spec:
   containers:
     - name: main
       image: %s
-      imagePullPolicy: Never
       command: [sh, -c, "env; echo NODES=$(ls /dev/infiniband); for d in /dev/infiniband/uverbs*; do exec 3<>$d && echo OPENED=$d; done; trap 'exit 0' TERM; while :; do sleep 1; done"]
       resources: {limits: {example.com/soft_rdma: 1}}
 `, lab.Image)))

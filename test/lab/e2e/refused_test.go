@@ -47,7 +47,7 @@ physicalFunctions:
 	}
 	// What the table of drivers says of igb is what the kernel does.
 	for _, args := range []string{"state enable", "vlan 100 proto 802.1ad", "min_tx_rate 10"} {
-		if out, err := n.Exec(n.ctx(), "ip link set enp33s0 vf 0 "+args); err == nil {
+		if out, err := n.Exec(n.ctx(), "ip link set ens1 vf 0 "+args); err == nil {
 			t.Errorf("igb takes %q: %s", args, out)
 		}
 	}

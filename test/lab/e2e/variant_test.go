@@ -8,18 +8,18 @@ import (
 	"testing"
 )
 
-const rootfs = "../../../_out/extension/linux-amd64/rootfs"
+const extension = "../../../_out/extension/linux-amd64"
 
-// variant is the project's extension with more arguments for the daemon: the
-// same program, with shorter times than an operator has. The result is for
-// lab.Options.Extension.
-func variant(t *testing.T, args ...string) string {
+// variant is the project's extension with more arguments for the daemon: the same
+// program, with shorter times than an operator has. The result is for
+// lab.Options.Extensions.
+func variant(t *testing.T, args ...string) []string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(rootfs)); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(extension)); err != nil {
 		t.Fatalf("copy the extension (make extension-root builds it): %v", err)
 	}
-	file := filepath.Join(dir, "usr/local/etc/containers/sriov.yaml")
+	file := filepath.Join(dir, "rootfs/usr/local/etc/containers/sriov.yaml")
 	spec, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -32,5 +32,5 @@ func variant(t *testing.T, args ...string) string {
 	if err := os.WriteFile(file, spec, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return dir
+	return []string{dir}
 }

@@ -1,11 +1,10 @@
 // Command lab builds and runs the lab by hand.
 //
 //	lab build [-talos VERSION]   make all artifacts
-//	lab up [flags]               start a node and keep it until interrupted; with
-//	                             -talos VERSION it runs Talos
-//	lab exec SCRIPT              run a shell script in the node that is up
+//	lab up [flags]               start a node and keep it until interrupted
+//	lab exec SCRIPT              run a shell script on the node that is up
 //	lab kubectl ARGS...          talk to the cluster that is up
-//	lab demo                     go a user's way on Talos, from the card to two pods
+//	lab demo                     go a user's way, from the card to two pods
 package main
 
 import (
@@ -20,7 +19,6 @@ import (
 
 	lab "github.com/talos-sriov/talos-sriov/test/lab"
 	"github.com/talos-sriov/talos-sriov/test/lab/demo"
-	"github.com/talos-sriov/talos-sriov/test/lab/talos"
 )
 
 func main() {
@@ -65,89 +63,48 @@ func run(ctx context.Context, args []string) error {
 	return errors.New(usage)
 }
 
-// build makes the artifacts of an imitated node, or those of one that runs Talos.
+// build makes everything that the tests need.
 func build(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("build", flag.ContinueOnError)
-	version := fs.String("talos", "none", "for this version of Talos; empty means the newest")
+	version := fs.String("talos", "", "the version of Talos; empty means what LAB_TALOS says, or else the newest")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if *version != "none" {
-		return talos.Build(ctx, talos.Options{Version: *version})
-	}
-	return lab.Build(ctx)
-}
-
-// nodeFlags are the flags that describe a node.
-func nodeFlags(fs *flag.FlagSet) func(context.Context) (lab.Options, error) {
-	var o lab.Options
-	var modules, noAutoload string
-	var stub bool
-	document := fs.String("document", "", "file with the ExtensionServiceConfig document")
-	fs.IntVar(&o.PFs, "pfs", 2, "number of network cards, up to 12")
-	fs.StringVar(&o.Extension, "extension", "", "directory with the extension's root filesystem")
-	fs.BoolVar(&stub, "stub", false, "run the lab's own stub extension")
-	fs.BoolVar(&o.FreshBoot, "fresh", false, "boot, do not restore a saved node")
-	fs.StringVar(&modules, "modules", "", "kernel modules to load at boot, with commas")
-	fs.StringVar(&noAutoload, "no-autoload", "", "kernel modules that udev leaves alone, with commas")
-	return func(ctx context.Context) (lab.Options, error) {
-		split := func(s string) []string {
-			return strings.FieldsFunc(s, func(r rune) bool { return r == ',' })
-		}
-		o.Modules, o.NoAutoload = split(modules), split(noAutoload)
-		if stub {
-			var err error
-			if o.Extension, err = lab.StubExtension(ctx); err != nil {
-				return o, err
-			}
-		}
-		if *document != "" {
-			b, err := os.ReadFile(*document)
-			if err != nil {
-				return o, fmt.Errorf("read ExtensionServiceConfig: %w", err)
-			}
-			o.Document = string(b)
-		}
-		return o, nil
-	}
+	return lab.Build(ctx, lab.Options{Version: *version})
 }
 
 func up(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("up", flag.ContinueOnError)
-	options := nodeFlags(fs)
-	version := fs.String("talos", "", "run this version of Talos")
+	var o lab.Options
+	fs.StringVar(&o.Version, "talos", "", "the version of Talos; empty means what LAB_TALOS says, or else the newest")
+	fs.IntVar(&o.PFs, "pfs", 2, "number of network cards, up to 12")
+	fs.BoolVar(&o.FreshBoot, "fresh", false, "boot, do not restore a saved node")
+	document := fs.String("document", "", "file with a patch of the machine config that the node boots with")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if *version != "" {
-		n, err := talos.Start(ctx, talos.Options{Version: *version})
+	if *document != "" {
+		b, err := os.ReadFile(*document)
 		if err != nil {
-			return err
+			return fmt.Errorf("read the patch: %w", err)
 		}
-		defer n.Close()
-		fmt.Printf("%s is up, with Talos %s; its console is in %s\n", n.Name(), *version, n.Dir())
-		fmt.Printf("in another terminal: export PATH=%[1]s/bin:$PATH TALOSCONFIG=%[1]s/talosconfig KUBECONFIG=%[1]s/control-plane/kubeconfig; sriovctl discover; interrupt to end\n", n.Dir())
-		<-ctx.Done()
-		return nil
-	}
-	o, err := options(ctx)
-	if err != nil {
-		return err
+		o.Document = string(b)
 	}
 	n, err := lab.Start(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer n.Close()
-	fmt.Printf("%s is up; its console and logs are in %s\n", n.Name(), n.Dir())
-	fmt.Println("in another terminal: go run ./cmd/lab exec 'ip -br link'; go run ./cmd/lab kubectl get nodes; interrupt to end")
+	fmt.Printf("%s is up; its console is in %s\n", n.Name(), n.Dir())
+	fmt.Printf("in another terminal: export PATH=%[1]s/bin:$PATH TALOSCONFIG=%[1]s/talosconfig KUBECONFIG=%[1]s/control-plane/kubeconfig; sriovctl discover\n", n.Dir())
+	fmt.Println("or, from test/lab: go run ./cmd/lab exec 'ip link'; interrupt to end")
 	<-ctx.Done()
 	return nil
 }
 
-// runDemo goes a user's way on a node that runs Talos.
+// runDemo goes a user's way.
 func runDemo(ctx context.Context) error {
-	n, err := talos.Start(ctx, talos.Options{})
+	n, err := lab.Start(ctx, lab.Options{})
 	if err != nil {
 		return err
 	}

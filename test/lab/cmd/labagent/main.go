@@ -88,7 +88,7 @@ func handle(ctx context.Context, req wire.Request, in io.Reader, stdout, stderr 
 // script runs a shell script with Talos' own view of the file system. What it leaves in
 // the background keeps running, but its output is not waited for.
 func script(ctx context.Context, in io.Reader, stdout, stderr io.Writer, env []string, text string) error {
-	cmd := exec.CommandContext(ctx, "/bin/busybox", "nsenter", "--mount=/host/proc/1/ns/mnt", root+"/bin/busybox", "sh", "-c", text)
+	cmd := exec.CommandContext(ctx, "/bin/busybox", "nsenter", "--mount=/host/proc/1/ns/mnt", root+"/bin/sh", "-c", text)
 	cmd.Env = append([]string{"PATH=" + root + "/bin:/usr/bin", "HOME=/root"}, env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, stdout, stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -16,9 +16,9 @@ import (
 
 const (
 	pf     = "0000:21:00.0"
-	pfName = "enp33s0"
-	ours   = "/run/cni/sriov"
-	theirs = "/run/cni/upstream"
+	pfName = "ens1"
+	ours   = "/var/lab/sriov"
+	theirs = "/var/lab/upstream"
 	state  = "/var/lib/cni/sriov"
 	maxVFs = 7 // of the emulated card
 )
@@ -97,7 +97,7 @@ echo 0 >/sys/bus/pci/devices/%s/sriov_numvfs; rm -rf %s /run/cni/ipam`, pf, stat
 			t.Errorf("clean up: %v\n%s", err, out)
 		}
 	})
-	sh(t, fmt.Sprintf(`modprobe igbvf; ip link set %s up; rm -rf %s
+	sh(t, fmt.Sprintf(`ip link set %s up; rm -rf %s
 echo %d >/sys/bus/pci/devices/%s/sriov_numvfs
 for i in $(seq 0 %d); do ip netns add a$i; done`, pfName, state, vfs, pf, vfs-1))
 	if err := node.WaitFor(t.Context(), "wait for the VFs' interfaces and the PF's link", func(ctx context.Context) (bool, error) {
@@ -120,7 +120,7 @@ func conf(i int, more string) string {
 // command is the shell's words to call a plugin for VF i, container ci and
 // namespace ai.
 func command(plugin, verb string, i int, config string) string {
-	return fmt.Sprintf(`CNI_COMMAND=%s CNI_CONTAINERID=c%d CNI_NETNS=/var/run/netns/a%d CNI_IFNAME=net1 CNI_PATH=/opt/cni/bin %s 2>/run/cni/stderr <<'END'
+	return fmt.Sprintf(`CNI_COMMAND=%s CNI_CONTAINERID=c%d CNI_NETNS=/var/run/netns/a%d CNI_IFNAME=net1 CNI_PATH=/opt/cni/bin ownproc %s 2>/run/cni/stderr <<'END'
 %s
 END
 `, verb, i, i, plugin, config)

@@ -3,11 +3,7 @@ package archive
 import (
 	"archive/tar"
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 )
 
@@ -17,63 +13,6 @@ type Image struct {
 	Command []string
 	Env     []string
 	Files   []Entry
-}
-
-// WriteImages writes a docker archive with all images.
-func WriteImages(w io.Writer, images []Image) error {
-	type manifest struct {
-		Config   string
-		RepoTags []string
-		Layers   []string
-	}
-	var manifests []manifest
-	tw := tar.NewWriter(w)
-	file := func(name string, b []byte) error {
-		h := tar.Header{Name: name, Mode: 0o644, Size: int64(len(b)), ModTime: time.Unix(0, 0), Typeflag: tar.TypeReg}
-		if err := tw.WriteHeader(&h); err != nil {
-			return fmt.Errorf("write image archive entry %s: %w", name, err)
-		}
-		if _, err := tw.Write(b); err != nil {
-			return fmt.Errorf("write image archive entry %s: %w", name, err)
-		}
-		return nil
-	}
-	for _, img := range images {
-		layer, err := Layer(img.Files)
-		if err != nil {
-			return fmt.Errorf("image %s: %w", img.Name, err)
-		}
-		digest := sum(layer)
-		config, err := json.Marshal(map[string]any{
-			"architecture": "amd64",
-			"os":           "linux",
-			"created":      time.Unix(0, 0).UTC(),
-			"config":       map[string]any{"Cmd": img.Command, "Env": img.Env, "WorkingDir": "/"},
-			"rootfs":       map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + digest}},
-		})
-		if err != nil {
-			return fmt.Errorf("image %s: encode config: %w", img.Name, err)
-		}
-		m := manifest{Config: sum(config) + ".json", RepoTags: []string{img.Name}, Layers: []string{digest + "/layer.tar"}}
-		if err := file(m.Layers[0], layer); err != nil {
-			return err
-		}
-		if err := file(m.Config, config); err != nil {
-			return err
-		}
-		manifests = append(manifests, m)
-	}
-	b, err := json.Marshal(manifests)
-	if err != nil {
-		return fmt.Errorf("encode image manifest: %w", err)
-	}
-	if err := file("manifest.json", b); err != nil {
-		return err
-	}
-	if err := tw.Close(); err != nil {
-		return fmt.Errorf("finish image archive: %w", err)
-	}
-	return nil
 }
 
 // Layer is the tar archive of a layer with these files.
@@ -105,9 +44,4 @@ func Layer(files []Entry) ([]byte, error) {
 		return nil, fmt.Errorf("finish layer: %w", err)
 	}
 	return buf.Bytes(), nil
-}
-
-func sum(b []byte) string {
-	s := sha256.Sum256(b)
-	return hex.EncodeToString(s[:])
 }

@@ -17,6 +17,49 @@ var (
 	agentManifest []byte
 )
 
+// agentRoot is where Talos has the root of the lab's extension.
+const agentRoot = "/usr/local/lib/containers/labagent"
+
+// agentPrograms are Debian's programs for scripts, by their names: busybox' ip does not
+// know VFs, and its shell takes no other.
+var agentPrograms = map[string]string{"ip": "bin/ip", "rdma": "usr/bin/rdma", "sh": "bin/dash"}
+
+// agentWrapper calls one of them with its own loader and libraries: Talos' root has
+// neither in their places.
+const agentWrapper = "#!" + agentRoot + "/bin/busybox sh\nexec " + agentRoot + "/lib/ld-linux-x86-64.so.2 --library-path " + agentRoot + "/lib " + agentRoot + "/lib/%s \"$@\"\n"
+
+// ownProc calls a program with a /proc of its PID namespace, which is not the node's: a
+// program that looks itself up there finds nothing in Talos' own.
+const ownProc = "#!" + agentRoot + "/bin/busybox sh\nexec unshare -m " + agentRoot + "/bin/busybox sh -c 'mount -t proc proc /proc && exec \"$@\"' sh \"$@\"\n"
+
+// agentPrograms puts them below root.
+func (r rootTree) agentPrograms(userland, root string) error {
+	if err := r.write(root+"bin/ownproc", []byte(ownProc), 0o755); err != nil {
+		return err
+	}
+	var files []string
+	for name, from := range agentPrograms {
+		src := filepath.Join(userland, from)
+		if err := r.copy(src, root+"lib/"+name); err != nil {
+			return err
+		}
+		if err := r.write(root+"bin/"+name, fmt.Appendf(nil, agentWrapper, name), 0o755); err != nil {
+			return err
+		}
+		files = append(files, src)
+	}
+	libs, err := libraries(userland, files...)
+	if err != nil {
+		return err
+	}
+	for name, from := range libs {
+		if err := r.copy(from, root+"lib/"+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Agent lays out the extension by which the lab runs scripts on Talos, and returns its
 // directory.
 func (b *Builder) Agent(ctx context.Context) (string, error) {
@@ -30,12 +73,16 @@ func (b *Builder) Agent(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	userland, userlandKey, err := b.buildUserland(ctx)
+	if err != nil {
+		return "", err
+	}
 	bb, err := tool("busybox")
 	if err != nil {
 		return "", err
 	}
 	var key Key
-	key.Add("1", keys[p.Name], string(agentService), string(agentManifest))
+	key.Add("2", userlandKey, fmt.Sprint(agentPrograms), agentWrapper, ownProc, keys[p.Name], string(agentService), string(agentManifest))
 	if err := key.Stat(bb); err != nil {
 		return "", err
 	}
@@ -45,7 +92,7 @@ func (b *Builder) Agent(ctx context.Context) (string, error) {
 			return err
 		}
 		r := rootTree{b: b, dir: dir}
-		const root = "rootfs/usr/local/lib/containers/labagent/"
+		const root = "rootfs" + agentRoot + "/"
 		if err := r.copy(b.Bin(p.Name), root+"labagent"); err != nil {
 			return err
 		}
@@ -57,9 +104,15 @@ func (b *Builder) Agent(ctx context.Context) (string, error) {
 			return err
 		}
 		for _, a := range applets {
+			if agentPrograms[a] != "" {
+				continue
+			}
 			if err := os.Symlink("busybox", r.path(root+"bin/"+a)); err != nil && !errors.Is(err, fs.ErrExist) {
 				return err
 			}
+		}
+		if err := r.agentPrograms(userland, root); err != nil {
+			return err
 		}
 		for _, d := range []string{"proc", "sys", "dev", "host/proc", "host/dev"} {
 			if err := os.MkdirAll(r.path(root+d), 0o755); err != nil {

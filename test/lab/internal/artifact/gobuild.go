@@ -19,9 +19,7 @@ type Program struct {
 	LDFlags string
 	Tags    string
 	CGO     bool
-	Guest   bool // goes into the guest's root image
-	Dir     string
-	As      string // its name there, if it is another
+	Dir     string // where Talos' root image has it, or empty
 }
 
 // Kubernetes' versions. A kubelet may be older than its API server and not newer
@@ -31,9 +29,6 @@ const (
 	KubeVersion = "v1.37.2" // the control plane, kubectl and the kubelet
 	KubeletOld  = "v1.36.3"
 )
-
-// Kubelets are the versions that a node can ask for.
-func Kubelets() []string { return []string{KubeletOld, KubeVersion} }
 
 // The modules under build/ require what they share in the versions that
 // kubernetes-1.37 has, so that it is compiled once; containerd alone keeps its own
@@ -59,41 +54,38 @@ func kubernetes(version, name, command string) Program {
 	}
 }
 
-// programs are all that a node with a kubelet of that version needs.
+// programs are all that a node with a kubelet of that version, and its control plane,
+// need beside Talos.
 func programs(kubelet string) []Program {
 	var ps []Program
 	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"} {
 		ps = append(ps, kubernetes(KubeVersion, name, name))
 	}
-	k := kubernetes(kubelet, "kubelet-"+kubelet, "kubelet")
-	k.Guest, k.Dir, k.As = true, kubeletRoot+"/usr/local/bin", "kubelet"
-	ps = append(ps, k)
-	ps = append(ps, Program{Name: "etcd", Module: "etcd", Package: "go.etcd.io/etcd/server/v3", Version: etcdVersion})
-	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
+	ps = append(ps,
+		kubernetes(kubelet, "kubelet-"+kubelet, "kubelet"),
+		Program{Name: "etcd", Module: "etcd", Package: "go.etcd.io/etcd/server/v3", Version: etcdVersion})
+	for _, name := range []string{"containerd", "containerd-shim-runc-v2"} {
 		ps = append(ps, Program{
 			Name: name, Module: "containerd", Package: "github.com/containerd/containerd/v2/cmd/" + name,
-			Version: containerdVersion, LDFlags: "-X github.com/containerd/containerd/v2/version.Version=" + containerdVersion, Guest: true,
+			Version: containerdVersion, LDFlags: "-X github.com/containerd/containerd/v2/version.Version=" + containerdVersion, Dir: "usr/bin",
 		})
 	}
-	ps = append(ps,
-		Program{Name: "ocibase", Module: "containerd", Package: "./ocibase", Version: containerdVersion},
-		Program{
-			Name: "runc", Module: "runc", Package: "github.com/opencontainers/runc", Version: runcVersion,
-			CGO: true, Tags: "seccomp,netgo,osusergo", LDFlags: "-X main.version=" + strings.TrimPrefix(runcVersion, "v") + " -linkmode external -extldflags -static", Guest: true,
-		})
+	ps = append(ps, Program{
+		Name: "runc", Module: "runc", Package: "github.com/opencontainers/runc", Version: runcVersion,
+		CGO: true, Tags: "seccomp,netgo,osusergo", LDFlags: "-X main.version=" + strings.TrimPrefix(runcVersion, "v") + " -linkmode external -extldflags -static", Dir: "usr/bin",
+	})
 	for _, p := range []string{"main/bridge", "main/loopback", "ipam/host-local", "ipam/static"} {
 		ps = append(ps, Program{
 			Name: filepath.Base(p), Module: "cni", Package: "github.com/containernetworking/plugins/plugins/" + p,
-			Version: cniVersion, Guest: true, Dir: "opt/cni/bin",
+			Version: cniVersion, Dir: "opt/cni/bin",
 		})
 	}
 	return append(ps,
 		Program{
 			Name: "multus", Module: "multus", Package: "gopkg.in/k8snetworkplumbingwg/multus-cni.v4/cmd/multus",
-			Version: multusVersion, Guest: true, Dir: "opt/cni/bin",
+			Version: multusVersion,
 			LDFlags: "-X gopkg.in/k8snetworkplumbingwg/multus-cni.v4/pkg/multus.version=" + multusVersion,
 		},
-		Program{Name: "labinit", Package: "./cmd/labinit"},
 		Program{Name: "labfwd", Package: "./cmd/labfwd"},
 		Program{Name: "pause", Package: "./cmd/pause"})
 }
@@ -149,7 +141,6 @@ func (b *Builder) moduleDir(p Program) string {
 // uses names the lab's own packages that its programs are built from.
 var uses = map[string][]string{
 	"labagent": {"agentd", "wire"},
-	"labinit":  {"agentd", "guest", "extsvc", "netname", "proc", "wire"},
 }
 
 func (b *Builder) programKey(p Program, goVersion string) (Key, error) {

@@ -15,19 +15,6 @@ import (
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
 )
 
-// initModules are loaded by the initramfs: what it takes to see the root image
-// and to talk to the host.
-var initModules = []string{"virtio_blk", "virtio_console", "squashfs"}
-
-// rootModules are in the root image, with what they depend on: drivers of the
-// lab's devices, and what tests may load.
-var rootModules = []string{
-	"8021q", "bonding", "br_netfilter", "bridge", "crc32_generic", "crc32c_generic", "dummy", "ext4", "ib_umad", "ib_uverbs", "igb",
-	"igbvf", "ip_tables", "ipvlan", "macvlan", "mlx5_core", "mlx5_ib", "overlay", "psample", "rdma_cm", "rdma_rxe", "rdma_ucm", "tun",
-	"uio_pci_generic", "vdpa", "vduse", "veth", "vfio_iommu_type1", "vfio_pci", "vhost_net", "vhost_vdpa",
-	"virtio_net", "virtio_vdpa", "vxlan",
-}
-
 // series are the kernels that the lab has: of the lab's own guests, and of Talos.
 const (
 	labKernel   = "kernel"

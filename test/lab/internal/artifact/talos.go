@@ -35,6 +35,15 @@ func TalosVersions() []string {
 	return out
 }
 
+// ModulePatch is the part of a patch by which the version's machine config loads a
+// kernel module.
+func (t Talos) ModulePatch(module string) string {
+	if t.Version < "v1.14" {
+		return "---\nmachine:\n  kernel:\n    modules: [{name: " + module + "}]\n"
+	}
+	return "---\napiVersion: v1alpha1\nkind: KernelModuleConfig\nname: " + module + "\n"
+}
+
 // Program is the name of one of its programs: "init", "machined", "talosctl" or
 // "extensions".
 func (t Talos) Program(name string) string { return t.module + "-" + name }
@@ -44,9 +53,7 @@ func (t Talos) Program(name string) string { return t.module + "-" + name }
 // build; "extensions" is the lab's call of its imager.
 func (t Talos) programs() []Program {
 	const module = "github.com/siderolabs/talos/"
-	out := slices.DeleteFunc(programs(t.Kubernetes), func(p Program) bool {
-		return slices.Contains([]string{"labinit", "ocibase", "ctr"}, p.Name)
-	})
+	out := programs(t.Kubernetes)
 	for _, p := range []struct{ name, pkg, ldflags string }{
 		{"init", module + "internal/app/init", ""},
 		{"machined", module + "internal/app/machined", "-X golang.zx2c4.com/wireguard/ipc.socketDirectory=/system/wireguard-sock"},

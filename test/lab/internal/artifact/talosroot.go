@@ -77,8 +77,10 @@ func (b *Builder) buildTalosRoot(ctx context.Context, t Talos, k kernel, keys ma
 	}
 	var key Key
 	key.Add("2", userlandKey, k.key, keys[t.Program("machined")], fmt.Sprint(talosHostPrograms, talosLinks, talosDirs, talosFiles, talosEmptyFiles, talosModules, builtins))
-	for _, p := range guestPrograms(t.Kubernetes) {
-		key.Add(p.Name, keys[p.Name])
+	for _, p := range programs(t.Kubernetes) {
+		if p.Dir != "" {
+			key.Add(p.Name, p.Dir, keys[p.Name])
+		}
 	}
 	out := b.talosRootImage(t)
 	return key.String(), b.step("making Talos' root image", t.module+"-root", key, []string{out}, func() error {
@@ -91,14 +93,6 @@ func (b *Builder) buildTalosRoot(ctx context.Context, t Talos, k kernel, keys ma
 			return err
 		}
 		return squash(ctx, r.dir, out)
-	})
-}
-
-// guestPrograms are the lab's programs that Talos' root has: containerd, runc and the
-// CNI plugins.
-func guestPrograms(kubelet string) []Program {
-	return slices.DeleteFunc(programs(kubelet), func(p Program) bool {
-		return !p.Guest || p.Name == "ctr" || p.Name == "multus" || p.As == "kubelet"
 	})
 }
 
@@ -176,12 +170,11 @@ func (r talosRoot) programs(context.Context) error {
 	if err := os.Link(r.b.Bin(r.t.Program("machined")), r.path("usr/bin/init")); err != nil {
 		return err
 	}
-	for _, p := range guestPrograms(r.t.Kubernetes) {
-		dir := "usr/bin"
-		if p.Dir != "" {
-			dir = p.Dir
+	for _, p := range programs(r.t.Kubernetes) {
+		if p.Dir == "" {
+			continue
 		}
-		if err := os.Link(r.b.Bin(p.Name), r.path(filepath.Join(dir, p.Name))); err != nil {
+		if err := os.Link(r.b.Bin(p.Name), r.path(filepath.Join(p.Dir, p.Name))); err != nil {
 			return err
 		}
 	}

@@ -93,7 +93,7 @@ func (c *ControlPlane) start(ctx context.Context) error {
 		return err
 	}
 	files := map[string]string{
-		"kubeconfig": Kubeconfig(c.url(), token, ca),
+		"kubeconfig": kubeconfig(c.url(), token, ca),
 		"egress.yaml": "apiVersion: apiserver.k8s.io/v1beta1\nkind: EgressSelectorConfiguration\negressSelections:\n" +
 			"- name: cluster\n  connection:\n    proxyProtocol: HTTPConnect\n    transport: {uds: {udsName: " + socket + "}}\n",
 		"scheduler.yaml": "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n" +
@@ -109,25 +109,18 @@ func (c *ControlPlane) start(ctx context.Context) error {
 		return err
 	}
 	pki := cfg.PKI.path
-	access, signing := []string{"--authorization-mode=AlwaysAllow", "--anonymous-auth=false"}, []string(nil)
-	if cfg.PKI.Talos != nil {
-		access = []string{
-			"--authorization-mode=Node,RBAC", "--client-ca-file=" + pki("ca.crt"), "--enable-bootstrap-token-auth",
-			"--kubelet-client-certificate=" + pki("admin.crt"), "--kubelet-client-key=" + pki("admin.key"), "--allow-privileged",
-		}
-		signing = []string{"--cluster-signing-cert-file=" + pki("ca.crt"), "--cluster-signing-key-file=" + pki("ca.key")}
-	}
-	if err := c.run("kube-apiserver", append([]string{
-		"--etcd-servers=" + etcd, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", c.port),
-		"--tls-cert-file=" + pki("apiserver.crt"), "--tls-private-key-file=" + pki("apiserver.key"),
-		"--token-auth-file=" + pki("tokens.csv"),
+	if err := c.run("kube-apiserver",
+		"--etcd-servers="+etcd, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", c.port),
+		"--tls-cert-file="+pki("apiserver.crt"), "--tls-private-key-file="+pki("apiserver.key"),
+		"--token-auth-file="+pki("tokens.csv"),
 		"--service-cluster-ip-range=10.96.0.0/16", "--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file=" + pki("sa.key"), "--service-account-signing-key-file=" + pki("sa.key"),
+		"--service-account-key-file="+pki("sa.key"), "--service-account-signing-key-file="+pki("sa.key"),
 		"--kubelet-preferred-address-types=Hostname", "--endpoint-reconciler-type=none",
 		// Pods get their node sooner without the taint of a new node.
 		"--disable-admission-plugins=TaintNodesByCondition",
-		"--egress-selector-config-file=" + filepath.Join(cfg.Dir, "egress.yaml"),
-	}, access...)...); err != nil {
+		"--egress-selector-config-file="+filepath.Join(cfg.Dir, "egress.yaml"),
+		"--authorization-mode=Node,RBAC", "--client-ca-file="+pki("ca.crt"), "--enable-bootstrap-token-auth",
+		"--kubelet-client-certificate="+pki("admin.crt"), "--kubelet-client-key="+pki("admin.key"), "--allow-privileged"); err != nil {
 		return err
 	}
 	if err := c.wait(ctx, "wait for the API server", func() (bool, error) {
@@ -136,12 +129,12 @@ func (c *ControlPlane) start(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := c.run("kube-controller-manager", append([]string{
-		"--kubeconfig=" + c.Kubeconfig, "--leader-elect=false", "--secure-port=0",
-		"--service-account-private-key-file=" + pki("sa.key"), "--root-ca-file=" + pki("ca.crt"),
+	if err := c.run("kube-controller-manager",
+		"--kubeconfig="+c.Kubeconfig, "--leader-elect=false", "--secure-port=0",
+		"--service-account-private-key-file="+pki("sa.key"), "--root-ca-file="+pki("ca.crt"),
 		"--node-monitor-grace-period=5m", "--node-monitor-period=1s",
 		"--use-service-account-credentials=false",
-	}, signing...)...); err != nil {
+		"--cluster-signing-cert-file="+pki("ca.crt"), "--cluster-signing-key-file="+pki("ca.key")); err != nil {
 		return err
 	}
 	if err := c.run("kube-scheduler", "--config="+filepath.Join(cfg.Dir, "scheduler.yaml"), "--secure-port=0"); err != nil {
@@ -151,10 +144,8 @@ func (c *ControlPlane) start(ctx context.Context) error {
 	if err := c.Client.Apply(ctx, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"+networks, networksCRD); err != nil {
 		return err
 	}
-	if cfg.PKI.Talos != nil {
-		if err := c.admitTalos(ctx); err != nil {
-			return err
-		}
+	if err := c.admitTalos(ctx); err != nil {
+		return err
 	}
 	if err := c.wait(ctx, "wait for the default service account", func() (bool, error) {
 		var v map[string]any
@@ -269,8 +260,8 @@ func (c *ControlPlane) Stop() {
 	}
 }
 
-// Kubeconfig gives the text of a kubeconfig file.
-func Kubeconfig(url, token string, ca []byte) string {
+// kubeconfig gives the text of a kubeconfig file.
+func kubeconfig(url, token string, ca []byte) string {
 	return fmt.Sprintf(`apiVersion: v1
 kind: Config
 clusters: [{name: lab, cluster: {server: %q, certificate-authority-data: %s}}]

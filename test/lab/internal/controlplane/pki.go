@@ -26,8 +26,8 @@ const GuestAPIServer = "10.0.2.100"
 // that a saved node and a saved etcd go on working with a later control plane.
 type PKI struct {
 	Dir string
-	// Talos, if it is set, is what the nodes' machine configuration was made from: they
-	// join with its token, and every certificate is signed by its authority.
+	// Talos is what the nodes' machine config was made from: they join with its token,
+	// and every certificate is signed by its authority.
 	Talos *Secrets
 }
 
@@ -85,37 +85,14 @@ type authority struct {
 	key  crypto.Signer
 }
 
-// authority makes one, and a service account key, or takes those of Talos; it adds
-// their files.
+// authority is that of Talos, whose files, and service account key, it adds.
 func (p PKI) authority(files map[string][]byte) (authority, error) {
-	if p.Talos != nil {
-		pair, err := tls.X509KeyPair(p.Talos.CACert, p.Talos.CAKey)
-		if err != nil {
-			return authority{}, fmt.Errorf("read Talos' authority: %w", err)
-		}
-		files["ca.crt"], files["ca.key"], files["sa.key"] = p.Talos.CACert, p.Talos.CAKey, p.Talos.ServiceAccountKey
-		return authority{pair.Leaf, pair.PrivateKey.(crypto.Signer)}, nil
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	pair, err := tls.X509KeyPair(p.Talos.CACert, p.Talos.CAKey)
 	if err != nil {
-		return authority{}, fmt.Errorf("generate the authority's key: %w", err)
+		return authority{}, fmt.Errorf("read Talos' authority: %w", err)
 	}
-	self := authority{&x509.Certificate{Subject: pkix.Name{CommonName: "lab"}}, key}
-	if err := self.sign(files, "ca", key, &x509.Certificate{
-		Subject: pkix.Name{CommonName: "lab"}, KeyUsage: x509.KeyUsageCertSign, IsCA: true, BasicConstraintsValid: true,
-	}); err != nil {
-		return authority{}, err
-	}
-	pair, err := tls.X509KeyPair(files["ca.crt"], files["ca.key"])
-	if err != nil {
-		return authority{}, fmt.Errorf("read the authority: %w", err)
-	}
-	sa, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return authority{}, fmt.Errorf("generate service account key: %w", err)
-	}
-	files["sa.key"] = encodeKey(sa)
-	return authority{pair.Leaf, key}, nil
+	files["ca.crt"], files["ca.key"], files["sa.key"] = p.Talos.CACert, p.Talos.CAKey, p.Talos.ServiceAccountKey
+	return authority{pair.Leaf, pair.PrivateKey.(crypto.Signer)}, nil
 }
 
 // issue makes a key and its certificate.
@@ -131,11 +108,7 @@ func (a authority) issue(files map[string][]byte, name string, tmpl *x509.Certif
 func (a authority) sign(files map[string][]byte, name string, key *ecdsa.PrivateKey, tmpl *x509.Certificate) error {
 	now := time.Now()
 	tmpl.SerialNumber, tmpl.NotBefore, tmpl.NotAfter = big.NewInt(now.UnixNano()), now.Add(-24*time.Hour), now.AddDate(9, 0, 0)
-	parent := a.cert
-	if tmpl.IsCA {
-		parent = tmpl
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, tmpl, parent, &key.PublicKey, a.key)
+	cert, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
 	if err != nil {
 		return fmt.Errorf("make certificate of %s: %w", name, err)
 	}

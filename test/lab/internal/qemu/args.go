@@ -39,18 +39,15 @@ func NICs(count int) []NIC {
 // Machine describes a virtual machine. All paths are relative to its directory, or
 // absolute.
 type Machine struct {
-	Kernel, Initramfs      string
-	Root, Extension        string // read-only images
-	Var, State             string // writable disks
-	Disk                   string // the writable disk of a Talos node
-	Append                 []string
-	CPUs, MemoryMB         int
-	NICs                   []NIC
-	Ports                  map[int]int    // of the guest, and of the host's loopback that lead there
-	Commands               map[int]string // run for a connection to this port of Host
-	Incoming               string         // file to restore from
-	Agents                 []string
-	QMP, Console, Forwards string
+	Kernel, Initramfs, Disk string
+	Append                  []string
+	CPUs, MemoryMB          int
+	NICs                    []NIC
+	Ports                   map[int]int    // of the guest, and of the host's loopback that lead there
+	Commands                map[int]string // run for a connection to this port of Host
+	Incoming                string         // file to restore from
+	Agents                  []string
+	QMP, Console            string
 }
 
 // Host is the address by which a guest reaches the Commands of its machine.
@@ -91,24 +88,12 @@ func (m Machine) Args() []string {
 		"-numa", fmt.Sprintf("node,nodeid=1,cpus=%d-%d,memdev=m1", m.CPUs/2, m.CPUs-1),
 		"-device", "intel-iommu,intremap=on,eim=on",
 	}
-	for _, d := range []struct {
-		serial, file string
-		ro           bool
-	}{{"root", m.Root, true}, {"extension", m.Extension, true}, {"var", m.Var, false}, {"state", m.State, false}, {"talos", m.Disk, false}} {
-		if d.file == "" {
-			continue
-		}
-		ro := "off"
-		if d.ro {
-			ro = "on"
-		}
-		// cache=unsafe: a crash of the host machine is not our test; a crash of
-		// the guest keeps what it wrote.
-		args = append(args,
-			"-drive", fmt.Sprintf("if=none,id=%s,format=raw,readonly=%s,cache=unsafe,file=%s", d.serial, ro, d.file),
-			"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,serial=%s", d.serial, d.serial)+byPort)
-	}
-	args = append(args, "-device", "virtio-serial-pci"+byPort)
+	args = append(args,
+		// cache=unsafe: a crash of the host machine is not our test; a crash of the guest
+		// keeps what it wrote.
+		"-drive", "if=none,id=talos,format=raw,cache=unsafe,file="+m.Disk,
+		"-device", "virtio-blk-pci,drive=talos,serial=talos"+byPort,
+		"-device", "virtio-serial-pci"+byPort)
 	for i, a := range m.Agents {
 		args = append(args,
 			"-chardev", fmt.Sprintf("socket,id=agent%d,server=on,wait=off,path=%s", i, a),

@@ -61,12 +61,6 @@ type Request struct {
 	Path string `json:"path,omitempty"`
 	Mode uint32 `json:"mode,omitempty"`
 
-	// Op "document": the YAML, or empty for removal. Op "service", "power".
-	Name   string `json:"name,omitempty"`
-	How    string `json:"how,omitempty"`
-	YAML   string `json:"yaml,omitempty"`
-	Signal int    `json:"signal,omitempty"`
-
 	// Op "clock".
 	UnixNano int64 `json:"unixNano,omitempty"`
 }

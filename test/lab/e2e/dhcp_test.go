@@ -1,4 +1,4 @@
-package talos_test
+package e2e
 
 import (
 	"context"
@@ -6,15 +6,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/talos-sriov/talos-sriov/test/lab/talos"
+	lab "github.com/talos-sriov/talos-sriov/test/lab"
 )
 
 // TestTalosLeavesVFsAlone: Talos asks for addresses on interfaces that nobody
 // configured, VFs among them, until the patch of sriovctl generate says otherwise.
 func TestTalosLeavesVFsAlone(t *testing.T) {
-	n := start(t, talos.Options{})
-	patch(t, n, document(pf(pfA, 4)))
-	allocatable(t, n, 4)
+	n := restored(t)
+	n.document(vfs(pfA, 4))
+	n.allocatable(4)
 	asking := func(ctx context.Context) (string, error) {
 		out, err := n.Talosctl(ctx, "get", "operatorspecs", "--output", "jsonpath={.metadata.id}")
 		if err != nil {
@@ -28,19 +28,19 @@ func TestTalosLeavesVFsAlone(t *testing.T) {
 		}
 		return strings.Join(vfs, " "), nil
 	}
-	if err := n.WaitFor(t.Context(), "wait until Talos asks for an address on a VF", func(ctx context.Context) (bool, error) {
+	if err := n.WaitFor(n.ctx(), "wait until Talos asks for an address on a VF", func(ctx context.Context) (bool, error) {
 		vfs, err := asking(ctx)
 		return vfs != "", err
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Shell(t.Context(), "sriovctl generate patch --nodes "+talos.Address+" --pf ens1 --vfs 4 --resource "+resource+" > vfs.yaml"); err != nil {
+	if _, err := n.Shell(n.ctx(), "sriovctl generate patch --nodes "+lab.Address+" --pf ens1 --vfs 4 --resource "+resource+" > vfs.yaml"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Shell(t.Context(), "talosctl patch machineconfig --patch @vfs.yaml"); err != nil {
+	if _, err := n.Shell(n.ctx(), "talosctl patch machineconfig --patch @vfs.yaml"); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.WaitFor(t.Context(), "wait until Talos asks for no address on VFs", func(ctx context.Context) (bool, error) {
+	if err := n.WaitFor(n.ctx(), "wait until Talos asks for no address on VFs", func(ctx context.Context) (bool, error) {
 		vfs, err := asking(ctx)
 		if err == nil && vfs != "" {
 			err = fmt.Errorf("it asks on %s", vfs)
@@ -49,7 +49,7 @@ func TestTalosLeavesVFsAlone(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if got := numVFs(t, n, pfA); got != "4" {
-		t.Errorf("the kernel has %s VFs", got)
+	if got := n.numVFs(pfA); got != 4 {
+		t.Errorf("the kernel has %d VFs", got)
 	}
 }

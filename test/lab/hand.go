@@ -1,4 +1,4 @@
-package talos
+package lab
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/cluster"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/kube"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/qemu"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/wire"
 )
 
 // Exec runs a shell script on the node, with Talos' view of the file system, and
@@ -23,8 +25,37 @@ func (n *Node) Exec(ctx context.Context, script string) (string, error) {
 	return n.agent.Exec(ctx, script)
 }
 
-// Pod is what a case sees of a pod.
-type Pod = kube.Pod
+// Put writes a file on the node.
+func (n *Node) Put(ctx context.Context, path string, mode os.FileMode, data []byte) error {
+	ctx, cancel := cluster.WithDefault(ctx, cluster.Wait)
+	defer cancel()
+	_, err := n.agent.Do(ctx, wire.Request{Op: "put", Path: path, Mode: uint32(mode)}, bytes.NewReader(data), nil, nil)
+	return err
+}
+
+// Get reads a file of the node.
+func (n *Node) Get(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := cluster.WithDefault(ctx, cluster.Wait)
+	defer cancel()
+	var b bytes.Buffer
+	_, err := n.agent.Do(ctx, wire.Request{Op: "get", Path: path}, nil, &b, nil)
+	return b.Bytes(), err
+}
+
+// What a case sees of the API's objects.
+type (
+	Pod     = kube.Pod
+	Network = kube.Network
+)
+
+// Monitor is QEMU's monitor: links, hot plug, and its human commands.
+func (n *Node) Monitor() *qemu.Monitor { return n.mon }
+
+// NICs describes the node's network cards; their PCI addresses are the guest's.
+func (n *Node) NICs() []qemu.NIC { return n.machine.NICs }
+
+// Fatal marks an error of a WaitFor function that ends the wait at once.
+func Fatal(err error) error { return cluster.Fatal(err) }
 
 // WaitAgent waits until Exec works again, after the lab's own extension was restarted.
 func (n *Node) WaitAgent(ctx context.Context) error {
@@ -82,8 +113,19 @@ func (n *Node) linkPrograms() error {
 // Reboot shuts Talos down in an orderly way and waits until it is Ready again. The
 // machine that boots is a new one with the same disk, as after a power cycle.
 func (n *Node) Reboot(ctx context.Context) error {
+	return n.shutdown(ctx, "reboot", "--mode=powercycle", "--wait=false")
+}
+
+// Reset wipes EPHEMERAL, which has /var, and reboots; the machine config is on STATE and
+// stays. It waits until the node is Ready again.
+func (n *Node) Reset(ctx context.Context) error {
+	return n.shutdown(ctx, "reset", "--system-labels-to-wipe=EPHEMERAL", "--graceful=false", "--reboot", "--wait=false")
+}
+
+// shutdown is a command of talosctl that ends in a reboot.
+func (n *Node) shutdown(ctx context.Context, args ...string) error {
 	return n.powerCycle(ctx, func(ctx context.Context) error {
-		if _, err := n.Talosctl(ctx, "reboot", "--mode=powercycle", "--wait=false"); err != nil {
+		if _, err := n.Talosctl(ctx, args...); err != nil {
 			return err
 		}
 		select {
@@ -128,8 +170,30 @@ func (n *Node) ConsoleTail(lines int) string {
 // Name is the node's name.
 func (n *Node) Name() string { return n.opts.Name }
 
+// Version is the version of Talos, with its v.
+func (n *Node) Version() string { return n.img.Version }
+
 // Dir is the directory of this run.
 func (n *Node) Dir() string { return n.dir }
+
+// TB is the part of testing.TB that Watch needs.
+type TB interface {
+	Helper()
+	Name() string
+	Failed() bool
+	Cleanup(func())
+	Logf(format string, args ...any)
+}
+
+// Watch makes a failed test leave its logs, and print where.
+func (n *Node) Watch(t TB) {
+	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("logs of node and cluster: %s", n.Diagnose(context.Background(), t.Name()))
+		}
+	})
+}
 
 // Diagnose writes all that may explain a failure into _out/lab/logs/NAME and returns
 // that directory. A file whose content was not to be read has the reason.

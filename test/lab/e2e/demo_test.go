@@ -1,4 +1,4 @@
-package talos_test
+package e2e
 
 import (
 	"os"
@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/talos-sriov/talos-sriov/test/lab/demo"
-	"github.com/talos-sriov/talos-sriov/test/lab/talos"
 )
 
 // What differs from run to run: times, and which pod was first.
@@ -16,12 +15,12 @@ var varies = regexp.MustCompile(`time=[\d.]+ ms|= [\d./]+ ms|10\.100\.0\.\d+|000
 
 // TestDemo compares what make demo prints with what the README says that it prints.
 func TestDemo(t *testing.T) {
-	n := start(t, talos.Options{})
+	n := restored(t)
 	var out strings.Builder
-	if err := demo.Run(t.Context(), n, &out); err != nil {
+	if err := demo.Run(n.ctx(), n.Node, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	readme, err := os.ReadFile("../../../../README.md")
+	readme, err := os.ReadFile("../../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
