@@ -35,12 +35,18 @@ SKIPS      := $(OUT)/skipped.txt
 KEEP_SKIPS := tee >(awk -v skips=$(SKIPS) '/^=== Skipped$$/ { s = 1; next } \
 	/^=== (Failed|Errors)$$|^DONE / { s = 0 } s && NF { print >> skips }')
 
-.PHONY: skips-reset
-skips-reset:
-	@mkdir -p $(OUT) && : >$(SKIPS)
+# RECORD is TESTSUM with a record of each test and its time, under a name.
+RECORDS := $(OUT)/tests
+RECORD   = mkdir -p $(RECORDS) && $(TESTSUM) --jsonfile $(RECORDS)/$(1).json
+
+.PHONY: records-reset
+records-reset:
+	@mkdir -p $(OUT) && : >$(SKIPS) && rm -rf $(RECORDS)
 
 .PHONY: test
-test: skips-reset deps lint unit guard fuzz lab ## Linters, unit tests with -race, guards, fuzzing, the lab
+test: records-reset deps lint unit guard fuzz lab ## Linters, unit tests with -race, guards, fuzzing, the lab
+	@echo "make test: $$(cat $(RECORDS)/*.json | grep -c '"Action":"pass".*"Test":') tests passed, subtests counted; the slowest:"
+	@cat $(RECORDS)/*.json | $(TESTSUM) tool slowest --threshold 20s --num 12
 	@echo "make test: $$(grep -c '^=== SKIP:' $(SKIPS)) tests were skipped"; cat $(SKIPS)
 	@echo "make test: all passed"
 
@@ -56,7 +62,7 @@ check: ## The quick loop, about a minute: go vet, and every unit test with -shor
 
 .PHONY: guard
 guard: $(TESTSUM) ## The repository's own rules, with what builds: binaries' size, workstations, the image
-	@$(TESTSUM) -- -timeout 30m -tags guard ./hack/... | $(KEEP_SKIPS)
+	@$(call RECORD,guard) -- -timeout 30m -tags guard ./hack/... | $(KEEP_SKIPS)
 
 .PHONY: deps
 deps:
@@ -82,15 +88,15 @@ CONTRACTS := $(wildcard test/contracts/talos-*)
 
 .PHONY: unit
 unit: $(TESTSUM) ## Unit tests with -race, long crash walks and stress; differential and contract tests
-	@CGO_ENABLED=1 $(TESTSUM) -- -race ./... | $(KEEP_SKIPS)
+	@export CGO_ENABLED=1; $(call RECORD,unit) -- -race ./... | $(KEEP_SKIPS)
 	@go test ./pkg/apply -run Converges -rapid.checks=10000
 	@go test ./pkg/apply -run CrashWalk -v | grep -E 'points|^(ok|FAIL|---)'
 	@go test ./pkg/ledger -run Explore -v | grep -E 'states|^(ok|FAIL|---)'
 	@$(MAKE) stress
 	@$(MAKE) bench BENCHTIME=1x BENCHSKIP=BenchmarkIdle | grep -E '^(ok|FAIL|---|panic)'
-	@cd test/differential && CGO_ENABLED=1 $(TESTSUM) -- -race ./... | $(KEEP_SKIPS)
-	@for v in $(CONTRACTS); do (cd $$v && $(TESTSUM) -- -count=1 ./...) | $(KEEP_SKIPS); done
-	@cd test/lab && CGO_ENABLED=1 $(TESTSUM) -- -race $$(go list ./... | grep -v -e /e2e) | $(KEEP_SKIPS)
+	@cd test/differential && export CGO_ENABLED=1 && $(call RECORD,differential) -- -race ./... | $(KEEP_SKIPS)
+	@for v in $(CONTRACTS); do (cd $$v && $(call RECORD,$$(basename $$v)) -- -count=1 ./...) | $(KEEP_SKIPS); done
+	@cd test/lab && export CGO_ENABLED=1 && $(call RECORD,lab-unit) -- -race $$(go list ./... | grep -v -e /e2e) | $(KEEP_SKIPS)
 
 # How long the stress test of the whole agent runs, and with how many PFs (none: 1 to
 # 12, another number in each round). Its output has the seed of its random numbers:
@@ -133,7 +139,7 @@ TALOS_BEFORE := v1.13.9
 
 # The time-out is for a case that hangs. Each wait of a case has its own bound; a slow
 # host may need twice the time of a good one.
-LABTEST = cd test/lab && LAB_TALOS=$(TALOS) $(TESTSUM) --format standard-verbose -- -p 1 -count=1 -timeout 120m
+LABTEST = cd test/lab && export LAB_TALOS=$(TALOS) && $(call RECORD,lab$(TALOS)) --format standard-verbose -- -p 1 -count=1 -timeout 120m
 
 .PHONY: lab
 lab: lab-built ## The tests on Talos in QEMU that guard the seams (RUN=pattern: any of lab-all's; TALOS=version)

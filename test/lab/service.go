@@ -127,15 +127,14 @@ func (n *Node) Patch(ctx context.Context, yaml string) error {
 
 // LoadModules lets Talos load kernel modules, by its machine config.
 func (n *Node) LoadModules(ctx context.Context, names ...string) error {
-	var patch, loaded strings.Builder
+	var loaded strings.Builder
 	for _, m := range names {
-		patch.WriteString(n.img.ModulePatch(m))
 		fmt.Fprintf(&loaded, "[ -e /sys/module/%s ] && ", strings.ReplaceAll(m, "-", "_"))
 	}
 	if _, err := n.Exec(ctx, loaded.String()+"true"); err == nil {
 		return nil
 	}
-	if err := n.Patch(ctx, patch.String()); err != nil {
+	if err := n.Patch(ctx, n.img.ModulePatch(names...)); err != nil {
 		return err
 	}
 	return n.WaitFor(ctx, "wait for the modules "+strings.Join(names, ", "), func(ctx context.Context) (bool, error) {

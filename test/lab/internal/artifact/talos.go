@@ -35,13 +35,20 @@ func TalosVersions() []string {
 	return out
 }
 
-// ModulePatch is the part of a patch by which the version's machine config loads a
-// kernel module.
-func (t Talos) ModulePatch(module string) string {
+// ModulePatch is the patch by which the version's machine config loads kernel modules.
+func (t Talos) ModulePatch(modules ...string) string {
+	var out strings.Builder
 	if t.Version < "v1.14" {
-		return "---\nmachine:\n  kernel:\n    modules: [{name: " + module + "}]\n"
+		out.WriteString("machine:\n  kernel:\n    modules:\n")
 	}
-	return "---\napiVersion: v1alpha1\nkind: KernelModuleConfig\nname: " + module + "\n"
+	for _, m := range modules {
+		if t.Version < "v1.14" {
+			out.WriteString("      - name: " + m + "\n")
+		} else {
+			out.WriteString("---\napiVersion: v1alpha1\nkind: KernelModuleConfig\nname: " + m + "\n")
+		}
+	}
+	return out.String()
 }
 
 // Program is the name of one of its programs: "init", "machined", "talosctl" or
