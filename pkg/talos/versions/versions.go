@@ -49,7 +49,7 @@ func All() []Minor {
 				"SysfsConfig":                {"params"},
 				"UdevRulesConfig":            {"rules"},
 			},
-			Tested: "extension constraint; patches with machinery v1.14.1",
+			Tested: "extension constraint; patches with machinery v1.14.1; [Talos 1.14.1 in QEMU](../test/lab/README.md)",
 		},
 	}
 }
