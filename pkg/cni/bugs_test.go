@@ -108,6 +108,41 @@ func TestBug5AltNameInTheWayBack(t *testing.T) {
 	}
 }
 
+// udev gives the interface that came back the host's name as an altname, between our
+// look and our rename, or renames it.
+func TestBug5AltNameComesMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, udev := range map[string]func(*mlink){
+		"altname": func(l *mlink) { l.AltNames = []string{"vf0"} },
+		"renamed": func(l *mlink) { l.Name, l.AltNames = "ens1v0", []string{"vf0"} },
+	} {
+		for _, dead := range []bool{false, true} {
+			r := newRig(t, 1)
+			args := cmd("c1", "/ns/a", conf(0, ""))
+			_, err := r.Add(t.Context(), args)
+			must(t, err)
+			if dead {
+				r.m.kill("/ns/a")
+			} else {
+				// The move names it already: somebody else's name is on it by then.
+				r.m.vfLink(0).ns, r.m.vfLink(0).Name = "", "net1"
+			}
+			times := 0
+			r.m.fail = func(call string) error {
+				if l := r.m.vfLink(0); call == "rename" && l.ns == "" && times == 0 {
+					times++
+					udev(l)
+				}
+				return nil
+			}
+			must(t, r.Del(t.Context(), args))
+			if l := r.m.vfLink(0); l.Name != "vf0" || l.ns != "" || len(l.AltNames) != 0 || times != 1 {
+				t.Errorf("%s, namespace gone %t: VF is %+v, %d renames met udev", name, dead, l, times)
+			}
+		}
+	}
+}
+
 // Another interface took the host's name.
 func TestBug6NameTakenOnHost(t *testing.T) {
 	t.Parallel()

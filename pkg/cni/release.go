@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni/attachment"
@@ -136,9 +137,26 @@ func (p *Plugin) leave(ctx context.Context, r returning) error {
 	return r.pod.MoveLink(ctx, refOf(l), r.host, name)
 }
 
-// arrive makes the interface on the host what it was. A namespace that dies gives its
-// interfaces back some time later.
+// arriveTries is how often an interface is looked at whose names change meanwhile.
+const arriveTries = 3
+
+// arrive makes the interface on the host what it was. udev gives an interface that comes
+// back its names, at any moment between our look and our rename: then one of these is in
+// the way (EEXIST), or the interface has another name than the one that was asked about
+// (ENODEV).
 func (p *Plugin) arrive(ctx context.Context, r returning) error {
+	var err error
+	for range arriveTries {
+		if err = p.arriveOnce(ctx, r); !errors.Is(err, syscall.EEXIST) && !errors.Is(err, syscall.ENODEV) {
+			return err
+		}
+	}
+	return err
+}
+
+// arriveOnce does it for the names that the interface has now. A namespace that dies
+// gives its interfaces back some time later.
+func (p *Plugin) arriveOnce(ctx context.Context, r returning) error {
 	find := p.linkOnHost
 	if r.pod == nil {
 		find = p.awaitLinkOnHost
