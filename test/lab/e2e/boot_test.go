@@ -56,8 +56,7 @@ const quiet = 10 * time.Second
 
 // TestBootAndReboot boots with a document, without any saved state, since the order of
 // a boot is what it looks at: the VFs and the CNI plugin are there before the kubelet
-// can use them, pods get VFs again after a reboot and after a power cut, and Talos can unmount its
-// volumes. At the first boot there is no proof from an earlier one that the PF does not
+// can use them, pods get VFs again after a reboot, and Talos can unmount its volumes. At the first boot there is no proof from an earlier one that the PF does not
 // carry the node's network. The first boot is with 1.14's workload isolation, the others
 // are without. Attributes and the stable MAC of a VF are the same after a reboot.
 func TestBootAndReboot(t *testing.T) {
@@ -102,11 +101,21 @@ func TestBootAndReboot(t *testing.T) {
 	if strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
 		t.Errorf("the extension warns of what is a boot's way:\n%s", log)
 	}
+}
 
-	// A power cut: nothing was unmounted, and all comes again.
+// TestPowerCut cuts the power under pods with VFs: nothing was unmounted, and all comes
+// again.
+func TestPowerCut(t *testing.T) {
+	n := node(t)
+	n.document(vfs(pfA, 4))
+	n.allocatable(4)
+	n.must(n.Apply(n.ctx(), deployment))
+	n.deployed()
 	n.must(n.Crash(n.ctx()))
 	n.allocatable(4)
 	n.deployed()
+	_, err := n.Kubectl(n.ctx(), "delete", "deployment", "vfs")
+	n.must(err)
 }
 
 // TestReset wipes EPHEMERAL under pods with VFs, with the service started both before
