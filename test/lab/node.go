@@ -149,7 +149,7 @@ func (n *Node) prepare(ctx context.Context) error {
 	n.apiPort = ports[2]
 	n.machine = qemu.Machine{
 		Kernel: n.img.Kernel, Initramfs: n.img.Initramfs, Disk: filepath.Join(n.dir, "disk.raw"),
-		Append: append(kernelArgs(), n.opts.KernelArgs...), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs),
+		Append: kernelArgs(), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs),
 		Ports: map[int]int{50000: ports[0], 10250: ports[1]},
 		QMP:   filepath.Join(n.sockets, "qmp"), Console: filepath.Join(n.dir, "console.log"),
 		Agents: []string{filepath.Join(n.sockets, "agent0"), filepath.Join(n.sockets, "agent1")},
@@ -404,7 +404,7 @@ func (n *Node) identity(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m := qemu.Machine{Append: append(kernelArgs(), n.opts.KernelArgs...), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs)}
+	m := qemu.Machine{Append: kernelArgs(), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs)}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %q %s %s", n.img.Key, out, n.opts.Name, m.Args(), cni, patch))
 	return hex.EncodeToString(sum[:8]), nil
 }

@@ -27,8 +27,6 @@ type Options struct {
 	Document string
 	// FreshBoot boots the node even if it could be restored.
 	FreshBoot bool
-	// KernelArgs come after the lab's own on the kernel's command line.
-	KernelArgs []string
 	// CPUs are the guest's processors, an even number, half of them on each NUMA node;
 	// zero means 2.
 	CPUs int

@@ -111,6 +111,9 @@ func TestPowerCut(t *testing.T) {
 	n.allocatable(4)
 	n.must(n.Apply(n.ctx(), deployment))
 	n.deployed()
+	// A power cut half a minute after the patch has left Talos 1.14.1 without any machine
+	// config on STATE.
+	n.run("sync")
 	n.must(n.Crash(n.ctx()))
 	n.allocatable(4)
 	n.deployed()
@@ -179,10 +182,11 @@ func TestEncryptedVolumes(t *testing.T) {
 	n.unmounts(n.Reboot)
 	n.allocatable(4)
 	n.deployed()
-	n.document(vfs(pfA, 3))
-	n.allocatable(3)
+	// The change restarts the service, and is none to the VFs that the pods have.
+	n.document(vfs(pfA, 4) + fmt.Sprintf("\n  - match: {pciAddresses: [%q]}\n    numVFs: 1\n    resourceName: %s", pfB, otherResource))
+	n.must(n.WaitAllocatable(n.ctx(), otherResource, 1))
 	n.unmounts(n.Reset)
-	n.allocatable(3)
+	n.allocatable(4)
 	n.deployed()
 }
 

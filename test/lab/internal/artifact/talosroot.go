@@ -76,7 +76,7 @@ func (b *Builder) buildTalosRoot(ctx context.Context, t Talos, k kernel, keys ma
 		return "", err
 	}
 	var key Key
-	key.Add("2", userlandKey, k.key, keys[t.Program("machined")], fmt.Sprint(talosHostPrograms, talosLinks, talosDirs, talosFiles, talosEmptyFiles, talosModules, builtins))
+	key.Add("3", userlandKey, k.key, keys[t.Program("machined")], fmt.Sprint(talosHostPrograms, talosLinks, talosDirs, talosFiles, talosEmptyFiles, talosModules, builtins))
 	for _, p := range programs(t.Kubernetes) {
 		if p.Dir != "" {
 			key.Add(p.Name, p.Dir, keys[p.Name])
@@ -198,6 +198,11 @@ func (r talosRoot) debian(context.Context) error {
 	}
 	libs, err := libraries(r.userland, append(all, helpers...)...)
 	if err != nil {
+		return err
+	}
+	// cryptsetup's threads load it when they end.
+	const unwinder = "libgcc_s.so.1"
+	if libs[unwinder], err = findLibrary(r.userland, unwinder); err != nil {
 		return err
 	}
 	for name, src := range libs {
