@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,14 +43,16 @@ func TestShippedPatches(t *testing.T) {
 			first := strings.TrimSpace(string(text[strings.Index(string(text), "kind: SRIOVConfig"):]))
 			first, _, _ = strings.Cut(first, "\n---")
 			lines := strings.Split(first, "\n")
+			var hash string
 			n.must(n.WaitFor(n.ctx(), "wait for the config of "+f, func(ctx context.Context) (bool, error) {
 				got, err := n.Get(ctx, "/system/overlays/extensions/sriov/etc-sriov-config.yaml")
 				if last := strings.TrimSpace(lines[len(lines)-1]); err == nil && !strings.Contains(string(got), last) {
 					err = fmt.Errorf("its last line %q is not there yet", last)
 				}
+				hash = fmt.Sprintf("%x", sha256.Sum256(got))
 				return err == nil, err
 			}))
-			s := n.status("the config of "+filepath.Base(f)+" is in force", func(s status) bool { return s.Spec.State == "accepted" })
+			s := n.status("the config of "+filepath.Base(f)+" is in force", func(s status) bool { return s.Spec.Hash == hash && s.Spec.State == "accepted" })
 			if len(s.Spec.Errors) != 0 {
 				t.Errorf("%s: %+v", f, s.Spec.Errors)
 			}
