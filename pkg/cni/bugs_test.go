@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/talos-sriov/talos-sriov/pkg/cni/fault"
+	"github.com/talos-sriov/talos-sriov/pkg/nl"
 )
 
 // What is known to go wrong in sriov-cni, and must not here; docs/cni.md has the
@@ -105,6 +106,28 @@ func TestBug5AltNameInTheWayBack(t *testing.T) {
 	must(t, r.Del(t.Context(), args))
 	if l := r.m.vfLink(0); l.Name != "vf0" || l.ns != "" || len(l.AltNames) != 0 {
 		t.Errorf("VF is %+v", l)
+	}
+}
+
+// udev renames the interface that came back, after we have read its name and before we
+// ask about it.
+func TestBug5RenamedMeanwhile(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	args := cmd("c1", "/ns/a", conf(0, ""))
+	_, err := r.Add(t.Context(), args)
+	must(t, err)
+	r.m.kill("/ns/a")
+	times := 0
+	r.m.look = func(ref nl.LinkRef) {
+		if l := r.m.vfLink(0); l.ns == "" && ref.Name == l.Name && times == 0 {
+			times++
+			l.Name = "ens1v0"
+		}
+	}
+	must(t, r.Del(t.Context(), args))
+	if l := r.m.vfLink(0); l.Name != "vf0" || l.ns != "" || times != 1 {
+		t.Errorf("VF is %+v, %d questions met udev", l, times)
 	}
 }
 

@@ -31,6 +31,8 @@ type model struct {
 	silent bool // the driver reports neither spoof check nor trust
 	// fail decides the fate of each changing call, by its name.
 	fail func(call string) error
+	// look comes before each question about an interface.
+	look func(ref nl.LinkRef)
 }
 
 type mlink struct {
@@ -190,6 +192,9 @@ func (n mns) Links(context.Context) ([]nl.Link, error) {
 }
 
 func (n mns) Link(_ context.Context, ref nl.LinkRef) (nl.Link, error) {
+	if n.look != nil {
+		n.look(ref)
+	}
 	l, err := n.get(ref)
 	if err != nil {
 		return nl.Link{}, err

@@ -36,6 +36,12 @@ type Options struct {
 	Log io.Writer
 }
 
+// Version is the version that a node has by default.
+func Version() string {
+	v := Versions()
+	return cmp.Or(os.Getenv("LAB_TALOS"), v[len(v)-1])
+}
+
 // Versions are the versions of Talos that a node can have, oldest first.
 func Versions() []string { return artifact.TalosVersions() }
 
@@ -43,10 +49,7 @@ func (o Options) withDefaults(repo string) (Options, error) {
 	if o.Name == "" {
 		o.Name = "node-1"
 	}
-	if o.Version == "" {
-		v := Versions()
-		o.Version = cmp.Or(os.Getenv("LAB_TALOS"), v[len(v)-1])
-	}
+	o.Version = cmp.Or(o.Version, Version())
 	switch {
 	case o.PFs == 0:
 		o.PFs = 2

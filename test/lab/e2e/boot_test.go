@@ -158,11 +158,8 @@ func volumes(version string) string {
 // a reboot, for which the service was started before /var was mounted, and at a reset,
 // for which it was started after.
 func TestEncryptedVolumes(t *testing.T) {
-	version := lab.Versions()[len(lab.Versions())-1]
-	if v := os.Getenv("LAB_TALOS"); v != "" {
-		version = v
-	}
-	n := boot(t, lab.Options{Version: version, Document: patch(vfs(pfA, 4)) + "---\n" + volumes(version)})
+	version := lab.Version()
+	n := boot(t, lab.Options{Document: patch(vfs(pfA, 4)) + "---\n" + volumes(version)})
 	n.allocatable(4)
 	mounts := n.run("cat /proc/mounts")
 	want := []string{" /var "}

@@ -28,27 +28,21 @@ func TestTalosLeavesVFsAlone(t *testing.T) {
 		}
 		return strings.Join(vfs, " "), nil
 	}
-	if err := n.WaitFor(n.ctx(), "wait until Talos asks for an address on a VF", func(ctx context.Context) (bool, error) {
+	n.must(n.WaitFor(n.ctx(), "wait until Talos asks for an address on a VF", func(ctx context.Context) (bool, error) {
 		vfs, err := asking(ctx)
 		return vfs != "", err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := n.Shell(n.ctx(), "sriovctl generate patch --nodes "+lab.Address+" --pf ens1 --vfs 4 --resource "+resource+" > vfs.yaml"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := n.Shell(n.ctx(), "talosctl patch machineconfig --patch @vfs.yaml"); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.WaitFor(n.ctx(), "wait until Talos asks for no address on VFs", func(ctx context.Context) (bool, error) {
+	}))
+	_, err := n.Shell(n.ctx(), "sriovctl generate patch --nodes "+lab.Address+" --pf ens1 --vfs 4 --resource "+resource+" > vfs.yaml")
+	n.must(err)
+	_, err = n.Shell(n.ctx(), "talosctl patch machineconfig --patch @vfs.yaml")
+	n.must(err)
+	n.must(n.WaitFor(n.ctx(), "wait until Talos asks for no address on VFs", func(ctx context.Context) (bool, error) {
 		vfs, err := asking(ctx)
 		if err == nil && vfs != "" {
 			err = fmt.Errorf("it asks on %s", vfs)
 		}
 		return err == nil, err
-	}); err != nil {
-		t.Fatal(err)
-	}
+	}))
 	if got := n.numVFs(pfA); got != 4 {
 		t.Errorf("the kernel has %d VFs", got)
 	}

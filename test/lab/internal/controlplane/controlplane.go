@@ -195,9 +195,6 @@ func (c *ControlPlane) admitTalos(ctx context.Context) error {
 
 func (c *ControlPlane) url() string { return fmt.Sprintf("https://127.0.0.1:%d", c.port) }
 
-// Port is the API server's port on the host's loopback.
-func (c *ControlPlane) Port() int { return c.port }
-
 // Log is the log of one of the programs.
 func (c *ControlPlane) Log(name string) string { return filepath.Join(c.cfg.Dir, name+".log") }
 

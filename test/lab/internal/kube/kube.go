@@ -43,12 +43,6 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s %s: %d %s", e.Method, e.Path, e.Code, e.Message)
 }
 
-// IsNotFound reports whether err is the API server's 404.
-func IsNotFound(err error) bool {
-	var s *StatusError
-	return errors.As(err, &s) && s.Code == http.StatusNotFound
-}
-
 // Raw makes a request and returns the body of a successful answer.
 func (c *Client) Raw(ctx context.Context, method, path, contentType string, body []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
@@ -95,16 +89,6 @@ func (c *Client) Get(ctx context.Context, path string, into any) error {
 // Apply creates or changes an object by server-side apply; path names it.
 func (c *Client) Apply(ctx context.Context, path string, yaml []byte) error {
 	_, err := c.Raw(ctx, http.MethodPatch, path+"?fieldManager=lab&force=true", "application/apply-patch+yaml", yaml)
-	return err
-}
-
-// Delete deletes an object; one that is not there is no error.
-func (c *Client) Delete(ctx context.Context, path string, graceSeconds int) error {
-	body := fmt.Appendf(nil, `{"kind":"DeleteOptions","apiVersion":"v1","gracePeriodSeconds":%d}`, graceSeconds)
-	_, err := c.Raw(ctx, http.MethodDelete, path, "application/json", body)
-	if IsNotFound(err) {
-		return nil
-	}
 	return err
 }
 
