@@ -34,8 +34,8 @@ userland='cryptsetup-bin dash dmsetup dosfstools e2fsprogs iproute2 iptables kmo
 nftables udev util-linux xfsprogs'
 
 # One package a word. gcc, libc6-dev, libseccomp-dev and pkg-config are for
-# runc; busybox-static is copied into the guest; kmod has depmod.
-packages='busybox-static ca-certificates fdisk gcc kmod libc6-dev libseccomp-dev make pkg-config squashfs-tools xz-utils zstd'
+# runc; busybox-static is copied into the guest; kmod has depmod; cpio is for Talos' imager.
+packages='busybox-static ca-certificates cpio fdisk gcc kmod libc6-dev libseccomp-dev make pkg-config squashfs-tools xz-utils zstd'
 
 say() { printf 'lab: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
