@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
 )
 
 // Program is a Go program that the lab runs.
@@ -89,6 +91,23 @@ func programs(kubelet string) []Program {
 		Program{Name: "labfwd", Package: "./cmd/labfwd"},
 		Program{Name: "pause", Package: "./cmd/pause"})
 }
+
+// Kubernetes builds the programs of a control plane and a node of Kubernetes' newest
+// version, for a node without Talos, and makes the images of its pods.
+func (b *Builder) Kubernetes(ctx context.Context) ([]archive.Image, error) {
+	unlock, err := b.Lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if _, err := b.buildPrograms(ctx, programs(KubeVersion)); err != nil {
+		return nil, err
+	}
+	return b.podImages(ctx)
+}
+
+// Kubelet is the name of the program of Kubernetes' newest kubelet.
+const Kubelet = "kubelet-" + KubeVersion
 
 // Bin is where the programs are.
 func (b *Builder) Bin(name string) string { return filepath.Join(b.Out, "bin", name) }
