@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,7 +150,7 @@ func (n *Node) prepare(ctx context.Context) error {
 	n.apiPort = ports[2]
 	n.machine = qemu.Machine{
 		Kernel: n.img.Kernel, Initramfs: n.img.Initramfs, Disk: filepath.Join(n.dir, "disk.raw"),
-		Append: kernelArgs(), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs),
+		Append: kernelArgs(n.opts.KernelArgs...), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs),
 		Ports: map[int]int{50000: ports[0], 10250: ports[1]},
 		QMP:   filepath.Join(n.sockets, "qmp"), Console: filepath.Join(n.dir, "console.log"),
 		Agents: []string{filepath.Join(n.sockets, "agent0"), filepath.Join(n.sockets, "agent1")},
@@ -163,14 +164,19 @@ func (n *Node) prepare(ctx context.Context) error {
 
 // kernelArgs are what Talos asks of the command line, as Debian's kernel can give it:
 // page table isolation and the clearing of memory are dear under emulation, and Talos
-// looks at the former's first mention only.
-func kernelArgs() []string {
-	return []string{
+// looks at the former's first mention only. Others take the place of those of their name.
+func kernelArgs(others ...string) []string {
+	args := []string{
 		"rdinit=/preinit", "loglevel=7", "talos.platform=metal", "talos.dashboard.disabled=1", fmt.Sprintf("talos.config=http://%s:%d/controlplane.yaml", qemu.Host, configPort),
 		"init_on_alloc=0", "slab_nomerge=", "pti=on", "pti=off", "mitigations=off", "lsm=landlock,lockdown,yama,safesetid,bpf", "oops=panic", "selinux=0",
 		"consoleblank=0", "printk.devkmsg=on", "module.sig_enforce=0", "proc_mem.force_override=never",
 		"damon_stat.enabled=0", // Debian's kernel watches its memory, Talos' does not
 	}
+	for _, o := range others {
+		name, _, _ := strings.Cut(o, "=")
+		args = slices.DeleteFunc(args, func(a string) bool { return strings.HasPrefix(a, name+"=") })
+	}
+	return append(args, others...)
 }
 
 func (n *Node) bootFresh(ctx context.Context) error {

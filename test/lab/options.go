@@ -27,6 +27,9 @@ type Options struct {
 	Document string
 	// FreshBoot boots the node even if it could be restored.
 	FreshBoot bool
+	// KernelArgs are arguments of the kernel, each in the place of the lab's own of that
+	// name. They need a FreshBoot.
+	KernelArgs []string
 	// CPUs are the guest's processors, an even number, half of them on each NUMA node;
 	// zero means 2.
 	CPUs int

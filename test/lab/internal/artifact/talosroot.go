@@ -65,6 +65,8 @@ var leftOutRules = regexp.MustCompile(`^(README|60-(cdrom_id|persistent-alsa|per
 // Debian 12's xfsprogs does not have yet.
 const mkfsXFS = "[metadata]\nbigtime=1\ncrc=1\nfinobt=1\ninobtcount=1\nreflink=1\nrmapbt=0\n[inode]\nsparse=1\n"
 
+const talosModule = "github.com/siderolabs/talos"
+
 func (b *Builder) talosRootImage(t Talos) string { return b.image(t.module + ".squashfs") }
 
 // buildTalosRoot makes Talos' root image, as Talos' own build lays it out: its
@@ -76,7 +78,7 @@ func (b *Builder) buildTalosRoot(ctx context.Context, t Talos, k kernel, keys ma
 		return "", err
 	}
 	var key Key
-	key.Add("3", userlandKey, k.key, keys[t.Program("machined")], fmt.Sprint(talosHostPrograms, talosLinks, talosDirs, talosFiles, talosEmptyFiles, talosModules, builtins))
+	key.Add("4", userlandKey, k.key, keys[t.Program("machined")], fmt.Sprint(talosHostPrograms, talosLinks, talosDirs, talosFiles, talosEmptyFiles, talosModules, builtins))
 	for _, p := range programs(t.Kubernetes) {
 		if p.Dir != "" {
 			key.Add(p.Name, p.Dir, keys[p.Name])
@@ -90,6 +92,17 @@ func (b *Builder) buildTalosRoot(ctx context.Context, t Talos, k kernel, keys ma
 		}
 		defer os.RemoveAll(r.dir)
 		if err := r.fill(ctx, k); err != nil {
+			return err
+		}
+		source, err := b.moduleSource(ctx, t, talosModule)
+		if err != nil {
+			return err
+		}
+		contexts, err := os.ReadFile(filepath.Join(source, "internal/pkg/selinux/policy/file_contexts"))
+		if err != nil {
+			return err
+		}
+		if err := label(r.dir, string(contexts)); err != nil {
 			return err
 		}
 		return squash(ctx, r.dir, out)
@@ -167,14 +180,14 @@ func (r talosRoot) fill(ctx context.Context, k kernel) error {
 
 // programs are machined, containerd, runc and the CNI plugins.
 func (r talosRoot) programs(context.Context) error {
-	if err := os.Link(r.b.Bin(r.t.Program("machined")), r.path("usr/bin/init")); err != nil {
+	if err := r.copy(r.b.Bin(r.t.Program("machined")), "usr/bin/init"); err != nil {
 		return err
 	}
 	for _, p := range programs(r.t.Kubernetes) {
 		if p.Dir == "" {
 			continue
 		}
-		if err := os.Link(r.b.Bin(p.Name), r.path(filepath.Join(p.Dir, p.Name))); err != nil {
+		if err := r.copy(r.b.Bin(p.Name), filepath.Join(p.Dir, p.Name)); err != nil {
 			return err
 		}
 	}
@@ -253,7 +266,7 @@ func (r talosRoot) udev(ctx context.Context) error {
 
 // talos puts in the files of Talos' modules.
 func (r talosRoot) talos(ctx context.Context) error {
-	source, err := r.b.moduleSource(ctx, r.t, "github.com/siderolabs/talos")
+	source, err := r.b.moduleSource(ctx, r.t, talosModule)
 	if err != nil {
 		return err
 	}
