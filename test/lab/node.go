@@ -277,11 +277,15 @@ func (n *Node) startVM(ctx context.Context) error {
 	return err
 }
 
-// serveConfig serves the machine config to a node that has none, and gives the port.
+// serveConfig serves the machine config to a node that has none, and what goes on its
+// BOOT partition, and gives the port.
 func (n *Node) serveConfig() (int, error) {
-	return n.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFile(w, r, filepath.Join(n.dir, "controlplane.yaml"))
-	}))
+	})
+	mux.HandleFunc(bootPath, n.serveBoot)
+	return n.serve(mux)
 }
 
 // serve serves on the host's loopback until the node is closed, and gives the port.

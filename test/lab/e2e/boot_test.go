@@ -94,12 +94,45 @@ func TestBootAndReboot(t *testing.T) {
 	if got := n.drift(); got != 0 {
 		t.Errorf("nobody changed anything, but the status counts %d changes by somebody else", got)
 	}
-	// There is much to wait for: the network, /var, the VFs' interfaces, a kubelet whose
-	// socket of the boot before is there with nobody behind it.
+	n.noWarning()
+}
+
+// TestKexec reboots as Talos does by default: no firmware resets the card, and the new
+// kernel finds VFs enabled in it. All comes again as after a power cycle.
+func TestKexec(t *testing.T) {
+	n := node(t)
+	// Without a rate: igb takes one with a link only, and a boot may be quicker.
+	n.document(strings.Replace(attributes, "        rate: {max: 100}\n", "", 1))
+	n.allocatable(4)
+	stable := n.checkAttributes(0)
+	n.must(n.Apply(n.ctx(), deployment))
+	n.deployed()
+	n.must(n.InstallBootLoader(n.ctx()))
+	if console := n.unmounts(n.Kexec); !strings.Contains(console, "Starting new kernel") {
+		t.Errorf("that was no kexec:\n%s", console)
+	}
+	n.allocatable(4)
+	n.deployed()
+	n.beforeKubelet()
+	if got := n.checkAttributes(0); got != stable {
+		t.Errorf("the stable MAC was %s, and is %s after a reboot", stable, got)
+	}
+	if got := n.drift(); got != 0 {
+		t.Errorf("nobody changed anything, but the status counts %d changes by somebody else", got)
+	}
+	n.noWarning()
+	end()
+}
+
+// noWarning asserts that the extension's log of this boot has none. There is much to wait
+// for: the network, /var, the VFs' interfaces, a kubelet whose socket of the boot before
+// is there with nobody behind it.
+func (n *node_) noWarning() {
+	n.t.Helper()
 	log, err := n.Service(ext).Log(n.ctx())
 	n.must(err)
 	if strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
-		t.Errorf("the extension warns of what is a boot's way:\n%s", log)
+		n.t.Errorf("the extension warns of what is a boot's way:\n%s", log)
 	}
 }
 
@@ -232,8 +265,9 @@ func TestSELinux(t *testing.T) {
 	t.Logf("denials that were logged for the extension:\n%s", n.run(`dmesg | grep -E 'avc: .*comm="(sriovd|sriov)"' | sed 's/.*avc: *//; s/pid=[0-9]* //; s/ino=[0-9]* //' | sort | uniq -c | sort -rn | head -40`))
 }
 
-// unmounts asserts that Talos can unmount its volumes at what ends a boot.
-func (n *node_) unmounts(reboot func(context.Context) error) {
+// unmounts asserts that Talos can unmount its volumes at what ends a boot, and returns
+// what the console had from then on.
+func (n *node_) unmounts(reboot func(context.Context) error) string {
 	n.t.Helper()
 	console := filepath.Join(n.Dir(), "console.log")
 	before, err := os.Stat(console)
@@ -250,6 +284,7 @@ func (n *node_) unmounts(reboot func(context.Context) error) {
 	if !strings.Contains(second, `volume unmount`) {
 		n.t.Error("the console does not say that a volume was unmounted: this case looks for the wrong text")
 	}
+	return second
 }
 
 // bootTimes are of the extension's log of this boot.

@@ -80,7 +80,7 @@ type TalosImage struct {
 	Talos
 	Kernel    string
 	Initramfs string // with the root image and the extensions
-	Disk      string // to be copied: an installed Talos, without configuration
+	Disk      string // to be copied: Talos' partitions, without a boot loader and configuration
 	Key       string // identifies all of them
 }
 
@@ -180,7 +180,7 @@ func (b *Builder) Talos(ctx context.Context, version string, extensions []string
 	}
 	out := TalosImage{Talos: t, Kernel: k.image(), Disk: b.image("talos-disk.raw")}
 	var diskKey Key
-	diskKey.Add("1")
+	diskKey.Add(partitions)
 	if err := os.MkdirAll(b.image(""), 0o755); err != nil {
 		return TalosImage{}, fmt.Errorf("make directory for images: %w", err)
 	}
@@ -191,15 +191,24 @@ func (b *Builder) Talos(ctx context.Context, version string, extensions []string
 	if err != nil {
 		return TalosImage{}, err
 	}
-	out.Initramfs, out.Key, err = b.buildTalosInitramfs(ctx, t, k, rootKey, keys, extensions)
+	initramfs, initramfsKey, err := b.buildTalosInitramfs(ctx, t, k, rootKey, keys, extensions)
+	out.Initramfs, out.Key = initramfs, initramfsKey+diskKey.String()
 	return out, err
 }
 
 // diskSizeMB is the size of the disk; it is sparse.
 const diskSizeMB = 8 << 10
 
-// makeTalosDisk makes what machined takes for an installed disk: a partition META,
-// that is empty. It makes the others itself.
+// partitions are those that Talos' installer makes where GRUB is its boot loader, as
+// sfdisk has them, in sectors of 512 bytes. By META machined takes the disk for an
+// installed one, and makes the others itself.
+const partitions = `label: gpt
+start=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649, name="BIOS"
+size=4096000, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name="BOOT"
+size=2048, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name="META"
+`
+
+// makeTalosDisk makes a disk with these partitions, which are empty.
 func makeTalosDisk(ctx context.Context, path string) error {
 	f, err := os.Create(path)
 	if err != nil {
@@ -217,8 +226,7 @@ func makeTalosDisk(ctx context.Context, path string) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, sfdisk, "--quiet", path)
-	// Sectors of 512 bytes; the type is Linux file system data.
-	cmd.Stdin = strings.NewReader("label: gpt\nstart=2048, size=2048, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name=\"META\"\n")
+	cmd.Stdin = strings.NewReader(partitions)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("sfdisk: %w\n%s", err, out)
 	}

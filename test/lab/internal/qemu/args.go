@@ -64,6 +64,11 @@ const cpu = "max,-erms,-fsrm"
 // byPort makes a virtio device take the guest's notifications through an I/O port.
 const byPort = ",modern-pio-notify=on"
 
+// CommandLine is the kernel's command line.
+func (m Machine) CommandLine() string {
+	return strings.Join(append([]string{baseArgs, "panic=0", "intel_iommu=on", "iommu=pt"}, m.Append...), " ")
+}
+
 // Args gives the arguments of qemu-system-x86_64. An access by memory that meets a
 // change of the machine's memory map (VFs that come or go) has got lost. One to an
 // interrupt controller took a processor's timer with it: with eim the guest reaches
@@ -81,7 +86,7 @@ func (m Machine) Args() []string {
 		"-chardev", "file,id=console,append=on,path=" + m.Console, "-serial", "chardev:console",
 		"-qmp", "unix:" + m.QMP + ",server=on,wait=off",
 		"-kernel", m.Kernel, "-initrd", m.Initramfs,
-		"-append", strings.Join(append([]string{baseArgs, "panic=0", "intel_iommu=on", "iommu=pt"}, m.Append...), " "),
+		"-append", m.CommandLine(),
 		"-object", fmt.Sprintf("memory-backend-ram,id=m0,size=%dM", half),
 		"-object", fmt.Sprintf("memory-backend-ram,id=m1,size=%dM", half),
 		"-numa", fmt.Sprintf("node,nodeid=0,cpus=0-%d,memdev=m0", m.CPUs/2-1),
