@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/agent"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/artifact"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/cluster"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/controlplane"
@@ -51,18 +53,23 @@ type Node struct {
 	boot     string // boot id
 }
 
-// Build makes everything that a node of that version needs, and the kernel's tests.
+// Build makes everything that a node like that needs, and the kernel's tests, which are
+// for the host's architecture.
 func Build(ctx context.Context, opts Options) error {
 	n, err := newNode(ctx, opts)
 	if err != nil {
 		return err
+	}
+	if n.b.Arch != arch.Host {
+		return nil
 	}
 	return n.b.Netdevsim(ctx)
 }
 
 // newNode builds what is missing, and describes the node.
 func newNode(ctx context.Context, opts Options) (*Node, error) {
-	b, err := artifact.NewBuilder(opts.Log)
+	opts.Arch = cmp.Or(opts.Arch, arch.AMD64)
+	b, err := artifact.NewBuilder(opts.Arch, opts.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +156,7 @@ func (n *Node) prepare(ctx context.Context) error {
 	}
 	n.apiPort = ports[2]
 	n.machine = qemu.Machine{
-		Kernel: n.img.Kernel, Initramfs: n.img.Initramfs, Disk: filepath.Join(n.dir, "disk.raw"),
+		Arch: n.opts.Arch, Kernel: n.img.Kernel, Initramfs: n.img.Initramfs, Disk: filepath.Join(n.dir, "disk.raw"),
 		Append: kernelArgs(n.opts.KernelArgs...), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs),
 		Ports: map[int]int{50000: ports[0], 10250: ports[1]},
 		QMP:   filepath.Join(n.sockets, "qmp"), Console: filepath.Join(n.dir, "console.log"),
@@ -241,7 +248,7 @@ func (n *Node) serveGuest(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n.registry, err = registry.Start(ctx, 0, images); err != nil {
+	if n.registry, err = registry.Start(ctx, 0, n.opts.Arch, images); err != nil {
 		return err
 	}
 	registryAt, err := n.registry.Port()
@@ -265,9 +272,9 @@ func (n *Node) serveGuest(ctx context.Context) error {
 
 // startVM starts QEMU.
 func (n *Node) startVM(ctx context.Context) error {
-	bin, err := exec.LookPath("qemu-system-x86_64")
+	bin, err := findQEMU(n.opts.Arch)
 	if err != nil {
-		return fmt.Errorf("find QEMU: %w (test/lab/deps.sh installs it)", err)
+		return err
 	}
 	n.vm, err = proc.Start("QEMU", filepath.Join(n.dir, "qemu.log"), n.dir, bin, n.machine.Args()...)
 	if err != nil {
@@ -275,6 +282,14 @@ func (n *Node) startVM(ctx context.Context) error {
 	}
 	n.mon, err = qemu.Dial(ctx, n.machine.QMP, n.vmErr)
 	return err
+}
+
+func findQEMU(a arch.Arch) (string, error) {
+	bin, err := exec.LookPath(a.QEMU())
+	if err != nil {
+		return "", fmt.Errorf("find QEMU: %w (test/lab/deps.sh %s installs it)", err, a.Packages())
+	}
+	return bin, nil
 }
 
 // serveConfig serves the machine config to a node that has none, and what goes on its
@@ -402,9 +417,13 @@ func (n *Node) Close() {
 
 // identity is what decides whether a saved state fits.
 func (n *Node) identity(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "qemu-system-x86_64", "--version").Output()
+	bin, err := findQEMU(n.opts.Arch)
 	if err != nil {
-		return "", fmt.Errorf("ask QEMU for its version: %w (test/lab/deps.sh installs it)", err)
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, bin, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("ask QEMU for its version: %w", err)
 	}
 	cni, err := n.cniManifest()
 	if err != nil {
@@ -414,7 +433,7 @@ func (n *Node) identity(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m := qemu.Machine{Append: kernelArgs(), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs)}
+	m := qemu.Machine{Arch: n.opts.Arch, Append: kernelArgs(), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs)}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %q %s %s", n.img.Key, out, n.opts.Name, m.Args(), cni, patch))
 	return hex.EncodeToString(sum[:8]), nil
 }

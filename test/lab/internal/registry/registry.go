@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
 )
 
@@ -28,8 +29,8 @@ type Registry struct {
 	addr   string
 }
 
-// Start serves images on a port of the host's loopback; zero means any.
-func Start(ctx context.Context, port int, images []archive.Image) (*Registry, error) {
+// Start serves images of an architecture on a port of the host's loopback; zero means any.
+func Start(ctx context.Context, port int, a arch.Arch, images []archive.Image) (*Registry, error) {
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return nil, fmt.Errorf("serve images: %w", err)
@@ -38,7 +39,7 @@ func Start(ctx context.Context, port int, images []archive.Image) (*Registry, er
 	r.server = &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
 	go func() { _ = r.server.Serve(l) }()
 	for _, img := range images {
-		if err := r.push(ctx, img); err != nil {
+		if err := r.push(ctx, a, img); err != nil {
 			r.Close()
 			return nil, fmt.Errorf("serve image %s: %w", img.Name, err)
 		}
@@ -47,7 +48,7 @@ func Start(ctx context.Context, port int, images []archive.Image) (*Registry, er
 }
 
 // push adds an image. A mirror is asked for an image without its registry's name.
-func (r *Registry) push(ctx context.Context, img archive.Image) error {
+func (r *Registry) push(ctx context.Context, a arch.Arch, img archive.Image) error {
 	_, path, ok := strings.Cut(img.Name, "/")
 	if !ok {
 		return errors.New("the name has no registry")
@@ -69,7 +70,7 @@ func (r *Registry) push(ctx context.Context, img archive.Image) error {
 		return err
 	}
 	config = config.DeepCopy()
-	config.Architecture, config.OS = "amd64", "linux"
+	config.Architecture, config.OS = string(a), "linux"
 	config.Config = v1.Config{Cmd: img.Command, Env: img.Env, WorkingDir: "/"}
 	if out, err = mutate.ConfigFile(out, config); err != nil {
 		return err
