@@ -13,6 +13,7 @@
 #                           the same for the kernel of the nodes
 #   deps.sh userland DIR    download the programs that Talos and the lab's scripts
 #                           call, with their libraries, and unpack them into DIR
+#   deps.sh installer DIR   the same for what Talos' installer needs
 #   deps.sh netdevsim DIR RELEASE
 #                           download what builds the module netdevsim for that
 #                           kernel, and unpack it into DIR
@@ -32,6 +33,7 @@ kernel_talos_pin='6.18.15+deb13'
 kernel_talos_series='6.18'
 userland='cryptsetup-bin dash dmsetup dosfstools e2fsprogs iproute2 iptables kmod lvm2 mdadm
 nftables udev util-linux xfsprogs'
+installer='grub-pc-bin grub2-common systemd-boot-efi'
 
 # One package a word. gcc, libc6-dev, libseccomp-dev and pkg-config are for
 # runc; busybox-static is copied into the guest; kmod has depmod.
@@ -164,9 +166,9 @@ fetch_kernel() {
 	say "fetched ${pkg#linux-image-} kernel ... $(($(date +%s) - start))s"
 }
 
-# fetch_userland: with all that the packages need, as if nothing were installed here.
-fetch_userland() {
-	dir=$1
+# fetch_packages DIR PACKAGES: with all that they need, as if nothing were installed here.
+fetch_packages() {
+	dir=$1 wanted=$2
 	private_apt
 	start=$(date +%s)
 	deb=$dir.deb
@@ -174,13 +176,13 @@ fetch_userland() {
 	: >"$deb/status"
 	# shellcheck disable=SC2086
 	apt-get -qq -y --no-install-recommends --download-only -o Debug::NoLocking=1 \
-		-o "Dir::State::Status=$deb/status" -o "Dir::Cache::Archives=$deb" install $userland >"$apt_dir/userland.log" 2>&1 || {
-		tail -n 20 "$apt_dir/userland.log" >&2
-		die "download of $userland failed"
+		-o "Dir::State::Status=$deb/status" -o "Dir::Cache::Archives=$deb" install $wanted >"$apt_dir/packages.log" 2>&1 || {
+		tail -n 20 "$apt_dir/packages.log" >&2
+		die "download of $wanted failed"
 	}
 	for p in "$deb"/*.deb; do dpkg-deb -x "$p" "$dir.new"; done
 	rm -rf "$deb" "$dir" && mv "$dir.new" "$dir"
-	say "fetched Talos' programs from Debian ... $(($(date +%s) - start))s"
+	say "fetched from Debian for $(basename "$dir") ... $(($(date +%s) - start))s"
 }
 
 # fetch_netdevsim: the source of one driver, and what Debian builds modules with
@@ -211,7 +213,8 @@ case ${1:-packages} in
 packages) install_packages ;;
 kernel) fetch_kernel "${2:?usage: deps.sh kernel DIR}" "$kernel_pin" "$kernel_series" ;;
 kernel-talos) fetch_kernel "${2:?usage: deps.sh kernel-talos DIR}" "$kernel_talos_pin" "$kernel_talos_series" ;;
-userland) fetch_userland "${2:?usage: deps.sh userland DIR}" ;;
+userland) fetch_packages "${2:?usage: deps.sh userland DIR}" "$userland" ;;
+installer) fetch_packages "${2:?usage: deps.sh installer DIR}" "$installer" ;;
 netdevsim) fetch_netdevsim "${2:?usage: deps.sh netdevsim DIR RELEASE}" "${3:?usage: deps.sh netdevsim DIR RELEASE}" ;;
-*) die "usage: deps.sh packages | kernel DIR | kernel-talos DIR | userland DIR | netdevsim DIR RELEASE" ;;
+*) die "usage: deps.sh packages | kernel DIR | kernel-talos DIR | userland DIR | installer DIR | netdevsim DIR RELEASE" ;;
 esac

@@ -51,28 +51,29 @@ func (t Talos) ModulePatch(modules ...string) string {
 	return out.String()
 }
 
-// Program is the name of one of its programs: "init", "machined", "talosctl" or
-// "extensions".
+// Program is the name of one of its programs: "init", "machined", "talosctl",
+// "extensions" or "installer".
 func (t Talos) Program(name string) string { return t.module + "-" + name }
 
 // programs are all that a node with this version, and its control plane, are made of.
 // Talos' own are built from its module as it is, with the tags and settings of its own
 // build; "extensions" is the lab's call of its imager.
 func (t Talos) programs() []Program {
-	const module = "github.com/siderolabs/talos/"
-	out := programs(t.Kubernetes)
-	for _, p := range []struct{ name, pkg, ldflags string }{
-		{"init", module + "internal/app/init", ""},
-		{"machined", module + "internal/app/machined", "-X golang.zx2c4.com/wireguard/ipc.socketDirectory=/system/wireguard-sock"},
-		{"talosctl", module + "cmd/talosctl", ""},
-		{"extensions", "../_extensions/main.go", ""}, // one source, built in each version's module
-	} {
-		out = append(out, Program{
-			Name: t.Program(p.name), Module: t.module, Package: p.pkg, Version: t.Version,
-			Tags: "tcell_minimal,grpcnotrace", LDFlags: p.ldflags,
-		})
+	extensions := t.program("extensions", "", "")
+	extensions.Package = "../_extensions/main.go" // one source, built in each version's module
+	return append(programs(t.Kubernetes),
+		t.program("init", "internal/app/init", ""),
+		t.program("machined", "internal/app/machined", "-X golang.zx2c4.com/wireguard/ipc.socketDirectory=/system/wireguard-sock"),
+		t.program("talosctl", "cmd/talosctl", ""),
+		extensions)
+}
+
+// program is one of Talos' own, of a package of its module.
+func (t Talos) program(name, pkg, ldflags string) Program {
+	return Program{
+		Name: t.Program(name), Module: t.module, Package: "github.com/siderolabs/talos/" + pkg, Version: t.Version,
+		Tags: "tcell_minimal,grpcnotrace", LDFlags: ldflags,
 	}
-	return out
 }
 
 // TalosImage are the parts of a machine that boots Talos.

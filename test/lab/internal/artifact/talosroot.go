@@ -98,19 +98,24 @@ func (b *Builder) buildTalosRoot(ctx context.Context, t Talos, k kernel, keys ma
 
 // buildUserland fetches Debian's programs.
 func (b *Builder) buildUserland(ctx context.Context) (string, string, error) {
+	return b.fetchPackages(ctx, "userland")
+}
+
+// fetchPackages fetches one of deps.sh's lists of Debian's packages.
+func (b *Builder) fetchPackages(ctx context.Context, list string) (string, string, error) {
 	script := filepath.Join(b.Lab, "deps.sh")
 	text, err := os.ReadFile(script)
 	if err != nil {
 		return "", "", fmt.Errorf("read deps.sh: %w", err)
 	}
 	var key Key
-	key.Add(regexp.MustCompile(`(?m)^userland='[^']*'`).FindString(string(text)))
-	dir := filepath.Join(b.Out, "userland")
-	return dir, key.String(), b.step("fetching Talos' programs from Debian", "userland", key, []string{dir}, func() error {
-		cmd := exec.CommandContext(ctx, script, "userland", dir)
+	key.Add(regexp.MustCompile(`(?m)^` + list + `='[^']*'`).FindString(string(text)))
+	dir := filepath.Join(b.Out, list)
+	return dir, key.String(), b.step("fetching "+list+" from Debian", list, key, []string{dir}, func() error {
+		cmd := exec.CommandContext(ctx, script, list, dir)
 		cmd.Env = append(os.Environ(), "LAB_OUT="+b.Out)
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("deps.sh userland: %w\n%s", err, out)
+			return fmt.Errorf("deps.sh %s: %w\n%s", list, err, out)
 		}
 		return nil
 	})
