@@ -7,11 +7,14 @@
 # machine's own Debian sources.
 #
 #   deps.sh packages        install host packages
-#   deps.sh kernel DIR      download the kernel of the kernel's tests, pinned, and
-#                           unpack it into DIR
-#   deps.sh kernel-talos DIR
+#   deps.sh packages-arm64  install those that guests of arm64 need besides
+#   deps.sh kernel DIR [ARCH]
+#                           download the kernel of the kernel's tests, pinned, and
+#                           unpack it into DIR; ARCH is amd64, or arm64
+#   deps.sh kernel-talos DIR [ARCH]
 #                           the same for the kernel of the nodes
-#   deps.sh userland DIR    download the programs that Talos and the lab's scripts
+#   deps.sh userland DIR [ARCH]
+#                           download the programs that Talos and the lab's scripts
 #                           call, with their libraries, and unpack them into DIR
 #   deps.sh installer DIR   the same for what Talos' installer needs
 #   deps.sh netdevsim DIR RELEASE
@@ -35,9 +38,17 @@ userland='cryptsetup-bin dash dmsetup dosfstools e2fsprogs iproute2 iptables kmo
 nftables udev util-linux xfsprogs'
 installer='grub-pc-bin grub2-common systemd-boot-efi'
 
+# What a guest of arm64 has besides: the host's busybox is not for it, and runc is
+# compiled with that libseccomp.
+userland_arm64='busybox-static libseccomp-dev'
+
 # One package a word. gcc, libc6-dev, libseccomp-dev and pkg-config are for
-# runc; busybox-static is copied into the guest; kmod has depmod.
-packages='busybox-static ca-certificates fdisk gcc kmod libc6-dev libseccomp-dev make pkg-config squashfs-tools xz-utils zstd'
+# runc; busybox-static is copied into the guest; kmod has depmod; cpio is for Talos' imager.
+packages='busybox-static ca-certificates cpio fdisk gcc kmod libc6-dev libseccomp-dev make pkg-config squashfs-tools xz-utils zstd'
+qemu='qemu-system-x86'
+# For guests of arm64, their firmware, and the compiler of their runc.
+packages_arm64='gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-efi-aarch64'
+qemu_arm64='qemu-system-arm qemu-user-static'
 
 say() { printf 'lab: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -71,9 +82,11 @@ mirror() {
 	done
 }
 
-# private_apt makes the private configuration; its lists are renewed at most
-# once a day, since a package that is pinned and there needs no fresh index.
+# private_apt makes the private configuration, for packages of one architecture; its
+# lists are renewed at most once a day, since a package that is pinned and there needs
+# no fresh index.
 private_apt() {
+	[ "$arch" = amd64 ] || apt_dir=$out/apt-$arch
 	mkdir -p "$apt_dir/lists/partial" "$apt_dir/cache/archives/partial"
 	uri=$(mirror | head -n 1)
 	[ -n "$uri" ] || die "no Debian $release source found below /etc/apt: add one, then run again"
@@ -92,6 +105,8 @@ private_apt() {
 	APT::Sandbox::User "root";
 	APT::Get::List-Cleanup "0";
 	Acquire::Retries "3";
+	APT::Architecture "$arch";
+	APT::Architectures { "$arch"; };
 	EOF
 	export APT_CONFIG="$apt_dir/apt.conf"
 	if cmp -s "$apt_dir/sources.list.new" "$apt_dir/sources.list" &&
@@ -110,29 +125,28 @@ installed() {
 
 # qemu_ok: the igb model came with QEMU 8.0; release has 7.2.
 qemu_ok() {
-	installed qemu-system-x86 &&
-		dpkg --compare-versions "$(dpkg-query -W -f '${Version}' qemu-system-x86)" ge 1:8.0
+	installed "$1" && dpkg --compare-versions "$(dpkg-query -W -f '${Version}' "$1")" ge 1:8.0
 }
 
+# install_packages PACKAGES QEMUS: packages of the release, and of QEMU's from backports.
 install_packages() {
-	missing=
-	for p in $packages; do installed "$p" || missing="$missing $p"; done
-	if ! qemu_ok; then missing="$missing qemu"; fi
-	[ -n "$missing" ] || return 0
+	missing='' qemus=''
+	for p in $1; do installed "$p" || missing="$missing $p"; done
+	for p in $2; do qemu_ok "$p" || qemus="$qemus $p"; done
+	[ -n "$missing$qemus" ] || return 0
 	start=$(date +%s)
 	private_apt
-	set --
-	for p in $missing; do [ "$p" = qemu ] || set -- "$@" "$p"; done
-	if [ $# -gt 0 ]; then apt_install "$@"; fi
-	if ! qemu_ok; then
-		if apt-cache madison qemu-system-x86 | grep -qF "$qemu_pin"; then
-			apt_install -t "$release-backports" "qemu-system-x86=$qemu_pin"
+	# shellcheck disable=SC2086
+	[ -z "$missing" ] || apt_install $missing
+	for p in $qemus; do
+		if apt-cache madison "$p" | grep -qF "$qemu_pin"; then
+			apt_install -t "$release-backports" "$p=$qemu_pin"
 		else
-			say "qemu-system-x86 $qemu_pin is gone from the mirror: taking the newest of $release-backports"
-			apt_install -t "$release-backports" qemu-system-x86
+			say "$p $qemu_pin is gone from the mirror: taking the newest of $release-backports"
+			apt_install -t "$release-backports" "$p"
 		fi
-	fi
-	say "installed host packages:$missing ... $(($(date +%s) - start))s"
+	done
+	say "installed host packages:$missing$qemus ... $(($(date +%s) - start))s"
 }
 
 apt_install() {
@@ -149,10 +163,10 @@ fetch_kernel() {
 	dir=$1 pin=$2 series=$3
 	private_apt
 	start=$(date +%s)
-	pkg=linux-image-$pin-amd64
+	pkg=linux-image-$pin-$arch
 	if ! apt-cache show "$pkg" >/dev/null 2>&1; then
 		pkg=$(apt-cache pkgnames "linux-image-$series." |
-			grep -E "^linux-image-$series\.[0-9]+\+${pin#*+}-amd64$" | sort -V | tail -n 1)
+			grep -E "^linux-image-$series\.[0-9]+\+${pin#*+}-$arch$" | sort -V | tail -n 1)
 		[ -n "$pkg" ] || die "no linux-image of series $series on the mirror"
 		say "kernel $pin is gone from the mirror: taking $pkg"
 	fi
@@ -209,12 +223,17 @@ fetch_netdevsim() {
 	rm -rf "$deb"
 }
 
+arch=amd64 # of what is fetched
 case ${1:-packages} in
-packages) install_packages ;;
-kernel) fetch_kernel "${2:?usage: deps.sh kernel DIR}" "$kernel_pin" "$kernel_series" ;;
-kernel-talos) fetch_kernel "${2:?usage: deps.sh kernel-talos DIR}" "$kernel_talos_pin" "$kernel_talos_series" ;;
-userland) fetch_packages "${2:?usage: deps.sh userland DIR}" "$userland" ;;
+packages) install_packages "$packages" "$qemu" ;;
+packages-arm64) install_packages "$packages_arm64" "$qemu_arm64" ;;
+kernel) arch=${3:-amd64} && fetch_kernel "${2:?usage: deps.sh kernel DIR}" "$kernel_pin" "$kernel_series" ;;
+kernel-talos) arch=${3:-amd64} && fetch_kernel "${2:?usage: deps.sh kernel-talos DIR}" "$kernel_talos_pin" "$kernel_talos_series" ;;
+userland)
+	arch=${3:-amd64}
+	[ "$arch" = amd64 ] || userland="$userland $userland_arm64"
+	fetch_packages "${2:?usage: deps.sh userland DIR}" "$userland" ;;
 installer) fetch_packages "${2:?usage: deps.sh installer DIR}" "$installer" ;;
 netdevsim) fetch_netdevsim "${2:?usage: deps.sh netdevsim DIR RELEASE}" "${3:?usage: deps.sh netdevsim DIR RELEASE}" ;;
-*) die "usage: deps.sh packages | kernel DIR | kernel-talos DIR | userland DIR | installer DIR | netdevsim DIR RELEASE" ;;
+*) die "usage: deps.sh packages | packages-arm64 | kernel DIR [ARCH] | kernel-talos DIR [ARCH] | userland DIR [ARCH] | installer DIR | netdevsim DIR RELEASE" ;;
 esac

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/artifact"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/proc"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/qemu"
@@ -20,8 +20,11 @@ import (
 // SRIOV_NETDEVSIM=1, and returns what they printed when the machine has turned
 // itself off. A test that fails is no error here; a guest that does not come to
 // the end of all packages is.
-func KernelTests(ctx context.Context, log io.Writer, packages ...string) (string, error) {
-	b, err := artifact.NewBuilder(log)
+//
+// On arm64 the guest has Talos' series of the kernel, a network card and the extension's
+// program in the place of netdevsim, and the tests get SRIOV_CARD.
+func KernelTests(ctx context.Context, log io.Writer, a arch.Arch, packages ...string) (string, error) {
+	b, err := artifact.NewBuilder(a, log)
 	if err != nil {
 		return "", err
 	}
@@ -34,12 +37,12 @@ func KernelTests(ctx context.Context, log io.Writer, packages ...string) (string
 	if err != nil {
 		return "", fmt.Errorf("build the kernel tests: %w", err)
 	}
-	bin, err := exec.LookPath("qemu-system-x86_64")
+	bin, err := findQEMU(b.Arch)
 	if err != nil {
-		return "", fmt.Errorf("find QEMU: %w (test/lab/deps.sh installs it)", err)
+		return "", err
 	}
 	m := qemu.Bare{
-		Kernel: image.Kernel, Initramfs: image.Initramfs, MemoryMB: 1024,
+		Arch: a, Kernel: image.Kernel, Initramfs: image.Initramfs, MemoryMB: 1024,
 		Console: filepath.Join(dir, "console.log"), Results: filepath.Join(dir, "results.log"),
 	}
 	ctx, cancel := context.WithTimeout(ctx, bootTimeout)

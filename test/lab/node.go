@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,10 +12,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/agent"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/artifact"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/cluster"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/controlplane"
@@ -50,18 +53,23 @@ type Node struct {
 	boot     string // boot id
 }
 
-// Build makes everything that a node of that version needs, and the kernel's tests.
+// Build makes everything that a node like that needs, and the kernel's tests, which are
+// for the host's architecture.
 func Build(ctx context.Context, opts Options) error {
 	n, err := newNode(ctx, opts)
 	if err != nil {
 		return err
+	}
+	if n.b.Arch != arch.Host {
+		return nil
 	}
 	return n.b.Netdevsim(ctx)
 }
 
 // newNode builds what is missing, and describes the node.
 func newNode(ctx context.Context, opts Options) (*Node, error) {
-	b, err := artifact.NewBuilder(opts.Log)
+	opts.Arch = cmp.Or(opts.Arch, arch.AMD64)
+	b, err := artifact.NewBuilder(opts.Arch, opts.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -148,8 +156,8 @@ func (n *Node) prepare(ctx context.Context) error {
 	}
 	n.apiPort = ports[2]
 	n.machine = qemu.Machine{
-		Kernel: n.img.Kernel, Initramfs: n.img.Initramfs, Disk: filepath.Join(n.dir, "disk.raw"),
-		Append: kernelArgs(), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs),
+		Arch: n.opts.Arch, Kernel: n.img.Kernel, Initramfs: n.img.Initramfs, Disk: filepath.Join(n.dir, "disk.raw"),
+		Append: kernelArgs(n.opts.KernelArgs...), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs),
 		Ports: map[int]int{50000: ports[0], 10250: ports[1]},
 		QMP:   filepath.Join(n.sockets, "qmp"), Console: filepath.Join(n.dir, "console.log"),
 		Agents: []string{filepath.Join(n.sockets, "agent0"), filepath.Join(n.sockets, "agent1")},
@@ -163,14 +171,19 @@ func (n *Node) prepare(ctx context.Context) error {
 
 // kernelArgs are what Talos asks of the command line, as Debian's kernel can give it:
 // page table isolation and the clearing of memory are dear under emulation, and Talos
-// looks at the former's first mention only.
-func kernelArgs() []string {
-	return []string{
+// looks at the former's first mention only. Others take the place of those of their name.
+func kernelArgs(others ...string) []string {
+	args := []string{
 		"rdinit=/preinit", "loglevel=7", "talos.platform=metal", "talos.dashboard.disabled=1", fmt.Sprintf("talos.config=http://%s:%d/controlplane.yaml", qemu.Host, configPort),
 		"init_on_alloc=0", "slab_nomerge=", "pti=on", "pti=off", "mitigations=off", "lsm=landlock,lockdown,yama,safesetid,bpf", "oops=panic", "selinux=0",
 		"consoleblank=0", "printk.devkmsg=on", "module.sig_enforce=0", "proc_mem.force_override=never",
 		"damon_stat.enabled=0", // Debian's kernel watches its memory, Talos' does not
 	}
+	for _, o := range others {
+		name, _, _ := strings.Cut(o, "=")
+		args = slices.DeleteFunc(args, func(a string) bool { return strings.HasPrefix(a, name+"=") })
+	}
+	return append(args, others...)
 }
 
 func (n *Node) bootFresh(ctx context.Context) error {
@@ -235,7 +248,7 @@ func (n *Node) serveGuest(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n.registry, err = registry.Start(ctx, 0, images); err != nil {
+	if n.registry, err = registry.Start(ctx, 0, n.opts.Arch, images); err != nil {
 		return err
 	}
 	registryAt, err := n.registry.Port()
@@ -259,9 +272,9 @@ func (n *Node) serveGuest(ctx context.Context) error {
 
 // startVM starts QEMU.
 func (n *Node) startVM(ctx context.Context) error {
-	bin, err := exec.LookPath("qemu-system-x86_64")
+	bin, err := findQEMU(n.opts.Arch)
 	if err != nil {
-		return fmt.Errorf("find QEMU: %w (test/lab/deps.sh installs it)", err)
+		return err
 	}
 	n.vm, err = proc.Start("QEMU", filepath.Join(n.dir, "qemu.log"), n.dir, bin, n.machine.Args()...)
 	if err != nil {
@@ -269,6 +282,14 @@ func (n *Node) startVM(ctx context.Context) error {
 	}
 	n.mon, err = qemu.Dial(ctx, n.machine.QMP, n.vmErr)
 	return err
+}
+
+func findQEMU(a arch.Arch) (string, error) {
+	bin, err := exec.LookPath(a.QEMU())
+	if err != nil {
+		return "", fmt.Errorf("find QEMU: %w (test/lab/deps.sh %s installs it)", err, a.Packages())
+	}
+	return bin, nil
 }
 
 // serveConfig serves the machine config to a node that has none, and what goes on its
@@ -396,9 +417,13 @@ func (n *Node) Close() {
 
 // identity is what decides whether a saved state fits.
 func (n *Node) identity(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "qemu-system-x86_64", "--version").Output()
+	bin, err := findQEMU(n.opts.Arch)
 	if err != nil {
-		return "", fmt.Errorf("ask QEMU for its version: %w (test/lab/deps.sh installs it)", err)
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, bin, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("ask QEMU for its version: %w", err)
 	}
 	cni, err := n.cniManifest()
 	if err != nil {
@@ -408,7 +433,7 @@ func (n *Node) identity(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m := qemu.Machine{Append: kernelArgs(), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs)}
+	m := qemu.Machine{Arch: n.opts.Arch, Append: kernelArgs(), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs)}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %q %s %s", n.img.Key, out, n.opts.Name, m.Args(), cni, patch))
 	return hex.EncodeToString(sum[:8]), nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/artifact"
 )
 
@@ -18,6 +19,8 @@ type Options struct {
 	// Version is the version of Talos, one of Versions; empty means what the environment
 	// variable LAB_TALOS says, or else the newest.
 	Version string
+	// Arch is the node's architecture; empty means amd64. No arm64 node was booted yet.
+	Arch arch.Arch
 	// PFs is the number of network cards, up to 12; zero means 2, -1 none.
 	PFs int
 	// Extensions are directories that have manifest.yaml and rootfs; nil means the
@@ -27,6 +30,9 @@ type Options struct {
 	Document string
 	// FreshBoot boots the node even if it could be restored.
 	FreshBoot bool
+	// KernelArgs are arguments of the kernel, each in the place of the lab's own of that
+	// name. They need a FreshBoot.
+	KernelArgs []string
 	// CPUs are the guest's processors, an even number, half of them on each NUMA node;
 	// zero means 2.
 	CPUs int
@@ -59,7 +65,7 @@ func (o Options) withDefaults(repo string) (Options, error) {
 		return o, fmt.Errorf("%d network cards: QEMU's q35 boots with at most 12 here", o.PFs)
 	}
 	if o.Extensions == nil {
-		o.Extensions = []string{filepath.Join(repo, "_out/extension/linux-amd64")}
+		o.Extensions = []string{filepath.Join(repo, "_out/extension/linux-"+string(o.Arch))}
 	}
 	switch {
 	case o.CPUs == 0:

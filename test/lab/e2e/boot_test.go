@@ -220,6 +220,51 @@ func TestEncryptedVolumes(t *testing.T) {
 	n.deployed()
 }
 
+// TestLockdown: with Secure Boot Talos' kernel is locked down, and root may neither change
+// it nor read its memory. VFs are made, configured, offered and bound to vfio-pci as ever.
+func TestLockdown(t *testing.T) {
+	n := boot(t, lab.Options{KernelArgs: []string{"lockdown=confidentiality"}})
+	if got := n.run("cat /sys/kernel/security/lockdown"); !strings.Contains(got, "[confidentiality]") {
+		t.Fatalf("the kernel is not locked down: %s", got)
+	}
+	// What the lockdown is there for: a bus address of the card itself is out of reach.
+	n.run("! (printf x | dd of=/sys/bus/pci/devices/" + pfA + "/config bs=1 count=1 conv=notrunc) 2>/dev/null")
+	n.vfio()
+	n.document(strings.Replace(attributes, "        rate: {max: 100}\n", "", 1) + "      - {indexes: \"3\", driver: vfio-pci, resourceName: example.com/dpdk}\n")
+	n.allReady(1)
+	n.checkAttributes(0)
+	n.allocatable(3)
+	n.must(n.WaitAllocatable(n.ctx(), "example.com/dpdk", 1))
+	n.pod("kernel", 1)
+	n.running("kernel")
+	n.podOf("dpdk", "example.com/dpdk", 1)
+	n.running("dpdk")
+	if got := n.env("dpdk", "VFIO"); got == "" {
+		t.Error("the pod has no vfio device")
+	}
+}
+
+// TestSELinux boots with Talos' policy in permissive mode, as Talos does by default: the
+// extension runs under the label that Talos gives to extensions, and makes and offers its
+// VFs. What the policy would deny in enforcing mode is logged.
+func TestSELinux(t *testing.T) {
+	n := boot(t, lab.Options{
+		Document:   patch(vfs(pfA, 4)),
+		KernelArgs: []string{"selinux=1", "lsm=landlock,lockdown,yama,safesetid,selinux,bpf"},
+	})
+	n.allocatable(4)
+	if got := n.run("cat /sys/fs/selinux/enforce"); got != "0" {
+		t.Fatalf("/sys/fs/selinux/enforce is %q, want the 0 of permissive", got)
+	}
+	label := n.run("for p in /proc/[0-9]*; do if [ \"$(cat $p/comm)\" = sriovd ]; then cat $p/attr/current; break; fi; done")
+	if want := "system_u:system_r:unconfined_container_t:s0"; strings.Trim(label, "\x00\n") != want {
+		t.Errorf("the extension runs as %q, want %s", label, want)
+	}
+	n.pod("one", 1)
+	n.running("one")
+	t.Logf("denials that were logged for the extension:\n%s", n.run(`dmesg | grep -E 'avc: .*comm="(sriovd|sriov)"' | sed 's/.*avc: *//; s/pid=[0-9]* //; s/ino=[0-9]* //' | sort | uniq -c | sort -rn | head -40`))
+}
+
 // unmounts asserts that Talos can unmount its volumes at what ends a boot, and returns
 // what the console had from then on.
 func (n *node_) unmounts(reboot func(context.Context) error) string {

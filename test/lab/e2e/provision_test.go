@@ -319,16 +319,21 @@ physicalFunctions:
 }
 
 // uplink is the node's way out as Talos' own controllers make it: over a VLAN, over a
-// bond, over PF B. Talos asks for addresses on every interface only where nothing is
+// bond, over PF B, by an alias. Talos asks for addresses on every interface only where nothing is
 // configured: the one to the host is configured, too.
 const uplink = `apiVersion: v1alpha1
 kind: DHCPv4Config
 name: enp0s3
 ---
 apiVersion: v1alpha1
+kind: LinkAliasConfig
+name: lan0
+selector: {match: mac(link.permanent_addr) == "52:54:00:00:00:02"}
+---
+apiVersion: v1alpha1
 kind: BondConfig
 name: bond0
-links: [ens2]
+links: [lan0]
 bondMode: active-backup
 ---
 apiVersion: v1alpha1
@@ -348,6 +353,11 @@ $patch: delete
 apiVersion: v1alpha1
 kind: BondConfig
 name: bond0
+$patch: delete
+---
+apiVersion: v1alpha1
+kind: LinkAliasConfig
+name: lan0
 $patch: delete
 ---
 apiVersion: v1alpha1

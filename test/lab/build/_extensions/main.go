@@ -1,7 +1,7 @@
 // Command extensions puts system extensions into the initramfs of a Talos image,
 // with the code and the validation of Talos' own imager:
 //
-//	extensions VERSION INITRAMFS DIR
+//	extensions VERSION ARCH INITRAMFS DIR
 //
 // DIR has one directory for each extension, with manifest.yaml and rootfs.
 package main
@@ -24,13 +24,13 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) != 3 {
-		return fmt.Errorf("usage: extensions VERSION INITRAMFS DIR")
+	if len(args) != 4 {
+		return fmt.Errorf("usage: extensions VERSION ARCH INITRAMFS DIR")
 	}
 	b := extensions.Builder{
-		InitramfsPath:             args[1],
-		Arch:                      "amd64",
-		ExtensionTreePath:         args[2],
+		InitramfsPath:             args[2],
+		Arch:                      args[1],
+		ExtensionTreePath:         args[3],
 		ExtensionValidateContents: true,
 		Printf:                    log.Printf,
 		Quirks:                    quirks.New(args[0]),

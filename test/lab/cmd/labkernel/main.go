@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +60,11 @@ func run() error {
 // results opens the second serial port, raw: a terminal would add carriage
 // returns.
 func results() (*os.File, error) {
-	f, err := os.OpenFile("/dev/ttyS1", os.O_WRONLY|unix.O_NOCTTY, 0)
+	name := "/dev/ttyS1"
+	if runtime.GOARCH == "arm64" {
+		name = "/dev/ttyAMA1"
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +102,7 @@ func load() error {
 func test(out io.Writer, path string) error {
 	cmd := exec.Command(path, "-test.v", "-test.timeout=5m")
 	cmd.Dir = "/tmp"
-	cmd.Env = []string{"SRIOV_NETDEVSIM=1", "HOME=/tmp", "TMPDIR=/tmp"}
+	cmd.Env = []string{"SRIOV_NETDEVSIM=1", "SRIOV_CARD=/sriovd", "HOME=/tmp", "TMPDIR=/tmp"}
 	cmd.Stdout, cmd.Stderr = out, out
 	err := cmd.Run()
 	var exit *exec.ExitError

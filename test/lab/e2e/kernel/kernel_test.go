@@ -7,16 +7,22 @@ import (
 	"testing"
 
 	lab "github.com/talos-sriov/talos-sriov/test/lab"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 )
-
-// packages of the main module that have tests for a kernel with netdevsim.
-var packages = []string{"pkg/nl/kerneltest"}
 
 var result = regexp.MustCompile(`(?m)^ *--- (PASS|FAIL|SKIP): (\S+)`)
 
-// Every test passes, and none is skipped: here is all that they need.
-func TestNetdevsim(t *testing.T) {
-	out, err := lab.KernelTests(t.Context(), os.Stderr, packages...)
+// What needs netdevsim of the main module's tests.
+func TestNetdevsim(t *testing.T) { run(t, arch.AMD64, "pkg/nl/kerneltest") }
+
+// The extension's program for arm64, on a kernel and a machine of arm64 with a card: VFs
+// with attributes, and the registration with a stand-in for the kubelet.
+func TestCardARM64(t *testing.T) { run(t, arch.ARM64, "pkg/agent/cardtest") }
+
+// run expects that every test passes, and none is skipped: here is all that they need.
+func run(t *testing.T, a arch.Arch, packages ...string) {
+	t.Helper()
+	out, err := lab.KernelTests(t.Context(), os.Stderr, a, packages...)
 	if err != nil {
 		t.Fatalf("%v\nthe tests printed:\n%s", err, out)
 	}

@@ -26,7 +26,7 @@ var agentPrograms = map[string]string{"ip": "bin/ip", "rdma": "usr/bin/rdma", "s
 
 // agentWrapper calls one of them with its own loader and libraries: Talos' root has
 // neither in their places.
-const agentWrapper = "#!" + agentRoot + "/bin/busybox sh\nexec " + agentRoot + "/lib/ld-linux-x86-64.so.2 --library-path " + agentRoot + "/lib " + agentRoot + "/lib/%s \"$@\"\n"
+const agentWrapper = "#!" + agentRoot + "/bin/busybox sh\nexec " + agentRoot + "/lib/%s --library-path " + agentRoot + "/lib " + agentRoot + "/lib/%s \"$@\"\n"
 
 // ownProc calls a program with a /proc of its PID namespace, which is not the node's: a
 // program that looks itself up there finds nothing in Talos' own.
@@ -43,12 +43,12 @@ func (r rootTree) agentPrograms(userland, root string) error {
 		if err := r.copy(src, root+"lib/"+name); err != nil {
 			return err
 		}
-		if err := r.write(root+"bin/"+name, fmt.Appendf(nil, agentWrapper, name), 0o755); err != nil {
+		if err := r.write(root+"bin/"+name, fmt.Appendf(nil, agentWrapper, r.b.Arch.Loader(), name), 0o755); err != nil {
 			return err
 		}
 		files = append(files, src)
 	}
-	libs, err := libraries(userland, files...)
+	libs, err := libraries(r.b.Arch, userland, files...)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (b *Builder) Agent(ctx context.Context) (string, error) {
 	}
 	defer unlock()
 	p := Program{Name: "labagent", Package: "./cmd/labagent"}
-	keys, err := b.buildPrograms(ctx, []Program{p})
+	keys, err := b.buildPrograms(ctx, b.Arch, []Program{p})
 	if err != nil {
 		return "", err
 	}
@@ -77,7 +77,7 @@ func (b *Builder) Agent(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	bb, err := tool("busybox")
+	bb, err := b.busybox()
 	if err != nil {
 		return "", err
 	}
@@ -86,14 +86,15 @@ func (b *Builder) Agent(ctx context.Context) (string, error) {
 	if err := key.Stat(bb); err != nil {
 		return "", err
 	}
-	dir := filepath.Join(b.Out, "labagent")
-	return dir, b.step("making the extension labagent", "labagent", key, []string{dir}, func() error {
+	own := b.Arch.Name("labagent")
+	dir := filepath.Join(b.Out, own)
+	return dir, b.step("making the extension "+own, own, key, []string{dir}, func() error {
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}
 		r := rootTree{b: b, dir: dir}
 		const root = "rootfs" + agentRoot + "/"
-		if err := r.copy(b.Bin(p.Name), root+"labagent"); err != nil {
+		if err := r.copy(b.guestBin(p.Name), root+"labagent"); err != nil {
 			return err
 		}
 		if err := r.copy(bb, root+"bin/busybox"); err != nil {

@@ -9,15 +9,20 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 )
 
 // libraryDirs are where Debian's packages have shared libraries.
-var libraryDirs = []string{"lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/systemd", "lib/systemd"}
+func libraryDirs(a arch.Arch) []string {
+	t := a.Triplet()
+	return []string{"lib/" + t, "usr/lib/" + t, "usr/lib/" + t + "/systemd", "lib/systemd"}
+}
 
 // libraries gives the shared libraries that the programs need, from the unpacked
 // packages in tree: names as the loader asks for them, with their files. A program
 // that is no ELF file, or static, needs none.
-func libraries(tree string, programs ...string) (map[string]string, error) {
+func libraries(a arch.Arch, tree string, programs ...string) (map[string]string, error) {
 	out := map[string]string{}
 	todo := slices.Clone(programs)
 	for len(todo) > 0 {
@@ -39,7 +44,7 @@ func libraries(tree string, programs ...string) (map[string]string, error) {
 			if out[n] != "" {
 				continue
 			}
-			file, err := findLibrary(tree, n)
+			file, err := findLibrary(a, tree, n)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", p, err)
 			}
@@ -50,8 +55,8 @@ func libraries(tree string, programs ...string) (map[string]string, error) {
 	return out, nil
 }
 
-func findLibrary(tree, name string) (string, error) {
-	for _, d := range libraryDirs {
+func findLibrary(a arch.Arch, tree, name string) (string, error) {
+	for _, d := range libraryDirs(a) {
 		p := filepath.Join(tree, d, name)
 		if _, err := os.Stat(p); err == nil {
 			return p, nil

@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
 )
 
 // Program is a Go program that the lab runs.
@@ -54,16 +57,20 @@ func kubernetes(version, name, command string) Program {
 	}
 }
 
-// programs are all that a node with a kubelet of that version, and its control plane,
-// need beside Talos.
-func programs(kubelet string) []Program {
+// hostPrograms are the control plane of a node, and what else runs on the host.
+func hostPrograms() []Program {
 	var ps []Program
 	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"} {
 		ps = append(ps, kubernetes(KubeVersion, name, name))
 	}
-	ps = append(ps,
-		kubernetes(kubelet, "kubelet-"+kubelet, "kubelet"),
-		Program{Name: "etcd", Module: "etcd", Package: "go.etcd.io/etcd/server/v3", Version: etcdVersion})
+	return append(ps,
+		Program{Name: "etcd", Module: "etcd", Package: "go.etcd.io/etcd/server/v3", Version: etcdVersion},
+		Program{Name: "labfwd", Package: "./cmd/labfwd"})
+}
+
+// guestPrograms are what a node with a kubelet of that version runs beside Talos.
+func guestPrograms(kubelet string) []Program {
+	ps := []Program{kubernetes(kubelet, "kubelet-"+kubelet, "kubelet")}
 	for _, name := range []string{"containerd", "containerd-shim-runc-v2"} {
 		ps = append(ps, Program{
 			Name: name, Module: "containerd", Package: "github.com/containerd/containerd/v2/cmd/" + name,
@@ -86,12 +93,35 @@ func programs(kubelet string) []Program {
 			Version: multusVersion,
 			LDFlags: "-X gopkg.in/k8snetworkplumbingwg/multus-cni.v4/pkg/multus.version=" + multusVersion,
 		},
-		Program{Name: "labfwd", Package: "./cmd/labfwd"},
 		Program{Name: "pause", Package: "./cmd/pause"})
 }
 
-// Bin is where the programs are.
-func (b *Builder) Bin(name string) string { return filepath.Join(b.Out, "bin", name) }
+// Kubernetes builds the programs of a control plane and a node of Kubernetes' newest
+// version, for a node without Talos, and makes the images of its pods.
+func (b *Builder) Kubernetes(ctx context.Context) ([]archive.Image, error) {
+	unlock, err := b.Lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if _, err := b.buildPrograms(ctx, arch.Host, append(hostPrograms(), guestPrograms(KubeVersion)...)); err != nil {
+		return nil, err
+	}
+	return b.podImages(ctx)
+}
+
+// Kubelet is the name of the program of Kubernetes' newest kubelet.
+const Kubelet = "kubelet-" + KubeVersion
+
+// Bin is where the programs of the host are.
+func (b *Builder) Bin(name string) string { return b.bin(arch.Host, name) }
+
+// guestBin is where those of the guest are.
+func (b *Builder) guestBin(name string) string { return b.bin(b.Arch, name) }
+
+func (b *Builder) bin(a arch.Arch, name string) string {
+	return filepath.Join(b.Out, a.Name("bin"), name)
+}
 
 // toolchain is the version of Go as it is used for the lab's module.
 func (b *Builder) toolchain(ctx context.Context) (string, error) {
@@ -105,15 +135,15 @@ func (b *Builder) toolchain(ctx context.Context) (string, error) {
 }
 
 // buildPrograms builds those that are not built yet and returns each program's key.
-func (b *Builder) buildPrograms(ctx context.Context, programs []Program) (map[string]string, error) {
-	if runtime.GOARCH != "amd64" {
-		return nil, fmt.Errorf("the lab's guest is amd64, this machine is %s: not supported", runtime.GOARCH)
+func (b *Builder) buildPrograms(ctx context.Context, a arch.Arch, programs []Program) (map[string]string, error) {
+	if runtime.GOARCH != string(arch.Host) {
+		return nil, fmt.Errorf("the lab runs on %s, this machine is %s: not supported", arch.Host, runtime.GOARCH)
 	}
 	goVersion, err := b.toolchain(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(b.Bin(""), 0o755); err != nil {
+	if err := os.MkdirAll(b.bin(a, ""), 0o755); err != nil {
 		return nil, fmt.Errorf("make directory for programs: %w", err)
 	}
 	keys := map[string]string{}
@@ -124,7 +154,10 @@ func (b *Builder) buildPrograms(ctx context.Context, programs []Program) (map[st
 		}
 		keys[p.Name] = key.String()
 		what := strings.TrimSpace("building " + p.Name + " " + p.Version)
-		if err := b.step(what, "bin-"+p.Name, key, []string{b.Bin(p.Name)}, func() error { return b.goBuild(ctx, p) }); err != nil {
+		if a != arch.Host {
+			what += " for " + string(a)
+		}
+		if err := b.step(what, a.Name("bin")+"-"+p.Name, key, []string{b.bin(a, p.Name)}, func() error { return b.goBuild(ctx, a, p) }); err != nil {
 			return nil, err
 		}
 	}
@@ -169,16 +202,31 @@ func (b *Builder) programKey(p Program, goVersion string) (Key, error) {
 	return k, nil
 }
 
-func (b *Builder) goBuild(ctx context.Context, p Program) error {
-	cgo := "CGO_ENABLED=0"
+func (b *Builder) goBuild(ctx context.Context, a arch.Arch, p Program) error {
+	// The caller's own Go settings must not change what is built.
+	env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + string(a), "GOFLAGS=", "GOWORK=off"}
 	if p.CGO {
-		cgo = "CGO_ENABLED=1"
+		env = append(env, "CGO_ENABLED=1")
+		env = append(env, b.crossCompiler(a)...)
 	}
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.TrimSpace("-s -w -buildid= " + p.LDFlags), "-o", b.Bin(p.Name)}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.TrimSpace("-s -w -buildid= " + p.LDFlags), "-o", b.bin(a, p.Name)}
 	if p.Tags != "" {
 		args = append(args, "-tags", p.Tags)
 	}
-	// The caller's own Go settings must not change what is built.
-	env := []string{cgo, "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOWORK=off"}
 	return command(ctx, b.moduleDir(p), env, "go", append(args, p.Package)...)
+}
+
+// crossCompiler is the environment in which cgo compiles for another architecture than
+// the host's: libraries are those of the guest's packages.
+func (b *Builder) crossCompiler(a arch.Arch) []string {
+	if a == arch.Host {
+		return nil
+	}
+	userland := b.userland()
+	return []string{
+		"CC=" + a.Triplet() + "-gcc", "PKG_CONFIG_SYSROOT_DIR=" + userland,
+		"PKG_CONFIG_LIBDIR=" + filepath.Join(userland, "usr/lib", a.Triplet(), "pkgconfig"),
+		// They are the system's in the guest, and not here.
+		"PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1", "PKG_CONFIG_ALLOW_SYSTEM_LIBS=1",
+	}
 }

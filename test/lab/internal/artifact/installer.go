@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
 )
 
@@ -20,8 +21,8 @@ var installerPrograms = []string{"usr/sbin/grub-install"}
 // InstallerBase is the image of Talos' installer that has nothing to install yet.
 func (b *Builder) InstallerBase(ctx context.Context, t Talos) (archive.Image, error) {
 	out := archive.Image{Name: "ghcr.io/siderolabs/installer-base:" + t.Version, Command: []string{"/bin/installer"}}
-	p := t.program("installer", "cmd/installer", "")
-	if _, err := b.buildPrograms(ctx, []Program{p}); err != nil {
+	p := t.program("installer", talosSource+"cmd/installer", "")
+	if _, err := b.buildPrograms(ctx, arch.Host, []Program{p}); err != nil {
 		return out, err
 	}
 	packages, _, err := b.fetchPackages(ctx, "installer")
@@ -34,7 +35,7 @@ func (b *Builder) InstallerBase(ctx context.Context, t Talos) (archive.Image, er
 		files[p] = filepath.Join(packages, p)
 		programs = append(programs, files[p])
 	}
-	libs, err := libraries(packages, programs...)
+	libs, err := libraries(arch.Host, packages, programs...)
 	if err != nil {
 		return out, err
 	}

@@ -28,21 +28,22 @@ type kernel struct {
 	key     string
 }
 
-// buildKernel fetches and unpacks a kernel.
+// buildKernel fetches and unpacks a kernel of the guest's architecture.
 func (b *Builder) buildKernel(ctx context.Context, name string) (kernel, error) {
 	script := filepath.Join(b.Lab, "deps.sh")
 	text, err := os.ReadFile(script)
 	if err != nil {
 		return kernel{}, fmt.Errorf("read deps.sh: %w", err)
 	}
-	k := kernel{dir: filepath.Join(b.Out, name)}
+	own := b.Arch.Name(name)
+	k := kernel{dir: filepath.Join(b.Out, own)}
 	var key Key
 	// Only the pins decide, not the rest of the script.
 	key.Add(regexp.MustCompile(`(?m)^`+strings.ReplaceAll(name, "-", "_")+`_(pin|series)=.*$`).FindAllString(string(text), -1)...)
 	k.key = key.String()
 	deps := filepath.Join(k.dir, "modules.dep")
-	err = b.step("fetching the "+name, name, key, []string{deps}, func() error {
-		cmd := exec.CommandContext(ctx, script, name, k.dir)
+	err = b.step("fetching the "+own, own, key, []string{deps}, func() error {
+		cmd := exec.CommandContext(ctx, script, name, k.dir, string(b.Arch))
 		cmd.Env = append(os.Environ(), "LAB_OUT="+b.Out)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("deps.sh %s: %w\n%s", name, err, out)

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
 )
 
@@ -26,16 +27,12 @@ func (b *Builder) KernelTests(ctx context.Context, repo, dir string, packages []
 		return KernelTests{}, err
 	}
 	defer unlock()
-	k, err := b.buildKernel(ctx, labKernel)
-	if err != nil {
-		return KernelTests{}, err
-	}
-	module, err := b.buildNetdevsim(ctx, k)
+	k, err := b.buildKernel(ctx, b.testKernel())
 	if err != nil {
 		return KernelTests{}, err
 	}
 	out := KernelTests{Kernel: k.image(), Initramfs: filepath.Join(dir, "initramfs.cpio")}
-	entries, err := b.kernelTestFiles(ctx, k, module)
+	entries, err := b.kernelTestFiles(ctx, k)
 	if err != nil {
 		return KernelTests{}, err
 	}
@@ -43,7 +40,7 @@ func (b *Builder) KernelTests(ctx context.Context, repo, dir string, packages []
 		// Go's own cache knows whether anything changed.
 		name := strings.ReplaceAll(p, "/", "-")
 		bin := filepath.Join(dir, name+".test")
-		env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOWORK=off"}
+		env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + string(b.Arch), "GOFLAGS=", "GOWORK=off"}
 		if err := command(ctx, repo, env, "go", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", bin, "./"+p); err != nil {
 			return KernelTests{}, err
 		}
@@ -64,13 +61,22 @@ func (b *Builder) KernelTests(ctx context.Context, repo, dir string, packages []
 	return out, f.Close()
 }
 
-// kernelTestFiles are the files beside the tests.
-func (b *Builder) kernelTestFiles(ctx context.Context, k kernel, netdevsim string) ([]archive.Entry, error) {
+// testKernel is the kernel of the tests. That of arm64 is the nodes'.
+func (b *Builder) testKernel() string {
+	if b.Arch == arch.ARM64 {
+		return talosKernel
+	}
+	return labKernel
+}
+
+// kernelTestFiles are the files beside the tests: on amd64 with netdevsim, on arm64 with
+// a card's drivers and the extension's program.
+func (b *Builder) kernelTestFiles(ctx context.Context, k kernel) ([]archive.Entry, error) {
 	goVersion, err := b.toolchain(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(b.Bin(""), 0o755); err != nil {
+	if err := os.MkdirAll(b.guestBin(""), 0o755); err != nil {
 		return nil, fmt.Errorf("make directory for programs: %w", err)
 	}
 	p := Program{Name: "labkernel", Package: "./cmd/labkernel"}
@@ -78,7 +84,7 @@ func (b *Builder) kernelTestFiles(ctx context.Context, k kernel, netdevsim strin
 	if err != nil {
 		return nil, err
 	}
-	if err := b.step("building labkernel", "bin-labkernel", key, []string{b.Bin(p.Name)}, func() error { return b.goBuild(ctx, p) }); err != nil {
+	if err := b.step("building labkernel", "bin-labkernel", key, []string{b.guestBin(p.Name)}, func() error { return b.goBuild(ctx, b.Arch, p) }); err != nil {
 		return nil, err
 	}
 	const dir, file = archive.ModeDir | 0o755, archive.ModeFile | 0o755
@@ -87,7 +93,11 @@ func (b *Builder) kernelTestFiles(ctx context.Context, k kernel, netdevsim strin
 		entries = append(entries, archive.Entry{Name: d, Mode: dir})
 	}
 	entries = append(entries, archive.Entry{Name: "dev/console", Mode: archive.ModeChar | 0o600, RMajor: 5, RMinor: 1})
-	needed, err := k.modules([]string{"psample", "vduse", "vhost_vdpa"})
+	modules := []string{"psample", "vduse", "vhost_vdpa"}
+	if b.Arch == arch.ARM64 {
+		modules = []string{"igb", "igbvf"}
+	}
+	needed, err := k.modules(modules)
 	if err != nil {
 		return nil, err
 	}
@@ -103,12 +113,24 @@ func (b *Builder) kernelTestFiles(ctx context.Context, k kernel, netdevsim strin
 		}
 		add(moduleName(f)+".ko", data)
 	}
-	data, err := os.ReadFile(netdevsim)
-	if err != nil {
-		return nil, fmt.Errorf("read the module netdevsim: %w", err)
+	if b.Arch == arch.ARM64 {
+		data, err := os.ReadFile(filepath.Join(b.Repo, "_out/extension/linux-arm64/rootfs/usr/local/lib/containers/sriov/sriovd"))
+		if err != nil {
+			return nil, fmt.Errorf("read the extension's program: %w (make lab-arm64-built builds it)", err)
+		}
+		entries = append(entries, archive.Entry{Name: "sriovd", Mode: file, Data: data})
+	} else {
+		netdevsim, err := b.buildNetdevsim(ctx, k)
+		if err != nil {
+			return nil, err
+		}
+		data, err := os.ReadFile(netdevsim)
+		if err != nil {
+			return nil, fmt.Errorf("read the module netdevsim: %w", err)
+		}
+		add("netdevsim.ko", data)
 	}
-	add("netdevsim.ko", data)
-	pid1, err := os.ReadFile(b.Bin(p.Name))
+	pid1, err := os.ReadFile(b.guestBin(p.Name))
 	if err != nil {
 		return nil, fmt.Errorf("read PID 1 of the kernel tests: %w", err)
 	}

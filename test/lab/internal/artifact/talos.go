@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
 )
 
@@ -55,25 +57,30 @@ func (t Talos) ModulePatch(modules ...string) string {
 // "extensions" or "installer".
 func (t Talos) Program(name string) string { return t.module + "-" + name }
 
-// programs are all that a node with this version, and its control plane, are made of.
-// Talos' own are built from its module as it is, with the tags and settings of its own
-// build; "extensions" is the lab's call of its imager.
-func (t Talos) programs() []Program {
-	extensions := t.program("extensions", "", "")
-	extensions.Package = "../_extensions/main.go" // one source, built in each version's module
-	return append(programs(t.Kubernetes),
-		t.program("init", "internal/app/init", ""),
-		t.program("machined", "internal/app/machined", "-X golang.zx2c4.com/wireguard/ipc.socketDirectory=/system/wireguard-sock"),
-		t.program("talosctl", "cmd/talosctl", ""),
-		extensions)
-}
+// talosSource begins the names of Talos' packages, which are built as they are, with the
+// tags and settings of its own build.
+const talosSource = "github.com/siderolabs/talos/"
 
-// program is one of Talos' own, of a package of its module.
 func (t Talos) program(name, pkg, ldflags string) Program {
 	return Program{
-		Name: t.Program(name), Module: t.module, Package: "github.com/siderolabs/talos/" + pkg, Version: t.Version,
+		Name: t.Program(name), Module: t.module, Package: pkg, Version: t.Version,
 		Tags: "tcell_minimal,grpcnotrace", LDFlags: ldflags,
 	}
+}
+
+// hostPrograms are what a node with this version needs on the host; "extensions" is the
+// lab's call of Talos' imager.
+func (t Talos) hostPrograms() []Program {
+	return append(hostPrograms(),
+		t.program("talosctl", talosSource+"cmd/talosctl", ""),
+		t.program("extensions", "../_extensions/main.go", "")) // one source, built in each version's module
+}
+
+// guestPrograms are what a node with this version is made of.
+func (t Talos) guestPrograms() []Program {
+	return append(guestPrograms(t.Kubernetes),
+		t.program("init", talosSource+"internal/app/init", ""),
+		t.program("machined", talosSource+"internal/app/machined", "-X golang.zx2c4.com/wireguard/ipc.socketDirectory=/system/wireguard-sock"))
 }
 
 // TalosImage are the parts of a machine that boots Talos.
@@ -123,11 +130,11 @@ func (b *Builder) TalosImages(ctx context.Context, t Talos) ([]archive.Image, er
 // programImage is an image of busybox that has one of the lab's programs at a path, and
 // other files, directories before what is in them.
 func (b *Builder) programImage(ctx context.Context, name, program, path string, more ...archive.Entry) (archive.Image, error) {
-	files, err := busyboxFiles(ctx)
+	files, err := b.busyboxFiles(ctx)
 	if err != nil {
 		return archive.Image{}, err
 	}
-	data, err := os.ReadFile(b.Bin(program))
+	data, err := os.ReadFile(b.guestBin(program))
 	if err != nil {
 		return archive.Image{}, err
 	}
@@ -175,10 +182,19 @@ func (b *Builder) Talos(ctx context.Context, version string, extensions []string
 	if err != nil {
 		return TalosImage{}, err
 	}
-	keys, err := b.buildPrograms(ctx, t.programs())
+	userland, userlandKey, err := b.buildUserland(ctx) // before what is compiled with its libraries
 	if err != nil {
 		return TalosImage{}, err
 	}
+	keys, err := b.buildPrograms(ctx, arch.Host, t.hostPrograms())
+	if err != nil {
+		return TalosImage{}, err
+	}
+	guest, err := b.buildPrograms(ctx, b.Arch, t.guestPrograms())
+	if err != nil {
+		return TalosImage{}, err
+	}
+	maps.Copy(keys, guest)
 	out := TalosImage{Talos: t, Kernel: k.image(), Disk: b.image("talos-disk.raw")}
 	var diskKey Key
 	diskKey.Add(partitions)
@@ -188,7 +204,7 @@ func (b *Builder) Talos(ctx context.Context, version string, extensions []string
 	if err := b.step("making an installed disk", "talos-disk", diskKey, []string{out.Disk}, func() error { return makeTalosDisk(ctx, out.Disk) }); err != nil {
 		return TalosImage{}, err
 	}
-	rootKey, err := b.buildTalosRoot(ctx, t, k, keys)
+	rootKey, err := b.buildTalosRoot(ctx, t, k, userland, userlandKey, keys)
 	if err != nil {
 		return TalosImage{}, err
 	}
@@ -239,7 +255,7 @@ func makeTalosDisk(ctx context.Context, path string) error {
 // loads what Talos' kernel has built in.
 func (b *Builder) buildTalosInitramfs(ctx context.Context, t Talos, k kernel, rootKey string, keys map[string]string, extensions []string) (string, string, error) {
 	var key Key
-	key.Add("1", rootKey, keys[t.Program("init")], keys[t.Program("extensions")], strings.Join(builtins, " "), string(preinit))
+	key.Add("2", string(b.Arch), rootKey, keys[t.Program("init")], keys[t.Program("extensions")], strings.Join(builtins, " "), string(preinit))
 	for _, e := range extensions {
 		key.Add("extension")
 		if err := key.Tree(e, func(p string) bool { return filepath.Base(p) != ".done" }); err != nil {
@@ -265,7 +281,7 @@ func (b *Builder) buildTalosInitramfs(ctx context.Context, t Talos, k kernel, ro
 		if err := b.addExtensions(ctx, tmp, t, extensions); err != nil {
 			return err
 		}
-		if err := appendPreinit(ctx, tmp, k); err != nil {
+		if err := b.appendPreinit(ctx, tmp, k); err != nil {
 			return err
 		}
 		return os.Rename(tmp, out)
@@ -274,7 +290,7 @@ func (b *Builder) buildTalosInitramfs(ctx context.Context, t Talos, k kernel, ro
 }
 
 func (b *Builder) writeTalosInitramfs(ctx context.Context, path string, t Talos) error {
-	pid1, err := os.ReadFile(b.Bin(t.Program("init")))
+	pid1, err := os.ReadFile(b.guestBin(t.Program("init")))
 	if err != nil {
 		return err
 	}
@@ -305,7 +321,7 @@ func (b *Builder) addExtensions(ctx context.Context, initramfs string, t Talos, 
 			return fmt.Errorf("extension %s: %w", e, err)
 		}
 	}
-	return command(ctx, "", nil, b.Bin(t.Program("extensions")), t.Version, initramfs, tree)
+	return command(ctx, "", nil, b.Bin(t.Program("extensions")), t.Version, string(b.Arch), initramfs, tree)
 }
 
 // preinit runs before Talos' init.
@@ -320,12 +336,12 @@ exec /init
 `
 
 // appendPreinit adds an archive to an initramfs; each begins at a multiple of four.
-func appendPreinit(ctx context.Context, initramfs string, k kernel) error {
+func (b *Builder) appendPreinit(ctx context.Context, initramfs string, k kernel) error {
 	files, err := k.modules(builtins)
 	if err != nil {
 		return err
 	}
-	bb, err := tool("busybox")
+	bb, err := b.busybox()
 	if err != nil {
 		return err
 	}

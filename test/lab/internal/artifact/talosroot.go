@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 )
 
 // talosHostPrograms are the programs that Talos calls, as Debian's packages have them,
@@ -65,25 +67,23 @@ var leftOutRules = regexp.MustCompile(`^(README|60-(cdrom_id|persistent-alsa|per
 // Debian 12's xfsprogs does not have yet.
 const mkfsXFS = "[metadata]\nbigtime=1\ncrc=1\nfinobt=1\ninobtcount=1\nreflink=1\nrmapbt=0\n[inode]\nsparse=1\n"
 
-func (b *Builder) talosRootImage(t Talos) string { return b.image(t.module + ".squashfs") }
+const talosModule = "github.com/siderolabs/talos"
+
+func (b *Builder) talosRootImage(t Talos) string { return b.image(b.Arch.Name(t.module) + ".squashfs") }
 
 // buildTalosRoot makes Talos' root image, as Talos' own build lays it out: its
 // programs, containerd and runc, the files of its module, and Debian's programs and
 // kernel modules in the place of its own packages.
-func (b *Builder) buildTalosRoot(ctx context.Context, t Talos, k kernel, keys map[string]string) (string, error) {
-	userland, userlandKey, err := b.buildUserland(ctx)
-	if err != nil {
-		return "", err
-	}
+func (b *Builder) buildTalosRoot(ctx context.Context, t Talos, k kernel, userland, userlandKey string, keys map[string]string) (string, error) {
 	var key Key
-	key.Add("3", userlandKey, k.key, keys[t.Program("machined")], fmt.Sprint(talosHostPrograms, talosLinks, talosDirs, talosFiles, talosEmptyFiles, talosModules, builtins))
-	for _, p := range programs(t.Kubernetes) {
+	key.Add("4", userlandKey, k.key, keys[t.Program("machined")], fmt.Sprint(talosHostPrograms, talosLinks, talosDirs, talosFiles, talosEmptyFiles, talosModules, builtins))
+	for _, p := range guestPrograms(t.Kubernetes) {
 		if p.Dir != "" {
 			key.Add(p.Name, p.Dir, keys[p.Name])
 		}
 	}
 	out := b.talosRootImage(t)
-	return key.String(), b.step("making Talos' root image", t.module+"-root", key, []string{out}, func() error {
+	return key.String(), b.step("making Talos' root image", b.Arch.Name(t.module)+"-root", key, []string{out}, func() error {
 		r := talosRoot{rootTree: rootTree{b: b, dir: filepath.Join(b.Out, "root-talos")}, t: t, userland: userland}
 		if err := os.RemoveAll(r.dir); err != nil {
 			return err
@@ -92,9 +92,23 @@ func (b *Builder) buildTalosRoot(ctx context.Context, t Talos, k kernel, keys ma
 		if err := r.fill(ctx, k); err != nil {
 			return err
 		}
+		source, err := b.moduleSource(ctx, t, talosModule)
+		if err != nil {
+			return err
+		}
+		contexts, err := os.ReadFile(filepath.Join(source, "internal/pkg/selinux/policy/file_contexts"))
+		if err != nil {
+			return err
+		}
+		if err := label(r.dir, string(contexts)); err != nil {
+			return err
+		}
 		return squash(ctx, r.dir, out)
 	})
 }
+
+// userland is where Debian's programs are unpacked.
+func (b *Builder) userland() string { return filepath.Join(b.Out, b.Arch.Name("userland")) }
 
 // buildUserland fetches Debian's programs.
 func (b *Builder) buildUserland(ctx context.Context) (string, string, error) {
@@ -109,10 +123,14 @@ func (b *Builder) fetchPackages(ctx context.Context, list string) (string, strin
 		return "", "", fmt.Errorf("read deps.sh: %w", err)
 	}
 	var key Key
-	key.Add(regexp.MustCompile(`(?m)^` + list + `='[^']*'`).FindString(string(text)))
-	dir := filepath.Join(b.Out, list)
-	return dir, key.String(), b.step("fetching "+list+" from Debian", list, key, []string{dir}, func() error {
-		cmd := exec.CommandContext(ctx, script, list, dir)
+	names := list
+	if b.Arch != arch.Host {
+		names += "(_" + string(b.Arch) + ")?"
+	}
+	key.Add(regexp.MustCompile(`(?m)^`+names+`='[^']*'`).FindAllString(string(text), -1)...)
+	dir := filepath.Join(b.Out, b.Arch.Name(list))
+	return dir, key.String(), b.step("fetching "+list+" from Debian", b.Arch.Name(list), key, []string{dir}, func() error {
+		cmd := exec.CommandContext(ctx, script, list, dir, string(b.Arch))
 		cmd.Env = append(os.Environ(), "LAB_OUT="+b.Out)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("deps.sh %s: %w\n%s", list, err, out)
@@ -172,14 +190,14 @@ func (r talosRoot) fill(ctx context.Context, k kernel) error {
 
 // programs are machined, containerd, runc and the CNI plugins.
 func (r talosRoot) programs(context.Context) error {
-	if err := os.Link(r.b.Bin(r.t.Program("machined")), r.path("usr/bin/init")); err != nil {
+	if err := r.copy(r.b.guestBin(r.t.Program("machined")), "usr/bin/init"); err != nil {
 		return err
 	}
-	for _, p := range programs(r.t.Kubernetes) {
+	for _, p := range guestPrograms(r.t.Kubernetes) {
 		if p.Dir == "" {
 			continue
 		}
-		if err := os.Link(r.b.Bin(p.Name), r.path(filepath.Join(p.Dir, p.Name))); err != nil {
+		if err := r.copy(r.b.guestBin(p.Name), filepath.Join(p.Dir, p.Name)); err != nil {
 			return err
 		}
 	}
@@ -201,18 +219,18 @@ func (r talosRoot) debian(context.Context) error {
 	if err != nil {
 		return err
 	}
-	libs, err := libraries(r.userland, append(all, helpers...)...)
+	libs, err := libraries(r.b.Arch, r.userland, append(all, helpers...)...)
 	if err != nil {
 		return err
 	}
 	// cryptsetup's threads load it when they end.
 	const unwinder = "libgcc_s.so.1"
-	if libs[unwinder], err = findLibrary(r.userland, unwinder); err != nil {
+	if libs[unwinder], err = findLibrary(r.b.Arch, r.userland, unwinder); err != nil {
 		return err
 	}
 	for name, src := range libs {
 		// The loader finds them all in one directory; ld.so itself has its fixed place.
-		to := "usr/lib/x86_64-linux-gnu/" + name
+		to := "usr/lib/" + r.b.Arch.Triplet() + "/" + name
 		if strings.HasPrefix(name, "ld-linux") {
 			to = "usr/lib/" + name
 		}
@@ -231,8 +249,10 @@ func (r talosRoot) udev(ctx context.Context) error {
 		return err
 	}
 	// With its own libraries: this machine may have none of them.
-	if err := command(ctx, "", nil, r.path("usr/lib/ld-linux-x86-64.so.2"), "--library-path", r.path("usr/lib/x86_64-linux-gnu"),
-		filepath.Join(r.userland, "bin/systemd-hwdb"), "update", "--usr", "--root="+r.dir); err != nil {
+	a := r.b.Arch
+	hwdb := a.Command(r.path("usr/lib/"+a.Loader()), "--library-path", r.path("usr/lib/"+a.Triplet()),
+		filepath.Join(r.userland, "bin/systemd-hwdb"), "update", "--usr", "--root="+r.dir)
+	if err := command(ctx, "", nil, hwdb[0], hwdb[1:]...); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(r.path("usr/lib/udev/hwdb.d")); err != nil {
@@ -258,7 +278,7 @@ func (r talosRoot) udev(ctx context.Context) error {
 
 // talos puts in the files of Talos' modules.
 func (r talosRoot) talos(ctx context.Context) error {
-	source, err := r.b.moduleSource(ctx, r.t, "github.com/siderolabs/talos")
+	source, err := r.b.moduleSource(ctx, r.t, talosModule)
 	if err != nil {
 		return err
 	}

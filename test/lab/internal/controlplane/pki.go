@@ -38,6 +38,30 @@ type Secrets struct {
 	BootstrapToken    string // "id.secret"
 }
 
+// NewSecrets are those of a cluster whose nodes do not run Talos.
+func NewSecrets() (*Secrets, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("generate key of the authority: %w", err)
+	}
+	files := map[string][]byte{}
+	ca := &x509.Certificate{Subject: pkix.Name{CommonName: "lab"}, KeyUsage: x509.KeyUsageCertSign, IsCA: true, BasicConstraintsValid: true}
+	if err := (authority{ca, key}).sign(files, "ca", key, ca); err != nil {
+		return nil, err
+	}
+	account, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("generate key of service accounts: %w", err)
+	}
+	id, secret := make([]byte, 3), make([]byte, 8)
+	_, _ = rand.Read(id)
+	_, _ = rand.Read(secret)
+	return &Secrets{
+		CACert: files["ca.crt"], CAKey: files["ca.key"], ServiceAccountKey: encodeKey(account),
+		BootstrapToken: hex.EncodeToString(id) + "." + hex.EncodeToString(secret),
+	}, nil
+}
+
 func (p PKI) path(name string) string { return filepath.Join(p.Dir, name) }
 
 // Ensure makes what is missing.

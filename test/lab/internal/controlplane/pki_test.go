@@ -1,34 +1,20 @@
 package controlplane
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"testing"
-	"time"
 )
 
-// TestPKI: what the control plane has is signed by the authority of Talos' secrets, and
+// TestPKI: what the control plane has is signed by the authority of its secrets, and
 // a second Ensure changes nothing.
 func TestPKI(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	secrets, err := NewSecrets()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), KeyUsage: x509.KeyUsageCertSign, IsCA: true, BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := PKI{Dir: t.TempDir(), Talos: &Secrets{
-		CACert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), CAKey: encodeKey(key),
-		ServiceAccountKey: []byte("a key"), BootstrapToken: "a.b",
-	}}
+	p := PKI{Dir: t.TempDir(), Talos: secrets}
 	if err := p.Ensure(); err != nil {
 		t.Fatal(err)
 	}
@@ -40,8 +26,8 @@ func TestPKI(t *testing.T) {
 		}
 		return b
 	}
-	if got := string(read("sa.key")); got != "a key" {
-		t.Errorf("the service account key is %q, not that of Talos' secrets", got)
+	if got := string(read("sa.key")); got != string(secrets.ServiceAccountKey) {
+		t.Errorf("the service account key is %q, not that of the secrets", got)
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(read("ca.crt"))

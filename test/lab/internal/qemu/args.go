@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 )
 
 // NIC is an emulated SR-IOV network card.
@@ -39,6 +41,7 @@ func NICs(count int) []NIC {
 // Machine describes a virtual machine. All paths are relative to its directory, or
 // absolute.
 type Machine struct {
+	Arch                    arch.Arch
 	Kernel, Initramfs, Disk string
 	Append                  []string
 	CPUs, MemoryMB          int
@@ -53,52 +56,68 @@ type Machine struct {
 // Host is the address by which a guest reaches the Commands of its machine.
 const Host = "10.0.2.100"
 
-// baseArgs are for every guest. The kernel's check of its timer counts ticks in a
-// time that passes without the guest on a busy host, and panics.
+// baseArgs are for every guest of amd64. The kernel's check of its timer counts ticks in
+// a time that passes without the guest on a busy host, and panics.
 const baseArgs = "console=ttyS0 quiet no_timer_check"
 
 // cpu is without the features that make the kernel clear and copy memory byte by
 // byte: a real processor does that in one go, an emulated one does not.
 const cpu = "max,-erms,-fsrm"
 
+// cpuARM64 signs pointers with a hash that takes an emulator far less time.
+const cpuARM64 = "max,pauth-impdef=on"
+
 // byPort makes a virtio device take the guest's notifications through an I/O port.
 const byPort = ",modern-pio-notify=on"
 
 // CommandLine is the kernel's command line.
 func (m Machine) CommandLine() string {
-	return strings.Join(append([]string{baseArgs, "panic=0", "intel_iommu=on", "iommu=pt"}, m.Append...), " ")
+	_, kernel, _ := m.platform()
+	return strings.Join(append([]string{kernel}, m.Append...), " ")
 }
 
-// Args gives the arguments of qemu-system-x86_64. An access by memory that meets a
-// change of the machine's memory map (VFs that come or go) has got lost. One to an
-// interrupt controller took a processor's timer with it: with eim the guest reaches
-// these by MSR (x2APIC). One to a virtio device would take a notification, which no
-// later one replaces: these go by port.
+// platform is what depends on the architecture: arguments, the kernel's command line, and
+// what a virtio device has besides.
 //
-// A reboot ends QEMU, see Node.Reboot.
+// An access by memory that meets a change of the machine's memory map (VFs that come or
+// go) has got lost. On amd64 one to an interrupt controller took a processor's timer with
+// it: with eim the guest reaches these by MSR (x2APIC). One to a virtio device would take
+// a notification, which no later one replaces: these go by port. On arm64 the interrupt
+// controller is reached by system registers, and the devices by memory alone.
+//
+// The firmware of arm64, UEFI, tells the kernel of the host bridges, so that the cards
+// have the same addresses. It does not put its own memory on a NUMA node, and so the
+// kernel takes the machine for one of a single node.
+func (m Machine) platform() (args []string, kernel, virtio string) {
+	if m.Arch == arch.ARM64 {
+		return []string{"-M", "virt,gic-version=3,iommu=smmuv3", "-cpu", cpuARM64, "-bios", "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"},
+			"console=ttyAMA0 quiet panic=0 iommu.passthrough=1", ""
+	}
+	return []string{"-M", "q35,kernel-irqchip=split", "-cpu", cpu, "-device", "intel-iommu,intremap=on,eim=on"},
+		baseArgs + " panic=0 intel_iommu=on iommu=pt", byPort
+}
+
+// Args gives the arguments of the architecture's QEMU. A reboot ends it, see Node.Reboot.
 func (m Machine) Args() []string {
 	half := m.MemoryMB / 2
-	args := []string{
-		"-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", cpu,
-		"-smp", fmt.Sprint(m.CPUs), "-m", fmt.Sprint(m.MemoryMB),
+	args, _, virtio := m.platform()
+	args = append(args,
+		"-accel", "tcg,thread=multi", "-smp", fmt.Sprint(m.CPUs), "-m", fmt.Sprint(m.MemoryMB),
 		"-display", "none", "-nodefaults", "-nic", "none", "-rtc", "base=utc", "-no-reboot",
 		"-smbios", "type=1,uuid=11111111-2222-3333-4444-555555555555", // Talos asks for one
-		"-chardev", "file,id=console,append=on,path=" + m.Console, "-serial", "chardev:console",
-		"-qmp", "unix:" + m.QMP + ",server=on,wait=off",
+		"-chardev", "file,id=console,append=on,path="+m.Console, "-serial", "chardev:console",
+		"-qmp", "unix:"+m.QMP+",server=on,wait=off",
 		"-kernel", m.Kernel, "-initrd", m.Initramfs,
 		"-append", m.CommandLine(),
 		"-object", fmt.Sprintf("memory-backend-ram,id=m0,size=%dM", half),
 		"-object", fmt.Sprintf("memory-backend-ram,id=m1,size=%dM", half),
 		"-numa", fmt.Sprintf("node,nodeid=0,cpus=0-%d,memdev=m0", m.CPUs/2-1),
 		"-numa", fmt.Sprintf("node,nodeid=1,cpus=%d-%d,memdev=m1", m.CPUs/2, m.CPUs-1),
-		"-device", "intel-iommu,intremap=on,eim=on",
-	}
-	args = append(args,
 		// cache=unsafe: a crash of the host machine is not our test; a crash of the guest
 		// keeps what it wrote.
 		"-drive", "if=none,id=talos,format=raw,cache=unsafe,file="+m.Disk,
-		"-device", "virtio-blk-pci,drive=talos,serial=talos"+byPort,
-		"-device", "virtio-serial-pci"+byPort)
+		"-device", "virtio-blk-pci,drive=talos,serial=talos"+virtio,
+		"-device", "virtio-serial-pci"+virtio)
 	for i, a := range m.Agents {
 		args = append(args,
 			"-chardev", fmt.Sprintf("socket,id=agent%d,server=on,wait=off,path=%s", i, a),
@@ -111,7 +130,7 @@ func (m Machine) Args() []string {
 	for _, port := range slices.Sorted(maps.Keys(m.Commands)) {
 		user += fmt.Sprintf(",guestfwd=tcp:%s:%d-cmd:%s", Host, port, m.Commands[port])
 	}
-	args = append(args, "-netdev", user, "-device", "virtio-net-pci,netdev=mgmt,mac=52:54:00:00:01:01,romfile="+byPort)
+	args = append(args, "-netdev", user, "-device", "virtio-net-pci,netdev=mgmt,mac=52:54:00:00:01:01,romfile="+virtio)
 	if len(m.NICs) > 0 {
 		args = append(args,
 			"-device", fmt.Sprintf("pxb-pcie,id=pxb0,bus=pcie.0,bus_nr=%d,numa_node=0", nodeBus[0]),

@@ -3,6 +3,8 @@ package qemu
 import (
 	"strings"
 	"testing"
+
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 )
 
 func TestArgs(t *testing.T) {
@@ -21,8 +23,24 @@ func TestArgs(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
-	if strings.Contains(got, "incoming") {
+	if strings.Contains(got, "incoming") || strings.Contains(got, "virt,") {
 		t.Errorf("what was not asked for is in\n%s", got)
+	}
+}
+
+// A machine of arm64 has the same cards at the same places, and nothing that only q35 has.
+func TestArgsARM64(t *testing.T) {
+	m := Machine{Arch: arch.ARM64, CPUs: 2, MemoryMB: 2048, NICs: NICs(1)}
+	got := strings.Join(m.Args(), " ")
+	for _, want := range []string{"-M virt,", "console=ttyAMA0", "id=rp-pf0,bus=pxb0,chassis=1,slot=1", "romfile= "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	for _, not := range []string{"q35", "intel", "ttyS0", "modern-pio-notify"} {
+		if strings.Contains(got, not) {
+			t.Errorf("%q is in\n%s", not, got)
+		}
 	}
 }
 
