@@ -154,7 +154,9 @@ lab-all: lab-built lab-arm64-built ## Every test on Talos, and those of make lab
 # What the test on arm64 needs, which make lab leaves out.
 .PHONY: lab-arm64-built
 lab-arm64-built: $(OUT)/extension/linux-arm64/.done
+	@CGO_ENABLED=0 GOARCH=arm64 $(GOBUILD) -o $(OUT)/snapshot-arm64 ./hack/snapshot
 	@test/lab/deps.sh packages-arm64
+	@cd test/lab && go run ./cmd/lab build -arch arm64
 
 .PHONY: lab-built
 lab-built: extension-root sriovctl $(TESTSUM)

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/cluster"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/kube"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/qemu"
@@ -169,6 +170,9 @@ func (n *Node) ConsoleTail(lines int) string {
 
 // Name is the node's name.
 func (n *Node) Name() string { return n.opts.Name }
+
+// Arch is the node's architecture.
+func (n *Node) Arch() arch.Arch { return n.opts.Arch }
 
 // Version is the version of Talos, with its v.
 func (n *Node) Version() string { return n.img.Version }

@@ -47,9 +47,9 @@ func (n *node_) snapshot() kernelView {
 	n.t.Helper()
 	const program = "/var/lab/snapshot" // /run has noexec
 	if n.run("[ -x "+program+" ] || echo missing") != "" {
-		data, err := os.ReadFile("../../../_out/snapshot")
+		data, err := os.ReadFile("../../../_out/" + n.Arch().Name("snapshot"))
 		if err != nil {
-			n.t.Fatalf("%v (make lab-built makes it)", err)
+			n.t.Fatalf("%v (make lab-built or lab-arm64-built makes it)", err)
 		}
 		n.must(n.Put(n.ctx(), program, 0o755, data))
 	}

@@ -1,10 +1,10 @@
 // Command lab builds and runs the lab by hand.
 //
-//	lab build [-talos VERSION]   make all artifacts
-//	lab up [flags]               start a node and keep it until interrupted
-//	lab exec SCRIPT              run a shell script on the node that is up
-//	lab kubectl ARGS...          talk to the cluster that is up
-//	lab demo                     go a user's way, from the card to two pods
+//	lab build [flags]     make all artifacts
+//	lab up [flags]        start a node and keep it until interrupted
+//	lab exec SCRIPT       run a shell script on the node that is up
+//	lab kubectl ARGS...   talk to the cluster that is up
+//	lab demo              go a user's way, from the card to two pods
 package main
 
 import (
@@ -30,7 +30,7 @@ func main() {
 	}
 }
 
-const usage = "usage: lab build [-talos VERSION] | up [flags] | exec SCRIPT | kubectl ARGS... | demo"
+const usage = "usage: lab build [flags] | up [flags] | exec SCRIPT | kubectl ARGS... | demo"
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -66,17 +66,24 @@ func run(ctx context.Context, args []string) error {
 // build makes everything that the tests need.
 func build(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("build", flag.ContinueOnError)
-	version := fs.String("talos", "", "the version of Talos; empty means what LAB_TALOS says, or else the newest")
+	o := options(fs)
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	return lab.Build(ctx, lab.Options{Version: *version})
+	return lab.Build(ctx, *o)
+}
+
+// options are those of a node that have flags in every verb that makes one.
+func options(fs *flag.FlagSet) *lab.Options {
+	var o lab.Options
+	fs.StringVar(&o.Version, "talos", "", "the version of Talos; empty means what LAB_TALOS says, or else the newest")
+	fs.StringVar((*string)(&o.Arch), "arch", "", "the architecture, amd64 or arm64; empty means amd64")
+	return &o
 }
 
 func up(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("up", flag.ContinueOnError)
-	var o lab.Options
-	fs.StringVar(&o.Version, "talos", "", "the version of Talos; empty means what LAB_TALOS says, or else the newest")
+	o := options(fs)
 	fs.IntVar(&o.PFs, "pfs", 2, "number of network cards, up to 12")
 	fs.BoolVar(&o.FreshBoot, "fresh", false, "boot, do not restore a saved node")
 	document := fs.String("document", "", "file with a patch of the machine config that the node boots with")
@@ -90,7 +97,7 @@ func up(ctx context.Context, args []string) error {
 		}
 		o.Document = string(b)
 	}
-	n, err := lab.Start(ctx, o)
+	n, err := lab.Start(ctx, *o)
 	if err != nil {
 		return err
 	}
