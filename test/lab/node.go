@@ -110,7 +110,7 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 	ctx, cancel := cluster.WithDefault(ctx, bootTimeout)
 	defer cancel()
 	way, f := "boot", n.bootFresh
-	if !n.opts.FreshBoot && n.opts.Document == "" {
+	if !n.opts.FreshBoot && n.opts.Document == "" && len(n.opts.KernelArgs) == 0 {
 		snap, err := n.ensureSnapshot(ctx)
 		if err != nil {
 			return nil, err

@@ -31,7 +31,7 @@ type Options struct {
 	// FreshBoot boots the node even if it could be restored.
 	FreshBoot bool
 	// KernelArgs are arguments of the kernel, each in the place of the lab's own of that
-	// name. They need a FreshBoot.
+	// name. With them the node is booted, as with a Document.
 	KernelArgs []string
 	// CPUs are the guest's processors, an even number, half of them on each NUMA node;
 	// zero means 2.

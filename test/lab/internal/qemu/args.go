@@ -85,7 +85,7 @@ func (m Machine) CommandLine() string {
 // a notification, which no later one replaces: these go by port. On arm64 the interrupt
 // controller is reached by system registers, and the devices by memory alone.
 //
-// The firmware of arm64, UEFI, tells the kernel of the host bridges, so that the cards
+// The firmware of arm64, UEFI, describes the host bridges to the kernel, so that the cards
 // have the same addresses. It does not put its own memory on a NUMA node, and so the
 // kernel takes the machine for one of a single node.
 func (m Machine) platform() (args []string, kernel, virtio string) {
