@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/cluster"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/qemu"
@@ -56,10 +57,56 @@ umount $boot`, qemu.Host, configPort, bootPath))
 // Kexec reboots as `talosctl reboot` does by default, and waits until the node is Ready
 // again: Talos starts the kernel of the boot loader itself. See InstallBootLoader.
 func (n *Node) Kexec(ctx context.Context) error {
+	return n.kexec(ctx, "reboot", "--wait=false")
+}
+
+// Installer makes an image for Upgrade, by Talos' own imager, and gives its name. It has
+// these extensions in the place of the node's.
+func (n *Node) Installer(ctx context.Context, tag string, extensions []string) (string, error) {
+	hand, err := n.b.Agent(ctx)
+	if err != nil {
+		return "", err
+	}
+	machine, err := n.b.Talos(ctx, n.img.Version, append([]string{hand}, extensions...))
+	if err != nil {
+		return "", err
+	}
+	unlock, err := n.b.Lock()
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	base, err := n.b.InstallerBase(ctx, n.img.Talos)
+	if err != nil {
+		return "", fmt.Errorf("make Talos' installer: %w", err)
+	}
+	if err := n.registry.Push(ctx, n.opts.Arch, base); err != nil {
+		return "", err
+	}
+	file, err := n.b.Installer(ctx, machine, n.dir, n.registry.Ref(base.Name), n.machine.CommandLine())
+	if err != nil {
+		return "", fmt.Errorf("make an installer's image: %w", err)
+	}
+	defer os.Remove(file)
+	name := "ghcr.io/siderolabs/installer:" + tag
+	return name, n.registry.PushArchive(ctx, name, file)
+}
+
+// Upgrade installs an image and starts it, as `talosctl upgrade` does, without the
+// draining of the node, for which talosctl asks the node where the API server is.
+func (n *Node) Upgrade(ctx context.Context, image string) error {
+	return n.kexec(ctx, "upgrade", "--image="+image, "--drain=false", "--wait=false")
+}
+
+// Rollback starts what was there before the upgrade, as `talosctl rollback` does.
+func (n *Node) Rollback(ctx context.Context) error { return n.kexec(ctx, "rollback") }
+
+// kexec is a command of talosctl that ends in another kernel, in the same machine.
+func (n *Node) kexec(ctx context.Context, args ...string) error {
 	ctx, cancel := cluster.WithDefault(ctx, bootTimeout)
 	defer cancel()
 	vm := n.vm
-	if _, err := n.Talosctl(ctx, "reboot", "--wait=false"); err != nil {
+	if _, err := n.Talosctl(ctx, args...); err != nil {
 		return err
 	}
 	// A reset, which Talos falls back to, ends QEMU, and so the wait.

@@ -16,6 +16,7 @@
 #   deps.sh userland DIR [ARCH]
 #                           download the programs that Talos and the lab's scripts
 #                           call, with their libraries, and unpack them into DIR
+#   deps.sh installer DIR   the same for what Talos' installer needs
 #   deps.sh netdevsim DIR RELEASE
 #                           download what builds the module netdevsim for that
 #                           kernel, and unpack it into DIR
@@ -35,6 +36,7 @@ kernel_talos_pin='6.18.15+deb13'
 kernel_talos_series='6.18'
 userland='cryptsetup-bin dash dmsetup dosfstools e2fsprogs iproute2 iptables kmod lvm2 mdadm
 nftables udev util-linux xfsprogs'
+installer='grub-pc-bin grub2-common systemd-boot-efi'
 
 # What a guest of arm64 has besides: the host's busybox is not for it, and runc is
 # compiled with that libseccomp.
@@ -178,10 +180,9 @@ fetch_kernel() {
 	say "fetched ${pkg#linux-image-} kernel ... $(($(date +%s) - start))s"
 }
 
-# fetch_userland: with all that the packages need, as if nothing were installed here.
-fetch_userland() {
-	dir=$1
-	[ "$arch" = amd64 ] || userland="$userland $userland_arm64"
+# fetch_packages DIR PACKAGES: with all that they need, as if nothing were installed here.
+fetch_packages() {
+	dir=$1 wanted=$2
 	private_apt
 	start=$(date +%s)
 	deb=$dir.deb
@@ -189,13 +190,13 @@ fetch_userland() {
 	: >"$deb/status"
 	# shellcheck disable=SC2086
 	apt-get -qq -y --no-install-recommends --download-only -o Debug::NoLocking=1 \
-		-o "Dir::State::Status=$deb/status" -o "Dir::Cache::Archives=$deb" install $userland >"$apt_dir/userland.log" 2>&1 || {
-		tail -n 20 "$apt_dir/userland.log" >&2
-		die "download of $userland failed"
+		-o "Dir::State::Status=$deb/status" -o "Dir::Cache::Archives=$deb" install $wanted >"$apt_dir/packages.log" 2>&1 || {
+		tail -n 20 "$apt_dir/packages.log" >&2
+		die "download of $wanted failed"
 	}
 	for p in "$deb"/*.deb; do dpkg-deb -x "$p" "$dir.new"; done
 	rm -rf "$deb" "$dir" && mv "$dir.new" "$dir"
-	say "fetched Talos' programs from Debian ... $(($(date +%s) - start))s"
+	say "fetched from Debian for $(basename "$dir") ... $(($(date +%s) - start))s"
 }
 
 # fetch_netdevsim: the source of one driver, and what Debian builds modules with
@@ -228,7 +229,11 @@ packages) install_packages "$packages" "$qemu" ;;
 packages-arm64) install_packages "$packages_arm64" "$qemu_arm64" ;;
 kernel) arch=${3:-amd64} && fetch_kernel "${2:?usage: deps.sh kernel DIR}" "$kernel_pin" "$kernel_series" ;;
 kernel-talos) arch=${3:-amd64} && fetch_kernel "${2:?usage: deps.sh kernel-talos DIR}" "$kernel_talos_pin" "$kernel_talos_series" ;;
-userland) arch=${3:-amd64} && fetch_userland "${2:?usage: deps.sh userland DIR}" ;;
+userland)
+	arch=${3:-amd64}
+	[ "$arch" = amd64 ] || userland="$userland $userland_arm64"
+	fetch_packages "${2:?usage: deps.sh userland DIR}" "$userland" ;;
+installer) fetch_packages "${2:?usage: deps.sh installer DIR}" "$installer" ;;
 netdevsim) fetch_netdevsim "${2:?usage: deps.sh netdevsim DIR RELEASE}" "${3:?usage: deps.sh netdevsim DIR RELEASE}" ;;
-*) die "usage: deps.sh packages | packages-arm64 | kernel DIR [ARCH] | kernel-talos DIR [ARCH] | userland DIR [ARCH] | netdevsim DIR RELEASE" ;;
+*) die "usage: deps.sh packages | packages-arm64 | kernel DIR [ARCH] | kernel-talos DIR [ARCH] | userland DIR [ARCH] | installer DIR | netdevsim DIR RELEASE" ;;
 esac

@@ -274,6 +274,7 @@ type status struct {
 		BootID  string `yaml:"bootID"`
 		Started string `yaml:"started"`
 		Writes  int64  `yaml:"writes"`
+		Version string `yaml:"version"`
 	} `yaml:"daemon"`
 	Spec struct {
 		State    string `yaml:"state"`

@@ -53,8 +53,8 @@ func (t Talos) ModulePatch(modules ...string) string {
 	return out.String()
 }
 
-// Program is the name of one of its programs: "init", "machined", "talosctl" or
-// "extensions".
+// Program is the name of one of its programs: "init", "machined", "talosctl",
+// "extensions" or "installer".
 func (t Talos) Program(name string) string { return t.module + "-" + name }
 
 // talosSource begins the names of Talos' packages, which are built as they are, with the

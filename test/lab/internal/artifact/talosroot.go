@@ -112,23 +112,28 @@ func (b *Builder) userland() string { return filepath.Join(b.Out, b.Arch.Name("u
 
 // buildUserland fetches Debian's programs.
 func (b *Builder) buildUserland(ctx context.Context) (string, string, error) {
+	return b.fetchPackages(ctx, "userland")
+}
+
+// fetchPackages fetches one of deps.sh's lists of Debian's packages.
+func (b *Builder) fetchPackages(ctx context.Context, list string) (string, string, error) {
 	script := filepath.Join(b.Lab, "deps.sh")
 	text, err := os.ReadFile(script)
 	if err != nil {
 		return "", "", fmt.Errorf("read deps.sh: %w", err)
 	}
 	var key Key
-	names := "userland"
+	names := list
 	if b.Arch != arch.Host {
-		names = "userland(_" + string(b.Arch) + ")?"
+		names += "(_" + string(b.Arch) + ")?"
 	}
 	key.Add(regexp.MustCompile(`(?m)^`+names+`='[^']*'`).FindAllString(string(text), -1)...)
-	dir := b.userland()
-	return dir, key.String(), b.step("fetching Talos' programs from Debian", b.Arch.Name("userland"), key, []string{dir}, func() error {
-		cmd := exec.CommandContext(ctx, script, "userland", dir, string(b.Arch))
+	dir := filepath.Join(b.Out, b.Arch.Name(list))
+	return dir, key.String(), b.step("fetching "+list+" from Debian", b.Arch.Name(list), key, []string{dir}, func() error {
+		cmd := exec.CommandContext(ctx, script, list, dir, string(b.Arch))
 		cmd.Env = append(os.Environ(), "LAB_OUT="+b.Out)
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("deps.sh userland: %w\n%s", err, out)
+			return fmt.Errorf("deps.sh %s: %w\n%s", list, err, out)
 		}
 		return nil
 	})

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -17,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
@@ -39,43 +39,67 @@ func Start(ctx context.Context, port int, a arch.Arch, images []archive.Image) (
 	r.server = &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
 	go func() { _ = r.server.Serve(l) }()
 	for _, img := range images {
-		if err := r.push(ctx, a, img); err != nil {
+		if err := r.Push(ctx, a, img); err != nil {
 			r.Close()
-			return nil, fmt.Errorf("serve image %s: %w", img.Name, err)
+			return nil, err
 		}
 	}
 	return r, nil
 }
 
-// push adds an image. A mirror is asked for an image without its registry's name.
-func (r *Registry) push(ctx context.Context, a arch.Arch, img archive.Image) error {
-	_, path, ok := strings.Cut(img.Name, "/")
-	if !ok {
-		return errors.New("the name has no registry")
-	}
-	ref, err := name.ParseReference(r.addr+"/"+path, name.Insecure)
+// Ref is the name by which the host reaches an image. A mirror is asked for it without
+// its registry's name.
+func (r *Registry) Ref(image string) string {
+	_, path, _ := strings.Cut(image, "/")
+	return r.addr + "/" + path
+}
+
+// Push adds an image.
+func (r *Registry) Push(ctx context.Context, a arch.Arch, img archive.Image) error {
+	out, err := build(a, img)
 	if err != nil {
-		return err
+		return fmt.Errorf("serve image %s: %w", img.Name, err)
 	}
+	return r.write(ctx, img.Name, out)
+}
+
+// PushArchive adds the image of an archive as docker save makes it.
+func (r *Registry) PushArchive(ctx context.Context, image, path string) error {
+	out, err := tarball.ImageFromPath(path, nil)
+	if err != nil {
+		return fmt.Errorf("serve image %s: %w", image, err)
+	}
+	return r.write(ctx, image, out)
+}
+
+func (r *Registry) write(ctx context.Context, image string, out v1.Image) error {
+	ref, err := name.ParseReference(r.Ref(image), name.Insecure)
+	if err != nil {
+		return fmt.Errorf("serve image %s: %w", image, err)
+	}
+	if err := remote.Write(ref, out, remote.WithContext(ctx)); err != nil {
+		return fmt.Errorf("serve image %s: %w", image, err)
+	}
+	return nil
+}
+
+func build(a arch.Arch, img archive.Image) (v1.Image, error) {
 	layer, err := archive.Layer(img.Files)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	out := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	if out, err = mutate.AppendLayers(out, static.NewLayer(layer, types.OCIUncompressedLayer)); err != nil {
-		return err
+		return nil, err
 	}
 	config, err := out.ConfigFile()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	config = config.DeepCopy()
 	config.Architecture, config.OS = string(a), "linux"
 	config.Config = v1.Config{Cmd: img.Command, Env: img.Env, WorkingDir: "/"}
-	if out, err = mutate.ConfigFile(out, config); err != nil {
-		return err
-	}
-	return remote.Write(ref, out, remote.WithContext(ctx))
+	return mutate.ConfigFile(out, config)
 }
 
 // Port is the registry's port on the host's loopback.
