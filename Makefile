@@ -147,7 +147,7 @@ lab: lab-built ## The tests on Talos in QEMU that guard the seams (RUN=pattern: 
 	@$(if $(RUN),,echo "lab: test/lab/long.txt names what make lab-all runs besides")
 
 .PHONY: lab-all
-lab-all: lab-built lab-arm64-built ## Every test on Talos, and those of make lab on the version before: run it before a release
+lab-all: lab-built lab-arm64-built unit-arm64 ## Every test on Talos, and those of make lab on the version before: run it before a release
 	@$(LABTEST) ./e2e/... | $(KEEP_SKIPS)
 	@$(MAKE) lab TALOS=$(TALOS_BEFORE)
 
@@ -155,6 +155,15 @@ lab-all: lab-built lab-arm64-built ## Every test on Talos, and those of make lab
 .PHONY: lab-arm64-built
 lab-arm64-built: $(OUT)/extension/linux-arm64/.done
 	@test/lab/deps.sh packages-arm64
+
+# What an emulated program cannot do: ask namespaces and interfaces by ioctl, and start a
+# program of its own architecture.
+NOT_EMULATED := ^TestKernel|^Test(LongMessage|OpenTellsNamespacesApart|UnmountVar|NoInotify|PluginItselfIsNoIPAMPlugin)$$
+
+.PHONY: unit-arm64
+unit-arm64: ## The unit tests as programs of arm64, by QEMU's user emulation
+	@test/lab/deps.sh packages-arm64
+	@GOARCH=arm64 go test -short -vet=off -exec qemu-aarch64-static -skip '$(NOT_EMULATED)' ./cmd/... ./pkg/...
 
 .PHONY: lab-built
 lab-built: extension-root sriovctl $(TESTSUM)

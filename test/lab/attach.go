@@ -10,14 +10,13 @@ import (
 	"sort"
 
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/agent"
-	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/artifact"
 )
 
 // Running finds the latest run that is alive, for commands from another
 // terminal.
 func Running() (*Attached, error) {
-	b, err := artifact.NewBuilder(arch.Host, nil)
+	b, err := artifact.NewBuilder(nil)
 	if err != nil {
 		return nil, err
 	}

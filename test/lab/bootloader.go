@@ -80,7 +80,7 @@ func (n *Node) Installer(ctx context.Context, tag string, extensions []string) (
 	if err != nil {
 		return "", fmt.Errorf("make Talos' installer: %w", err)
 	}
-	if err := n.registry.Push(ctx, n.opts.Arch, base); err != nil {
+	if err := n.registry.Push(ctx, base); err != nil {
 		return "", err
 	}
 	file, err := n.b.Installer(ctx, machine, n.dir, n.registry.Ref(base.Name), n.machine.CommandLine())

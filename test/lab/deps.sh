@@ -7,13 +7,13 @@
 # machine's own Debian sources.
 #
 #   deps.sh packages        install host packages
-#   deps.sh packages-arm64  install those that guests of arm64 need besides
+#   deps.sh packages-arm64  install those that tests of arm64 need besides
 #   deps.sh kernel DIR [ARCH]
 #                           download the kernel of the kernel's tests, pinned, and
 #                           unpack it into DIR; ARCH is amd64, or arm64
 #   deps.sh kernel-talos DIR [ARCH]
 #                           the same for the kernel of the nodes
-#   deps.sh userland DIR [ARCH]
+#   deps.sh userland DIR
 #                           download the programs that Talos and the lab's scripts
 #                           call, with their libraries, and unpack them into DIR
 #   deps.sh installer DIR   the same for what Talos' installer needs
@@ -38,16 +38,12 @@ userland='cryptsetup-bin dash dmsetup dosfstools e2fsprogs iproute2 iptables kmo
 nftables udev util-linux xfsprogs'
 installer='grub-pc-bin grub2-common systemd-boot-efi'
 
-# What a guest of arm64 has besides: the host's busybox is not for it, and runc is
-# compiled with that libseccomp.
-userland_arm64='busybox-static libseccomp-dev'
-
 # One package a word. gcc, libc6-dev, libseccomp-dev and pkg-config are for
 # runc; busybox-static is copied into the guest; kmod has depmod; cpio is for Talos' imager.
 packages='busybox-static ca-certificates cpio fdisk gcc kmod libc6-dev libseccomp-dev make pkg-config squashfs-tools xz-utils zstd'
 qemu='qemu-system-x86'
-# For guests of arm64, their firmware, and the compiler of their runc.
-packages_arm64='gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-efi-aarch64'
+# For a guest of arm64 and its firmware, and for programs of arm64.
+packages_arm64='qemu-efi-aarch64'
 qemu_arm64='qemu-system-arm qemu-user-static'
 
 say() { printf 'lab: %s\n' "$*" >&2; }
@@ -229,11 +225,8 @@ packages) install_packages "$packages" "$qemu" ;;
 packages-arm64) install_packages "$packages_arm64" "$qemu_arm64" ;;
 kernel) arch=${3:-amd64} && fetch_kernel "${2:?usage: deps.sh kernel DIR}" "$kernel_pin" "$kernel_series" ;;
 kernel-talos) arch=${3:-amd64} && fetch_kernel "${2:?usage: deps.sh kernel-talos DIR}" "$kernel_talos_pin" "$kernel_talos_series" ;;
-userland)
-	arch=${3:-amd64}
-	[ "$arch" = amd64 ] || userland="$userland $userland_arm64"
-	fetch_packages "${2:?usage: deps.sh userland DIR}" "$userland" ;;
+userland) fetch_packages "${2:?usage: deps.sh userland DIR}" "$userland" ;;
 installer) fetch_packages "${2:?usage: deps.sh installer DIR}" "$installer" ;;
 netdevsim) fetch_netdevsim "${2:?usage: deps.sh netdevsim DIR RELEASE}" "${3:?usage: deps.sh netdevsim DIR RELEASE}" ;;
-*) die "usage: deps.sh packages | packages-arm64 | kernel DIR [ARCH] | kernel-talos DIR [ARCH] | userland DIR [ARCH] | installer DIR | netdevsim DIR RELEASE" ;;
+*) die "usage: deps.sh packages | packages-arm64 | kernel DIR [ARCH] | kernel-talos DIR [ARCH] | userland DIR | installer DIR | netdevsim DIR RELEASE" ;;
 esac

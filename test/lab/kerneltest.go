@@ -24,7 +24,7 @@ import (
 // On arm64 the guest has Talos' series of the kernel, a network card and the extension's
 // program in the place of netdevsim, and the tests get SRIOV_CARD.
 func KernelTests(ctx context.Context, log io.Writer, a arch.Arch, packages ...string) (string, error) {
-	b, err := artifact.NewBuilder(a, log)
+	b, err := artifact.NewBuilder(log)
 	if err != nil {
 		return "", err
 	}
@@ -33,11 +33,11 @@ func KernelTests(ctx context.Context, log io.Writer, a arch.Arch, packages ...st
 		return "", fmt.Errorf("make directory for the run: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	image, err := b.KernelTests(ctx, b.Repo, dir, packages)
+	image, err := b.KernelTests(ctx, a, dir, packages)
 	if err != nil {
 		return "", fmt.Errorf("build the kernel tests: %w", err)
 	}
-	bin, err := findQEMU(b.Arch)
+	bin, err := findQEMU(a)
 	if err != nil {
 		return "", err
 	}

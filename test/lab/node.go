@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -53,23 +52,18 @@ type Node struct {
 	boot     string // boot id
 }
 
-// Build makes everything that a node like that needs, and the kernel's tests, which are
-// for the host's architecture.
+// Build makes everything that a node like that needs, and the module of the kernel's tests.
 func Build(ctx context.Context, opts Options) error {
 	n, err := newNode(ctx, opts)
 	if err != nil {
 		return err
-	}
-	if n.b.Arch != arch.Host {
-		return nil
 	}
 	return n.b.Netdevsim(ctx)
 }
 
 // newNode builds what is missing, and describes the node.
 func newNode(ctx context.Context, opts Options) (*Node, error) {
-	opts.Arch = cmp.Or(opts.Arch, arch.AMD64)
-	b, err := artifact.NewBuilder(opts.Arch, opts.Log)
+	b, err := artifact.NewBuilder(opts.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +150,7 @@ func (n *Node) prepare(ctx context.Context) error {
 	}
 	n.apiPort = ports[2]
 	n.machine = qemu.Machine{
-		Arch: n.opts.Arch, Kernel: n.img.Kernel, Initramfs: n.img.Initramfs, Disk: filepath.Join(n.dir, "disk.raw"),
+		Kernel: n.img.Kernel, Initramfs: n.img.Initramfs, Disk: filepath.Join(n.dir, "disk.raw"),
 		Append: kernelArgs(n.opts.KernelArgs...), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs),
 		Ports: map[int]int{50000: ports[0], 10250: ports[1]},
 		QMP:   filepath.Join(n.sockets, "qmp"), Console: filepath.Join(n.dir, "console.log"),
@@ -248,7 +242,7 @@ func (n *Node) serveGuest(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n.registry, err = registry.Start(ctx, 0, n.opts.Arch, images); err != nil {
+	if n.registry, err = registry.Start(ctx, 0, images); err != nil {
 		return err
 	}
 	registryAt, err := n.registry.Port()
@@ -272,7 +266,7 @@ func (n *Node) serveGuest(ctx context.Context) error {
 
 // startVM starts QEMU.
 func (n *Node) startVM(ctx context.Context) error {
-	bin, err := findQEMU(n.opts.Arch)
+	bin, err := findQEMU(arch.Host)
 	if err != nil {
 		return err
 	}
@@ -417,7 +411,7 @@ func (n *Node) Close() {
 
 // identity is what decides whether a saved state fits.
 func (n *Node) identity(ctx context.Context) (string, error) {
-	bin, err := findQEMU(n.opts.Arch)
+	bin, err := findQEMU(arch.Host)
 	if err != nil {
 		return "", err
 	}
@@ -433,7 +427,7 @@ func (n *Node) identity(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m := qemu.Machine{Arch: n.opts.Arch, Append: kernelArgs(), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs)}
+	m := qemu.Machine{Append: kernelArgs(), CPUs: n.opts.CPUs, MemoryMB: n.opts.MemoryMB, NICs: qemu.NICs(n.opts.PFs)}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %q %s %s", n.img.Key, out, n.opts.Name, m.Args(), cni, patch))
 	return hex.EncodeToString(sum[:8]), nil
 }

@@ -19,8 +19,6 @@ type Options struct {
 	// Version is the version of Talos, one of Versions; empty means what the environment
 	// variable LAB_TALOS says, or else the newest.
 	Version string
-	// Arch is the node's architecture; empty means amd64. No arm64 node was booted yet.
-	Arch arch.Arch
 	// PFs is the number of network cards, up to 12; zero means 2, -1 none.
 	PFs int
 	// Extensions are directories that have manifest.yaml and rootfs; nil means the
@@ -65,7 +63,7 @@ func (o Options) withDefaults(repo string) (Options, error) {
 		return o, fmt.Errorf("%d network cards: QEMU's q35 boots with at most 12 here", o.PFs)
 	}
 	if o.Extensions == nil {
-		o.Extensions = []string{filepath.Join(repo, "_out/extension/linux-"+string(o.Arch))}
+		o.Extensions = []string{filepath.Join(repo, "_out/extension/linux-"+string(arch.Host))}
 	}
 	switch {
 	case o.CPUs == 0:

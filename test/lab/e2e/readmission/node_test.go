@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/artifact"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/box"
@@ -60,7 +59,7 @@ func newNode(t *testing.T) *node {
 	context.AfterFunc(interrupted, cancel)
 	n := &node{t: t, ctx: ctx}
 	var err error
-	n.b, err = artifact.NewBuilder(arch.Host, nil)
+	n.b, err = artifact.NewBuilder(nil)
 	n.must(err)
 	images, err := n.b.Kubernetes(ctx)
 	n.must(err)
@@ -88,7 +87,7 @@ func newNode(t *testing.T) *node {
 	n.must(err)
 	t.Cleanup(n.cp.Stop)
 	images = slices.DeleteFunc(images, func(i archive.Image) bool { return i.Name != artifact.PauseImage })
-	reg, err := registry.Start(ctx, 0, arch.Host, images)
+	reg, err := registry.Start(ctx, 0, images)
 	n.must(err)
 	t.Cleanup(reg.Close)
 	mirror, err := reg.Port()

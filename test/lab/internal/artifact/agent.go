@@ -43,12 +43,12 @@ func (r rootTree) agentPrograms(userland, root string) error {
 		if err := r.copy(src, root+"lib/"+name); err != nil {
 			return err
 		}
-		if err := r.write(root+"bin/"+name, fmt.Appendf(nil, agentWrapper, r.b.Arch.Loader(), name), 0o755); err != nil {
+		if err := r.write(root+"bin/"+name, fmt.Appendf(nil, agentWrapper, loader, name), 0o755); err != nil {
 			return err
 		}
 		files = append(files, src)
 	}
-	libs, err := libraries(r.b.Arch, userland, files...)
+	libs, err := libraries(userland, files...)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (b *Builder) Agent(ctx context.Context) (string, error) {
 	}
 	defer unlock()
 	p := Program{Name: "labagent", Package: "./cmd/labagent"}
-	keys, err := b.buildPrograms(ctx, b.Arch, []Program{p})
+	keys, err := b.buildPrograms(ctx, []Program{p})
 	if err != nil {
 		return "", err
 	}
@@ -77,7 +77,7 @@ func (b *Builder) Agent(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	bb, err := b.busybox()
+	bb, err := tool("busybox")
 	if err != nil {
 		return "", err
 	}
@@ -86,15 +86,15 @@ func (b *Builder) Agent(ctx context.Context) (string, error) {
 	if err := key.Stat(bb); err != nil {
 		return "", err
 	}
-	own := b.Arch.Name("labagent")
-	dir := filepath.Join(b.Out, own)
-	return dir, b.step("making the extension "+own, own, key, []string{dir}, func() error {
+	const name = "labagent"
+	dir := filepath.Join(b.Out, name)
+	return dir, b.step("making the extension "+name, name, key, []string{dir}, func() error {
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}
 		r := rootTree{b: b, dir: dir}
 		const root = "rootfs" + agentRoot + "/"
-		if err := r.copy(b.guestBin(p.Name), root+"labagent"); err != nil {
+		if err := r.copy(b.Bin(p.Name), root+"labagent"); err != nil {
 			return err
 		}
 		if err := r.copy(bb, root+"bin/busybox"); err != nil {

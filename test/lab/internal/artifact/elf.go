@@ -9,20 +9,22 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-
-	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 )
 
 // libraryDirs are where Debian's packages have shared libraries.
-func libraryDirs(a arch.Arch) []string {
-	t := a.Triplet()
-	return []string{"lib/" + t, "usr/lib/" + t, "usr/lib/" + t + "/systemd", "lib/systemd"}
-}
+var libraryDirs = []string{"lib/" + triplet, "usr/lib/" + triplet, "usr/lib/" + triplet + "/systemd", "lib/systemd"}
+
+// triplet is the name of Debian's directories of libraries, loader the file name of the
+// dynamic loader.
+const (
+	triplet = "x86_64-linux-gnu"
+	loader  = "ld-linux-x86-64.so.2"
+)
 
 // libraries gives the shared libraries that the programs need, from the unpacked
 // packages in tree: names as the loader asks for them, with their files. A program
 // that is no ELF file, or static, needs none.
-func libraries(a arch.Arch, tree string, programs ...string) (map[string]string, error) {
+func libraries(tree string, programs ...string) (map[string]string, error) {
 	out := map[string]string{}
 	todo := slices.Clone(programs)
 	for len(todo) > 0 {
@@ -44,7 +46,7 @@ func libraries(a arch.Arch, tree string, programs ...string) (map[string]string,
 			if out[n] != "" {
 				continue
 			}
-			file, err := findLibrary(a, tree, n)
+			file, err := findLibrary(tree, n)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", p, err)
 			}
@@ -55,8 +57,8 @@ func libraries(a arch.Arch, tree string, programs ...string) (map[string]string,
 	return out, nil
 }
 
-func findLibrary(a arch.Arch, tree, name string) (string, error) {
-	for _, d := range libraryDirs(a) {
+func findLibrary(tree, name string) (string, error) {
+	for _, d := range libraryDirs {
 		p := filepath.Join(tree, d, name)
 		if _, err := os.Stat(p); err == nil {
 			return p, nil

@@ -4,8 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 )
 
 // TestLibraries: a program's libraries and theirs, from a tree laid out as Debian's
@@ -19,7 +17,7 @@ func TestLibraries(t *testing.T) {
 	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := libraries(arch.AMD64, tree, "/bin/sh", script); err == nil {
+	if _, err := libraries(tree, "/bin/sh", script); err == nil {
 		t.Error("a missing library is no error")
 	}
 	if err := os.Mkdir(filepath.Join(tree, "lib"), 0o755); err != nil {
@@ -28,7 +26,7 @@ func TestLibraries(t *testing.T) {
 	if err := os.Symlink(lib, filepath.Join(tree, "lib/x86_64-linux-gnu")); err != nil {
 		t.Fatal(err)
 	}
-	got, err := libraries(arch.AMD64, tree, "/bin/sh", script)
+	got, err := libraries(tree, "/bin/sh", script)
 	if err != nil {
 		t.Fatal(err)
 	}

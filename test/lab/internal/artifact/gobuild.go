@@ -104,7 +104,7 @@ func (b *Builder) Kubernetes(ctx context.Context) ([]archive.Image, error) {
 		return nil, err
 	}
 	defer unlock()
-	if _, err := b.buildPrograms(ctx, arch.Host, append(hostPrograms(), guestPrograms(KubeVersion)...)); err != nil {
+	if _, err := b.buildPrograms(ctx, append(hostPrograms(), guestPrograms(KubeVersion)...)); err != nil {
 		return nil, err
 	}
 	return b.podImages(ctx)
@@ -113,11 +113,8 @@ func (b *Builder) Kubernetes(ctx context.Context) ([]archive.Image, error) {
 // Kubelet is the name of the program of Kubernetes' newest kubelet.
 const Kubelet = "kubelet-" + KubeVersion
 
-// Bin is where the programs of the host are.
+// Bin is where the programs are.
 func (b *Builder) Bin(name string) string { return b.bin(arch.Host, name) }
-
-// guestBin is where those of the guest are.
-func (b *Builder) guestBin(name string) string { return b.bin(b.Arch, name) }
 
 func (b *Builder) bin(a arch.Arch, name string) string {
 	return filepath.Join(b.Out, a.Name("bin"), name)
@@ -135,7 +132,7 @@ func (b *Builder) toolchain(ctx context.Context) (string, error) {
 }
 
 // buildPrograms builds those that are not built yet and returns each program's key.
-func (b *Builder) buildPrograms(ctx context.Context, a arch.Arch, programs []Program) (map[string]string, error) {
+func (b *Builder) buildPrograms(ctx context.Context, programs []Program) (map[string]string, error) {
 	if runtime.GOARCH != string(arch.Host) {
 		return nil, fmt.Errorf("the lab runs on %s, this machine is %s: not supported", arch.Host, runtime.GOARCH)
 	}
@@ -143,7 +140,7 @@ func (b *Builder) buildPrograms(ctx context.Context, a arch.Arch, programs []Pro
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(b.bin(a, ""), 0o755); err != nil {
+	if err := os.MkdirAll(b.Bin(""), 0o755); err != nil {
 		return nil, fmt.Errorf("make directory for programs: %w", err)
 	}
 	keys := map[string]string{}
@@ -154,10 +151,7 @@ func (b *Builder) buildPrograms(ctx context.Context, a arch.Arch, programs []Pro
 		}
 		keys[p.Name] = key.String()
 		what := strings.TrimSpace("building " + p.Name + " " + p.Version)
-		if a != arch.Host {
-			what += " for " + string(a)
-		}
-		if err := b.step(what, a.Name("bin")+"-"+p.Name, key, []string{b.bin(a, p.Name)}, func() error { return b.goBuild(ctx, a, p) }); err != nil {
+		if err := b.step(what, "bin-"+p.Name, key, []string{b.Bin(p.Name)}, func() error { return b.goBuild(ctx, arch.Host, p) }); err != nil {
 			return nil, err
 		}
 	}
@@ -207,26 +201,10 @@ func (b *Builder) goBuild(ctx context.Context, a arch.Arch, p Program) error {
 	env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + string(a), "GOFLAGS=", "GOWORK=off"}
 	if p.CGO {
 		env = append(env, "CGO_ENABLED=1")
-		env = append(env, b.crossCompiler(a)...)
 	}
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.TrimSpace("-s -w -buildid= " + p.LDFlags), "-o", b.bin(a, p.Name)}
 	if p.Tags != "" {
 		args = append(args, "-tags", p.Tags)
 	}
 	return command(ctx, b.moduleDir(p), env, "go", append(args, p.Package)...)
-}
-
-// crossCompiler is the environment in which cgo compiles for another architecture than
-// the host's: libraries are those of the guest's packages.
-func (b *Builder) crossCompiler(a arch.Arch) []string {
-	if a == arch.Host {
-		return nil
-	}
-	userland := b.userland()
-	return []string{
-		"CC=" + a.Triplet() + "-gcc", "PKG_CONFIG_SYSROOT_DIR=" + userland,
-		"PKG_CONFIG_LIBDIR=" + filepath.Join(userland, "usr/lib", a.Triplet(), "pkgconfig"),
-		// They are the system's in the guest, and not here.
-		"PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1", "PKG_CONFIG_ALLOW_SYSTEM_LIBS=1",
-	}
 }

@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
-	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
 )
 
-// busyboxApplets are busybox' names: the host's has the same as the guest's.
+// busyboxApplets are busybox' names.
 func busyboxApplets(ctx context.Context) ([]string, error) {
 	bb, err := tool("busybox")
 	if err != nil {
@@ -31,17 +29,9 @@ const (
 	BusyboxImage = "docker.io/library/busybox:1.35"
 )
 
-// busybox is the guest's busybox: the host's own, or that of the guest's packages.
-func (b *Builder) busybox() (string, error) {
-	if b.Arch == arch.Host {
-		return tool("busybox")
-	}
-	return filepath.Join(b.userland(), "bin/busybox"), nil
-}
-
 // podImages are the images of pods: pause and busybox.
 func (b *Builder) podImages(ctx context.Context) ([]archive.Image, error) {
-	pause, err := os.ReadFile(b.guestBin("pause"))
+	pause, err := os.ReadFile(b.Bin("pause"))
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +47,7 @@ func (b *Builder) podImages(ctx context.Context) ([]archive.Image, error) {
 
 // busyboxFiles are busybox and its names in bin, and what a program expects besides.
 func (b *Builder) busyboxFiles(ctx context.Context) ([]archive.Entry, error) {
-	bb, err := b.busybox()
+	bb, err := tool("busybox")
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
 )
 
@@ -22,7 +21,7 @@ var installerPrograms = []string{"usr/sbin/grub-install"}
 func (b *Builder) InstallerBase(ctx context.Context, t Talos) (archive.Image, error) {
 	out := archive.Image{Name: "ghcr.io/siderolabs/installer-base:" + t.Version, Command: []string{"/bin/installer"}}
 	p := t.program("installer", talosSource+"cmd/installer", "")
-	if _, err := b.buildPrograms(ctx, arch.Host, []Program{p}); err != nil {
+	if _, err := b.buildPrograms(ctx, []Program{p}); err != nil {
 		return out, err
 	}
 	packages, _, err := b.fetchPackages(ctx, "installer")
@@ -35,12 +34,12 @@ func (b *Builder) InstallerBase(ctx context.Context, t Talos) (archive.Image, er
 		files[p] = filepath.Join(packages, p)
 		programs = append(programs, files[p])
 	}
-	libs, err := libraries(arch.Host, packages, programs...)
+	libs, err := libraries(packages, programs...)
 	if err != nil {
 		return out, err
 	}
 	for name, from := range libs {
-		dir := "lib/x86_64-linux-gnu"
+		dir := "lib/" + triplet
 		if strings.HasPrefix(name, "ld-linux") {
 			dir = "lib64"
 		}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
 )
 
@@ -28,14 +29,14 @@ type kernel struct {
 	key     string
 }
 
-// buildKernel fetches and unpacks a kernel of the guest's architecture.
-func (b *Builder) buildKernel(ctx context.Context, name string) (kernel, error) {
+// buildKernel fetches and unpacks a kernel for an architecture.
+func (b *Builder) buildKernel(ctx context.Context, a arch.Arch, name string) (kernel, error) {
 	script := filepath.Join(b.Lab, "deps.sh")
 	text, err := os.ReadFile(script)
 	if err != nil {
 		return kernel{}, fmt.Errorf("read deps.sh: %w", err)
 	}
-	own := b.Arch.Name(name)
+	own := a.Name(name)
 	k := kernel{dir: filepath.Join(b.Out, own)}
 	var key Key
 	// Only the pins decide, not the rest of the script.
@@ -43,7 +44,7 @@ func (b *Builder) buildKernel(ctx context.Context, name string) (kernel, error) 
 	k.key = key.String()
 	deps := filepath.Join(k.dir, "modules.dep")
 	err = b.step("fetching the "+own, own, key, []string{deps}, func() error {
-		cmd := exec.CommandContext(ctx, script, name, k.dir, string(b.Arch))
+		cmd := exec.CommandContext(ctx, script, name, k.dir, string(a))
 		cmd.Env = append(os.Environ(), "LAB_OUT="+b.Out)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("deps.sh %s: %w\n%s", name, err, out)

@@ -21,18 +21,18 @@ type KernelTests struct {
 
 // KernelTests compiles the tests of packages of the main module and packs them
 // into an initramfs, in dir, with the PID 1 that runs them.
-func (b *Builder) KernelTests(ctx context.Context, repo, dir string, packages []string) (KernelTests, error) {
+func (b *Builder) KernelTests(ctx context.Context, a arch.Arch, dir string, packages []string) (KernelTests, error) {
 	unlock, err := b.Lock()
 	if err != nil {
 		return KernelTests{}, err
 	}
 	defer unlock()
-	k, err := b.buildKernel(ctx, b.testKernel())
+	k, err := b.buildKernel(ctx, a, testKernel(a))
 	if err != nil {
 		return KernelTests{}, err
 	}
 	out := KernelTests{Kernel: k.image(), Initramfs: filepath.Join(dir, "initramfs.cpio")}
-	entries, err := b.kernelTestFiles(ctx, k)
+	entries, err := b.kernelTestFiles(ctx, a, k)
 	if err != nil {
 		return KernelTests{}, err
 	}
@@ -40,8 +40,8 @@ func (b *Builder) KernelTests(ctx context.Context, repo, dir string, packages []
 		// Go's own cache knows whether anything changed.
 		name := strings.ReplaceAll(p, "/", "-")
 		bin := filepath.Join(dir, name+".test")
-		env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + string(b.Arch), "GOFLAGS=", "GOWORK=off"}
-		if err := command(ctx, repo, env, "go", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", bin, "./"+p); err != nil {
+		env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + string(a), "GOFLAGS=", "GOWORK=off"}
+		if err := command(ctx, b.Repo, env, "go", "test", "-c", "-trimpath", "-ldflags=-s -w", "-o", bin, "./"+p); err != nil {
 			return KernelTests{}, err
 		}
 		data, err := os.ReadFile(bin)
@@ -62,8 +62,8 @@ func (b *Builder) KernelTests(ctx context.Context, repo, dir string, packages []
 }
 
 // testKernel is the kernel of the tests. That of arm64 is the nodes'.
-func (b *Builder) testKernel() string {
-	if b.Arch == arch.ARM64 {
+func testKernel(a arch.Arch) string {
+	if a == arch.ARM64 {
 		return talosKernel
 	}
 	return labKernel
@@ -71,12 +71,12 @@ func (b *Builder) testKernel() string {
 
 // kernelTestFiles are the files beside the tests: on amd64 with netdevsim, on arm64 with
 // a card's drivers and the extension's program.
-func (b *Builder) kernelTestFiles(ctx context.Context, k kernel) ([]archive.Entry, error) {
+func (b *Builder) kernelTestFiles(ctx context.Context, a arch.Arch, k kernel) ([]archive.Entry, error) {
 	goVersion, err := b.toolchain(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(b.guestBin(""), 0o755); err != nil {
+	if err := os.MkdirAll(b.bin(a, ""), 0o755); err != nil {
 		return nil, fmt.Errorf("make directory for programs: %w", err)
 	}
 	p := Program{Name: "labkernel", Package: "./cmd/labkernel"}
@@ -84,7 +84,7 @@ func (b *Builder) kernelTestFiles(ctx context.Context, k kernel) ([]archive.Entr
 	if err != nil {
 		return nil, err
 	}
-	if err := b.step("building labkernel", "bin-labkernel", key, []string{b.guestBin(p.Name)}, func() error { return b.goBuild(ctx, b.Arch, p) }); err != nil {
+	if err := b.step("building labkernel", a.Name("bin")+"-labkernel", key, []string{b.bin(a, p.Name)}, func() error { return b.goBuild(ctx, a, p) }); err != nil {
 		return nil, err
 	}
 	const dir, file = archive.ModeDir | 0o755, archive.ModeFile | 0o755
@@ -94,7 +94,7 @@ func (b *Builder) kernelTestFiles(ctx context.Context, k kernel) ([]archive.Entr
 	}
 	entries = append(entries, archive.Entry{Name: "dev/console", Mode: archive.ModeChar | 0o600, RMajor: 5, RMinor: 1})
 	modules := []string{"psample", "vduse", "vhost_vdpa"}
-	if b.Arch == arch.ARM64 {
+	if a == arch.ARM64 {
 		modules = []string{"igb", "igbvf"}
 	}
 	needed, err := k.modules(modules)
@@ -113,7 +113,7 @@ func (b *Builder) kernelTestFiles(ctx context.Context, k kernel) ([]archive.Entr
 		}
 		add(moduleName(f)+".ko", data)
 	}
-	if b.Arch == arch.ARM64 {
+	if a == arch.ARM64 {
 		data, err := os.ReadFile(filepath.Join(b.Repo, "_out/extension/linux-arm64/rootfs/usr/local/lib/containers/sriov/sriovd"))
 		if err != nil {
 			return nil, fmt.Errorf("read the extension's program: %w (make lab-arm64-built builds it)", err)
@@ -130,7 +130,7 @@ func (b *Builder) kernelTestFiles(ctx context.Context, k kernel) ([]archive.Entr
 		}
 		add("netdevsim.ko", data)
 	}
-	pid1, err := os.ReadFile(b.guestBin(p.Name))
+	pid1, err := os.ReadFile(b.bin(a, p.Name))
 	if err != nil {
 		return nil, fmt.Errorf("read PID 1 of the kernel tests: %w", err)
 	}
@@ -146,7 +146,7 @@ func (b *Builder) Netdevsim(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	k, err := b.buildKernel(ctx, labKernel)
+	k, err := b.buildKernel(ctx, arch.Host, labKernel)
 	if err != nil {
 		return err
 	}

@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 )
 
 // Builder builds below one output directory.
@@ -25,16 +23,12 @@ type Builder struct {
 	Repo string    // the repository
 	Lab  string    // the directory of the lab's module
 	Out  string    // _out/lab
-	Arch arch.Arch // of the guest
 	Log  io.Writer // progress lines
 }
 
-// NewBuilder gives the builder of the repository that the working directory is in, for
-// guests of that architecture. It writes progress lines to log, or else to standard error.
-func NewBuilder(a arch.Arch, log io.Writer) (*Builder, error) {
-	if err := a.Check(); err != nil {
-		return nil, err
-	}
+// NewBuilder gives the builder of the repository that the working directory is in. It
+// writes progress lines to log, or else to standard error.
+func NewBuilder(log io.Writer) (*Builder, error) {
 	wd, err := os.Getwd()
 	if err != nil {
 		return nil, fmt.Errorf("find the repository: %w", err)
@@ -44,7 +38,7 @@ func NewBuilder(a arch.Arch, log io.Writer) (*Builder, error) {
 	}
 	for d := wd; ; d = filepath.Dir(d) {
 		if _, err := os.Stat(filepath.Join(d, "test/lab/deps.sh")); err == nil {
-			return &Builder{Repo: d, Lab: filepath.Join(d, "test/lab"), Out: filepath.Join(d, "_out/lab"), Arch: a, Log: log}, nil
+			return &Builder{Repo: d, Lab: filepath.Join(d, "test/lab"), Out: filepath.Join(d, "_out/lab"), Log: log}, nil
 		}
 		if d == filepath.Dir(d) {
 			return nil, fmt.Errorf("no test/lab/deps.sh in %s or above: run this inside the repository", wd)

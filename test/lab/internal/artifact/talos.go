@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -134,7 +133,7 @@ func (b *Builder) programImage(ctx context.Context, name, program, path string, 
 	if err != nil {
 		return archive.Image{}, err
 	}
-	data, err := os.ReadFile(b.guestBin(program))
+	data, err := os.ReadFile(b.Bin(program))
 	if err != nil {
 		return archive.Image{}, err
 	}
@@ -178,7 +177,7 @@ func (b *Builder) Talos(ctx context.Context, version string, extensions []string
 	if err != nil {
 		return TalosImage{}, err
 	}
-	k, err := b.buildKernel(ctx, talosKernel)
+	k, err := b.buildKernel(ctx, arch.Host, talosKernel)
 	if err != nil {
 		return TalosImage{}, err
 	}
@@ -186,15 +185,10 @@ func (b *Builder) Talos(ctx context.Context, version string, extensions []string
 	if err != nil {
 		return TalosImage{}, err
 	}
-	keys, err := b.buildPrograms(ctx, arch.Host, t.hostPrograms())
+	keys, err := b.buildPrograms(ctx, append(t.hostPrograms(), t.guestPrograms()...))
 	if err != nil {
 		return TalosImage{}, err
 	}
-	guest, err := b.buildPrograms(ctx, b.Arch, t.guestPrograms())
-	if err != nil {
-		return TalosImage{}, err
-	}
-	maps.Copy(keys, guest)
 	out := TalosImage{Talos: t, Kernel: k.image(), Disk: b.image("talos-disk.raw")}
 	var diskKey Key
 	diskKey.Add(partitions)
@@ -255,7 +249,7 @@ func makeTalosDisk(ctx context.Context, path string) error {
 // loads what Talos' kernel has built in.
 func (b *Builder) buildTalosInitramfs(ctx context.Context, t Talos, k kernel, rootKey string, keys map[string]string, extensions []string) (string, string, error) {
 	var key Key
-	key.Add("2", string(b.Arch), rootKey, keys[t.Program("init")], keys[t.Program("extensions")], strings.Join(builtins, " "), string(preinit))
+	key.Add("2", rootKey, keys[t.Program("init")], keys[t.Program("extensions")], strings.Join(builtins, " "), string(preinit))
 	for _, e := range extensions {
 		key.Add("extension")
 		if err := key.Tree(e, func(p string) bool { return filepath.Base(p) != ".done" }); err != nil {
@@ -290,7 +284,7 @@ func (b *Builder) buildTalosInitramfs(ctx context.Context, t Talos, k kernel, ro
 }
 
 func (b *Builder) writeTalosInitramfs(ctx context.Context, path string, t Talos) error {
-	pid1, err := os.ReadFile(b.guestBin(t.Program("init")))
+	pid1, err := os.ReadFile(b.Bin(t.Program("init")))
 	if err != nil {
 		return err
 	}
@@ -321,7 +315,7 @@ func (b *Builder) addExtensions(ctx context.Context, initramfs string, t Talos, 
 			return fmt.Errorf("extension %s: %w", e, err)
 		}
 	}
-	return command(ctx, "", nil, b.Bin(t.Program("extensions")), t.Version, string(b.Arch), initramfs, tree)
+	return command(ctx, "", nil, b.Bin(t.Program("extensions")), t.Version, string(arch.Host), initramfs, tree)
 }
 
 // preinit runs before Talos' init.
@@ -341,7 +335,7 @@ func (b *Builder) appendPreinit(ctx context.Context, initramfs string, k kernel)
 	if err != nil {
 		return err
 	}
-	bb, err := b.busybox()
+	bb, err := tool("busybox")
 	if err != nil {
 		return err
 	}

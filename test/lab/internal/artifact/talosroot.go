@@ -12,8 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 )
 
 // talosHostPrograms are the programs that Talos calls, as Debian's packages have them,
@@ -69,7 +67,7 @@ const mkfsXFS = "[metadata]\nbigtime=1\ncrc=1\nfinobt=1\ninobtcount=1\nreflink=1
 
 const talosModule = "github.com/siderolabs/talos"
 
-func (b *Builder) talosRootImage(t Talos) string { return b.image(b.Arch.Name(t.module) + ".squashfs") }
+func (b *Builder) talosRootImage(t Talos) string { return b.image(t.module + ".squashfs") }
 
 // buildTalosRoot makes Talos' root image, as Talos' own build lays it out: its
 // programs, containerd and runc, the files of its module, and Debian's programs and
@@ -83,7 +81,7 @@ func (b *Builder) buildTalosRoot(ctx context.Context, t Talos, k kernel, userlan
 		}
 	}
 	out := b.talosRootImage(t)
-	return key.String(), b.step("making Talos' root image", b.Arch.Name(t.module)+"-root", key, []string{out}, func() error {
+	return key.String(), b.step("making Talos' root image", t.module+"-root", key, []string{out}, func() error {
 		r := talosRoot{rootTree: rootTree{b: b, dir: filepath.Join(b.Out, "root-talos")}, t: t, userland: userland}
 		if err := os.RemoveAll(r.dir); err != nil {
 			return err
@@ -107,9 +105,6 @@ func (b *Builder) buildTalosRoot(ctx context.Context, t Talos, k kernel, userlan
 	})
 }
 
-// userland is where Debian's programs are unpacked.
-func (b *Builder) userland() string { return filepath.Join(b.Out, b.Arch.Name("userland")) }
-
 // buildUserland fetches Debian's programs.
 func (b *Builder) buildUserland(ctx context.Context) (string, string, error) {
 	return b.fetchPackages(ctx, "userland")
@@ -123,14 +118,10 @@ func (b *Builder) fetchPackages(ctx context.Context, list string) (string, strin
 		return "", "", fmt.Errorf("read deps.sh: %w", err)
 	}
 	var key Key
-	names := list
-	if b.Arch != arch.Host {
-		names += "(_" + string(b.Arch) + ")?"
-	}
-	key.Add(regexp.MustCompile(`(?m)^`+names+`='[^']*'`).FindAllString(string(text), -1)...)
-	dir := filepath.Join(b.Out, b.Arch.Name(list))
-	return dir, key.String(), b.step("fetching "+list+" from Debian", b.Arch.Name(list), key, []string{dir}, func() error {
-		cmd := exec.CommandContext(ctx, script, list, dir, string(b.Arch))
+	key.Add(regexp.MustCompile(`(?m)^`+list+`='[^']*'`).FindAllString(string(text), -1)...)
+	dir := filepath.Join(b.Out, list)
+	return dir, key.String(), b.step("fetching "+list+" from Debian", list, key, []string{dir}, func() error {
+		cmd := exec.CommandContext(ctx, script, list, dir)
 		cmd.Env = append(os.Environ(), "LAB_OUT="+b.Out)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("deps.sh %s: %w\n%s", list, err, out)
@@ -190,14 +181,14 @@ func (r talosRoot) fill(ctx context.Context, k kernel) error {
 
 // programs are machined, containerd, runc and the CNI plugins.
 func (r talosRoot) programs(context.Context) error {
-	if err := r.copy(r.b.guestBin(r.t.Program("machined")), "usr/bin/init"); err != nil {
+	if err := r.copy(r.b.Bin(r.t.Program("machined")), "usr/bin/init"); err != nil {
 		return err
 	}
 	for _, p := range guestPrograms(r.t.Kubernetes) {
 		if p.Dir == "" {
 			continue
 		}
-		if err := r.copy(r.b.guestBin(p.Name), filepath.Join(p.Dir, p.Name)); err != nil {
+		if err := r.copy(r.b.Bin(p.Name), filepath.Join(p.Dir, p.Name)); err != nil {
 			return err
 		}
 	}
@@ -219,18 +210,18 @@ func (r talosRoot) debian(context.Context) error {
 	if err != nil {
 		return err
 	}
-	libs, err := libraries(r.b.Arch, r.userland, append(all, helpers...)...)
+	libs, err := libraries(r.userland, append(all, helpers...)...)
 	if err != nil {
 		return err
 	}
 	// cryptsetup's threads load it when they end.
 	const unwinder = "libgcc_s.so.1"
-	if libs[unwinder], err = findLibrary(r.b.Arch, r.userland, unwinder); err != nil {
+	if libs[unwinder], err = findLibrary(r.userland, unwinder); err != nil {
 		return err
 	}
 	for name, src := range libs {
 		// The loader finds them all in one directory; ld.so itself has its fixed place.
-		to := "usr/lib/" + r.b.Arch.Triplet() + "/" + name
+		to := "usr/lib/" + triplet + "/" + name
 		if strings.HasPrefix(name, "ld-linux") {
 			to = "usr/lib/" + name
 		}
@@ -249,10 +240,8 @@ func (r talosRoot) udev(ctx context.Context) error {
 		return err
 	}
 	// With its own libraries: this machine may have none of them.
-	a := r.b.Arch
-	hwdb := a.Command(r.path("usr/lib/"+a.Loader()), "--library-path", r.path("usr/lib/"+a.Triplet()),
-		filepath.Join(r.userland, "bin/systemd-hwdb"), "update", "--usr", "--root="+r.dir)
-	if err := command(ctx, "", nil, hwdb[0], hwdb[1:]...); err != nil {
+	if err := command(ctx, "", nil, r.path("usr/lib/"+loader), "--library-path", r.path("usr/lib/"+triplet),
+		filepath.Join(r.userland, "bin/systemd-hwdb"), "update", "--usr", "--root="+r.dir); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(r.path("usr/lib/udev/hwdb.d")); err != nil {

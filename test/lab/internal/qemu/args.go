@@ -41,7 +41,6 @@ func NICs(count int) []NIC {
 // Machine describes a virtual machine. All paths are relative to its directory, or
 // absolute.
 type Machine struct {
-	Arch                    arch.Arch
 	Kernel, Initramfs, Disk string
 	Append                  []string
 	CPUs, MemoryMB          int
@@ -72,7 +71,7 @@ const byPort = ",modern-pio-notify=on"
 
 // CommandLine is the kernel's command line.
 func (m Machine) CommandLine() string {
-	_, kernel, _ := m.platform()
+	_, kernel, _ := platform(arch.Host)
 	return strings.Join(append([]string{kernel}, m.Append...), " ")
 }
 
@@ -88,8 +87,8 @@ func (m Machine) CommandLine() string {
 // The firmware of arm64, UEFI, describes the host bridges to the kernel, so that the cards
 // have the same addresses. It does not put its own memory on a NUMA node, and so the
 // kernel takes the machine for one of a single node.
-func (m Machine) platform() (args []string, kernel, virtio string) {
-	if m.Arch == arch.ARM64 {
+func platform(a arch.Arch) (args []string, kernel, virtio string) {
+	if a == arch.ARM64 {
 		return []string{"-M", "virt,gic-version=3,iommu=smmuv3", "-cpu", cpuARM64, "-bios", "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"},
 			"console=ttyAMA0 quiet panic=0 iommu.passthrough=1", ""
 	}
@@ -97,10 +96,10 @@ func (m Machine) platform() (args []string, kernel, virtio string) {
 		baseArgs + " panic=0 intel_iommu=on iommu=pt", byPort
 }
 
-// Args gives the arguments of the architecture's QEMU. A reboot ends it, see Node.Reboot.
+// Args gives QEMU's arguments. A reboot ends it, see Node.Reboot.
 func (m Machine) Args() []string {
 	half := m.MemoryMB / 2
-	args, _, virtio := m.platform()
+	args, _, virtio := platform(arch.Host)
 	args = append(args,
 		"-accel", "tcg,thread=multi", "-smp", fmt.Sprint(m.CPUs), "-m", fmt.Sprint(m.MemoryMB),
 		"-display", "none", "-nodefaults", "-nic", "none", "-rtc", "base=utc", "-no-reboot",

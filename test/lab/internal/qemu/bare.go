@@ -18,14 +18,14 @@ type Bare struct {
 
 // Args gives the arguments of the architecture's QEMU.
 func (m Bare) Args() []string {
-	platform, kernel := []string{"-M", "q35", "-cpu", "max"}, baseArgs
+	args, kernel := []string{"-M", "q35", "-cpu", "max"}, baseArgs
 	if m.Arch == arch.ARM64 {
 		card := NICs(1)[0]
-		platform, kernel, _ = Machine{Arch: m.Arch}.platform()
-		platform = append(platform, "-netdev", "hubport,hubid=1,id=net-"+card.ID,
+		args, kernel, _ = platform(m.Arch)
+		args = append(args, "-netdev", "hubport,hubid=1,id=net-"+card.ID,
 			"-device", "pcie-root-port,id=rp-"+card.ID+",chassis=1,slot=1", "-device", card.device())
 	}
-	return append(platform,
+	return append(args,
 		"-accel", "tcg,thread=multi", "-smp", "2", "-m", fmt.Sprint(m.MemoryMB),
 		"-display", "none", "-nodefaults", "-nic", "none", "-no-reboot",
 		"-serial", "file:"+m.Console, "-serial", "file:"+m.Results,

@@ -30,7 +30,7 @@ type Registry struct {
 }
 
 // Start serves images of an architecture on a port of the host's loopback; zero means any.
-func Start(ctx context.Context, port int, a arch.Arch, images []archive.Image) (*Registry, error) {
+func Start(ctx context.Context, port int, images []archive.Image) (*Registry, error) {
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return nil, fmt.Errorf("serve images: %w", err)
@@ -39,7 +39,7 @@ func Start(ctx context.Context, port int, a arch.Arch, images []archive.Image) (
 	r.server = &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
 	go func() { _ = r.server.Serve(l) }()
 	for _, img := range images {
-		if err := r.Push(ctx, a, img); err != nil {
+		if err := r.Push(ctx, img); err != nil {
 			r.Close()
 			return nil, err
 		}
@@ -55,8 +55,8 @@ func (r *Registry) Ref(image string) string {
 }
 
 // Push adds an image.
-func (r *Registry) Push(ctx context.Context, a arch.Arch, img archive.Image) error {
-	out, err := build(a, img)
+func (r *Registry) Push(ctx context.Context, img archive.Image) error {
+	out, err := build(img)
 	if err != nil {
 		return fmt.Errorf("serve image %s: %w", img.Name, err)
 	}
@@ -83,7 +83,7 @@ func (r *Registry) write(ctx context.Context, image string, out v1.Image) error 
 	return nil
 }
 
-func build(a arch.Arch, img archive.Image) (v1.Image, error) {
+func build(img archive.Image) (v1.Image, error) {
 	layer, err := archive.Layer(img.Files)
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func build(a arch.Arch, img archive.Image) (v1.Image, error) {
 		return nil, err
 	}
 	config = config.DeepCopy()
-	config.Architecture, config.OS = string(a), "linux"
+	config.Architecture, config.OS = string(arch.Host), "linux"
 	config.Config = v1.Config{Cmd: img.Command, Env: img.Env, WorkingDir: "/"}
 	return mutate.ConfigFile(out, config)
 }

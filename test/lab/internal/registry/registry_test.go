@@ -11,13 +11,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
-	"github.com/talos-sriov/talos-sriov/test/lab/internal/arch"
 	"github.com/talos-sriov/talos-sriov/test/lab/internal/archive"
 )
 
 // TestRegistry pulls an image as a mirror serves it: without the name of its registry.
 func TestRegistry(t *testing.T) {
-	r, err := Start(t.Context(), 0, arch.ARM64, []archive.Image{{
+	r, err := Start(t.Context(), 0, []archive.Image{{
 		Name: "ghcr.io/siderolabs/kubelet:v1.37.2", Command: []string{"/x"}, Env: []string{"A=b"},
 		Files: []archive.Entry{{Name: "bin", Mode: archive.ModeDir | 0o755}, {Name: "bin/x", Mode: archive.ModeFile | 0o755, Data: []byte("contents")}},
 	}})
@@ -37,7 +36,7 @@ func TestRegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if config.OS != "linux" || config.Architecture != "arm64" || strings.Join(config.Config.Cmd, " ") != "/x" || strings.Join(config.Config.Env, " ") != "A=b" {
+	if config.OS != "linux" || config.Architecture != "amd64" || strings.Join(config.Config.Cmd, " ") != "/x" || strings.Join(config.Config.Env, " ") != "A=b" {
 		t.Errorf("config %+v", config)
 	}
 	fs := mutate.Extract(img)
