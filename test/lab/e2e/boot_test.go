@@ -56,9 +56,10 @@ const quiet = 10 * time.Second
 
 // TestBootAndReboot boots with a document, without any saved state, since the order of
 // a boot is what it looks at: the VFs and the CNI plugin are there before the kubelet
-// can use them, pods get VFs again after a reboot, and Talos can unmount its volumes. At the first boot there is no proof from an earlier one that the PF does not
-// carry the node's network. The first boot is with 1.14's workload isolation, the others
-// are without. Attributes and the stable MAC of a VF are the same after a reboot.
+// can use them, pods get VFs again after a reboot, and Talos can unmount its volumes. At
+// the first boot there is no proof from an earlier one that the PF does not carry the
+// node's network. The first boot is with 1.14's workload isolation, the other without.
+// Attributes and the stable MAC of a VF are the same after a reboot.
 func TestBootAndReboot(t *testing.T) {
 	// Without a rate: igb takes one with a link only, and a boot may be quicker.
 	n := boot(t, lab.Options{Document: patch(strings.Replace(attributes, "        rate: {max: 100}\n", "", 1))})
