@@ -13,6 +13,7 @@ type Image struct {
 	Command []string
 	Env     []string
 	Files   []Entry
+	Gzip    bool // the layer is compressed
 }
 
 // Layer is the tar archive of a layer with these files.

@@ -19,7 +19,8 @@ var installerPrograms = []string{"usr/sbin/grub-install"}
 
 // InstallerBase is the image of Talos' installer that has nothing to install yet.
 func (b *Builder) InstallerBase(ctx context.Context, t Talos) (archive.Image, error) {
-	out := archive.Image{Name: "ghcr.io/siderolabs/installer-base:" + t.Version, Command: []string{"/bin/installer"}}
+	// The imager adds compressed layers, and a reader takes the first for all.
+	out := archive.Image{Name: "ghcr.io/siderolabs/installer-base:" + t.Version, Command: []string{"/bin/installer"}, Gzip: true}
 	p := t.program("installer", talosSource+"cmd/installer", "")
 	if _, err := b.buildPrograms(ctx, []Program{p}); err != nil {
 		return out, err

@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -84,12 +86,19 @@ func (r *Registry) write(ctx context.Context, image string, out v1.Image) error 
 }
 
 func build(img archive.Image) (v1.Image, error) {
-	layer, err := archive.Layer(img.Files)
+	files, err := archive.Layer(img.Files)
 	if err != nil {
 		return nil, err
 	}
+	layer := static.NewLayer(files, types.OCIUncompressedLayer)
+	if img.Gzip {
+		open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(files)), nil }
+		if layer, err = tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(gzip.BestSpeed)); err != nil {
+			return nil, err
+		}
+	}
 	out := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	if out, err = mutate.AppendLayers(out, static.NewLayer(layer, types.OCIUncompressedLayer)); err != nil {
+	if out, err = mutate.AppendLayers(out, layer); err != nil {
 		return nil, err
 	}
 	config, err := out.ConfigFile()

@@ -16,8 +16,14 @@ import (
 
 // TestRegistry pulls an image as a mirror serves it: without the name of its registry.
 func TestRegistry(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { testRegistry(t, false) })
+	t.Run("gzip", func(t *testing.T) { testRegistry(t, true) })
+}
+
+func testRegistry(t *testing.T, gzip bool) {
+	t.Helper()
 	r, err := Start(t.Context(), 0, []archive.Image{{
-		Name: "ghcr.io/siderolabs/kubelet:v1.37.2", Command: []string{"/x"}, Env: []string{"A=b"},
+		Gzip: gzip, Name: "ghcr.io/siderolabs/kubelet:v1.37.2", Command: []string{"/x"}, Env: []string{"A=b"},
 		Files: []archive.Entry{{Name: "bin", Mode: archive.ModeDir | 0o755}, {Name: "bin/x", Mode: archive.ModeFile | 0o755, Data: []byte("contents")}},
 	}})
 	if err != nil {
