@@ -323,11 +323,11 @@ func (n *node_) status(what string, ok func(status) bool) status {
 	var s status
 	var raw []byte
 	err := n.WaitFor(n.ctx(), "wait for the status: "+what, func(ctx context.Context) (bool, error) {
-		var err error
-		if raw, err = n.Get(ctx, "/var/lib/sriov/status.yaml"); err != nil {
+		text, err := n.Get(ctx, "/var/lib/sriov/status.yaml")
+		if err != nil {
 			return false, err
 		}
-		s = status{}
+		raw, s = text, status{}
 		if err := yaml.Unmarshal(raw, &s); err != nil {
 			return false, err
 		}

@@ -8,8 +8,8 @@ import (
 
 // TestUpgrade upgrades Talos to an image that has another version of the extension, and
 // rolls it back, under pods with VFs: `talosctl upgrade` with an installer that Talos'
-// imager made, and `talosctl rollback`. What the version before knew of the node, by its
-// files in /var, the next goes by.
+// imager made, and `talosctl rollback`. What one version knew of the node, by its files
+// in /var, the other goes by. The CNI plugin of the newer stays.
 func TestUpgrade(t *testing.T) {
 	n := node(t)
 	// Without a rate: igb takes one with a link only, and a boot may be quicker.
@@ -25,14 +25,22 @@ func TestUpgrade(t *testing.T) {
 	image, err := n.Installer(n.ctx(), "next", release(t, next))
 	n.must(err)
 	for _, step := range []struct {
-		version string
-		how     func(context.Context) error
+		how          func(context.Context) error
+		version, cni string
+		warns        []string
 	}{
-		{next, func(ctx context.Context) error { return n.Upgrade(ctx, image) }},
-		{old, n.Rollback},
+		{how: func(ctx context.Context) error { return n.Upgrade(ctx, image) }, version: next, cni: "installed"},
+		{how: n.Rollback, version: old, cni: "newer", warns: []string{"state=newer"}},
 	} {
 		n.unmounts(step.how)
-		n.runs(step.version)
+		out, err := n.Talosctl(n.ctx(), "get", "extensions")
+		n.must(err)
+		if !strings.Contains(out, " "+step.version) {
+			t.Errorf("Talos has not version %s of the extension:\n%s", step.version, out)
+		}
+		n.status("version "+step.version, func(s status) bool {
+			return s.Daemon.Version == step.version && s.CNI.State == step.cni && s.CNI.Version == next
+		})
 		n.allocatable(4)
 		n.deployed()
 		n.beforeKubelet()
@@ -42,21 +50,7 @@ func TestUpgrade(t *testing.T) {
 		if got := n.drift(); got != 0 {
 			t.Errorf("version %s: nobody changed anything, but the status counts %d changes by somebody else", step.version, got)
 		}
-		n.noWarning()
+		n.noWarning(step.warns...)
 	}
 	end()
-}
-
-// runs asserts that this version of the extension is in the image, runs, and has
-// installed its CNI plugin.
-func (n *node_) runs(version string) {
-	n.t.Helper()
-	out, err := n.Talosctl(n.ctx(), "get", "extensions")
-	n.must(err)
-	if !strings.Contains(out, " "+version) {
-		n.t.Errorf("Talos has not version %s of the extension:\n%s", version, out)
-	}
-	n.status("version "+version, func(s status) bool {
-		return s.Daemon.Version == version && s.CNI.State == "installed" && s.CNI.Version == version
-	})
 }
