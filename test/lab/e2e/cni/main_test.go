@@ -100,9 +100,9 @@ echo 0 >/sys/bus/pci/devices/%s/sriov_numvfs; rm -rf %s /run/cni/ipam`, pf, stat
 	sh(t, fmt.Sprintf(`ip link set %s up; rm -rf %s
 echo %d >/sys/bus/pci/devices/%s/sriov_numvfs
 for i in $(seq 0 %d); do ip netns add a$i; done`, pfName, state, vfs, pf, vfs-1))
-	if err := node.WaitFor(t.Context(), "wait for the VFs' interfaces and the PF's link", func(ctx context.Context) (bool, error) {
+	if err := node.WaitFor(t.Context(), "wait for the names of the VFs' interfaces, which udev gives them, and the PF's link", func(ctx context.Context) (bool, error) {
 		// Without a link igb knows no rate.
-		out, err := node.Exec(ctx, "ls -d /sys/bus/pci/devices/"+pf+"/virtfn*/net/* | wc -l; cat /sys/class/net/"+pfName+"/carrier")
+		out, err := node.Exec(ctx, "ls -d /sys/bus/pci/devices/"+pf+"/virtfn*/net/"+pfName+"v* | wc -l; cat /sys/class/net/"+pfName+"/carrier")
 		return out == fmt.Sprintf("%d\n1\n", vfs), err
 	}); err != nil {
 		t.Fatal(err)
