@@ -82,11 +82,7 @@ func (m Machine) CommandLine() string {
 // go) has got lost. On amd64 one to an interrupt controller took a processor's timer with
 // it: with eim the guest reaches these by MSR (x2APIC). One to a virtio device would take
 // a notification, which no later one replaces: these go by port. On arm64 the interrupt
-// controller is reached by system registers, and the devices by memory alone.
-//
-// The firmware of arm64, UEFI, describes the host bridges to the kernel, so that the cards
-// have the same addresses. It does not put its own memory on a NUMA node, and so the
-// kernel takes the machine for one of a single node.
+// controller is reached by system registers, and a guest has no virtio device.
 func platform(a arch.Arch) (args []string, kernel, virtio string) {
 	if a == arch.ARM64 {
 		return []string{"-M", "virt,gic-version=3,iommu=smmuv3", "-cpu", cpuARM64, "-bios", "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"},

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"io"
 	"strings"
@@ -44,6 +45,18 @@ func testRegistry(t *testing.T, gzip bool) {
 	}
 	if config.OS != "linux" || config.Architecture != "amd64" || strings.Join(config.Config.Cmd, " ") != "/x" || strings.Join(config.Config.Env, " ") != "A=b" {
 		t.Errorf("config %+v", config)
+	}
+	layers, err := img.Layers()
+	if err != nil || len(layers) != 1 {
+		t.Fatalf("%d layers, %v", len(layers), err)
+	}
+	layer, err := layers[0].Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer layer.Close()
+	if served, err := io.ReadAll(layer); err != nil || bytes.HasPrefix(served, []byte{0x1f, 0x8b}) != gzip {
+		t.Errorf("the layer begins with %x, %v", served[:min(4, len(served))], err)
 	}
 	fs := mutate.Extract(img)
 	defer fs.Close()
